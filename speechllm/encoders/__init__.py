@@ -1,0 +1,1 @@
+"""Features to states: one speech encoder a file, each with a ``Config`` that builds it."""

@@ -1,0 +1,131 @@
+"""The contracts between the rooms of the house. Read this file first.
+
+Shapes are written into names, with these letters:
+
+    B  utterances of a batch              T  feature frames (Whisper: 100 a second)
+    N  samples of a waveform              F  feature dimension (mel bins)
+    L  encoder frames (Whisper: 50/s)     D  encoder dimension
+    S  speech tokens (connector output)   E  embedding dimension of the LLM
+    U  text tokens                        V  vocabulary of the LLM
+
+so ``feats_BTF`` is a padded batch of features and ``lens_B`` the number of valid frames of each
+utterance. Padding is always on the right, except in ``Decoder.generate``. Durations are ``Seconds``.
+
+Data flows one way::
+
+    samples_N -> Frontend -> feats_BTF -> Encoder -> states_BLD -> Connector -> embeds_BSE -> Decoder -> text
+
+A size that a neighbour knows is never configured twice: a connector is built from the encoder's
+``output_dim`` and the decoder's ``embedding_dim``.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from torch import Tensor
+
+Seconds: TypeAlias = float
+
+
+class Frontend(Protocol):
+    """Samples to features, one utterance at a time, on the CPU."""
+
+    sample_rate: int  # Hz
+    frame_rate: int  # feature frames per second
+    feature_dim: int  # F
+
+    def extract(self, samples_N: np.ndarray) -> np.ndarray:
+        """Return feats_TF (float32) as they are dumped: not yet normalised."""
+        ...
+
+    def normalize(self, feats_TF: Tensor, num_frames: int) -> Tensor:
+        """Pad feats_TF with silence to ``num_frames`` frames and normalise them for the encoder."""
+        ...
+
+    def identity(self) -> dict[str, Any]:
+        """Return what must be equal in a dump and in the model that reads it."""
+        ...
+
+
+class Encoder(Protocol):
+    """Features to states; frozen unless its config says otherwise."""
+
+    output_dim: int  # D
+    frame_rate: float  # states per second
+    pad_multiple: int | None
+    """Number of feature frames, a multiple of which the input must be padded to; None: any number."""
+
+    def output_lengths(self, lens_B: Tensor) -> Tensor:
+        """Return the number of valid states for each number of feature frames."""
+        ...
+
+    def __call__(self, feats_BTF: Tensor, lens_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Return states_BLD and their lens_B."""
+        ...
+
+
+class Connector(Protocol):
+    """States to embeddings of the LLM: the part that is trained."""
+
+    def output_lengths(self, lens_B: Tensor) -> Tensor:
+        """Return the number of speech tokens for each number of states."""
+        ...
+
+    def __call__(self, states_BLD: Tensor, lens_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Return embeds_BSE and their lens_B; states beyond ``lens_B`` have no influence."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationOptions:
+    """How text is searched for; the same for every utterance."""
+
+    num_beams: int = 1
+    """Beam width; 1 is greedy search."""
+    length_penalty: float = 1.0
+    """Exponent of the length by which a hypothesis' log-probability is divided (beam search)."""
+    repetition_penalty: float = 1.0
+    """Factor (1: none) by which tokens already in the hypothesis are made less likely."""
+    no_repeat_ngram: int = 0
+    """No n-gram of this many tokens occurs twice in a hypothesis; 0: no limit."""
+    nbest: int = 1
+    """Hypotheses kept per utterance, at most num_beams."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hypothesis:
+    """One result of decoding an utterance."""
+
+    text: str
+    score: float
+    """Sum of the log-probabilities of the tokens, divided by the length as the search does."""
+    num_tokens: int
+    truncated: bool
+    """Whether the token cap was reached before the end-of-sequence token."""
+
+
+class Decoder(Protocol):
+    """The LLM: tokenizer, embedding table, loss and generation."""
+
+    embedding_dim: int  # E
+
+    def tokenize(self, text: str, *, begin: bool = False, end: bool = False) -> list[int]:
+        """Return token ids, with the LLM's own beginning token where asked, and its end-of-sequence token."""
+        ...
+
+    def chat(self, message: str) -> tuple[str, bool]:
+        """Return ``message`` in the LLM's chat template up to the answer, and whether it holds the beginning token."""
+        ...
+
+    def embed(self, ids_U: Tensor) -> Tensor:
+        """Return the embeddings (U, E) of token ids."""
+        ...
+
+    def logits(self, embeds_BUE: Tensor, mask_BU: Tensor, select_BU: Tensor) -> Tensor:
+        """Return the next-token logits (number of selected positions, V) at the positions in ``select_BU``."""
+        ...
+
+    def generate(self, prompts: list[Tensor], caps: list[int], options: GenerationOptions) -> list[list[Hypothesis]]:
+        """Continue each prompt (U, E) by at most its cap of tokens; return the n-best, best first."""
+        ...

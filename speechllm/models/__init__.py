@@ -1,0 +1,1 @@
+"""The model that joins encoder, connector and decoder, and its prompt."""

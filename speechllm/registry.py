@@ -1,0 +1,59 @@
+"""Find components by name: the name is the file name.
+
+``type: whisper`` under ``encoder:`` resolves to ``speechllm.encoders.whisper``; a dotted
+name (``my_lab.conformer``) is imported as it stands. Each such module defines one frozen
+dataclass ``Config`` with a ``build`` method (a corpus defines functions instead, see
+``speechllm/corpora/__init__.py``). Nothing else has to be edited to add a component, and its
+imports are paid only when it is used.
+"""
+
+import difflib
+import importlib
+import pkgutil
+from types import ModuleType
+
+from speechllm.errors import ConfigError
+
+SINGULAR = {
+    "corpora": "corpus",
+    "frontends": "frontend",
+    "encoders": "encoder",
+    "connectors": "connector",
+    "decoders": "decoder",
+}
+
+
+def available(kind: str) -> list[str]:
+    """Return the names of the built-in components of ``kind`` without importing them."""
+    package = importlib.import_module(f"speechllm.{kind}")
+    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_"))
+
+
+def component_module(kind: str, name: str) -> ModuleType:
+    """Import component ``name`` of ``kind``.
+
+    Raises:
+        ConfigError: if there is no such component; the message lists those there are.
+    """
+    if "." in name:
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is not None and not f"{name}.".startswith(f"{error.name}."):
+                raise  # the module is there, but something that it imports is not
+            raise ConfigError(f"{SINGULAR[kind]} {name!r}: no such module; is its folder on PYTHONPATH?") from error
+    names = available(kind)
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ConfigError(f"unknown {SINGULAR[kind]} {name!r}, expected one of {', '.join(names)}{hint}")
+    return importlib.import_module(f"speechllm.{kind}.{name}")
+
+
+def config_class(kind: str, name: str) -> type:
+    """Return the ``Config`` dataclass of component ``name`` of ``kind``."""
+    module = component_module(kind, name)
+    if not hasattr(module, "Config"):
+        raise ConfigError(f"{SINGULAR[kind]} {name!r}: {module.__name__} defines no dataclass named Config")
+    config: type = module.Config
+    return config

@@ -1,0 +1,1 @@
+"""Set up what every test shares."""

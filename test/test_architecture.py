@@ -1,0 +1,77 @@
+"""The rules of the house, checked: who may import whom, and how big things may get."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "speechllm"
+# A package may import itself, errors, and what stands in its row; nothing else of ours.
+MAY_IMPORT = {
+    "errors": [],
+    "registry": [],
+    "config": ["registry"],
+    "interfaces": [],
+    "frontends": ["interfaces"],
+    "encoders": ["interfaces"],
+    "connectors": ["interfaces"],
+    "decoders": ["interfaces"],
+    "models": ["interfaces", "config"],
+    "data": ["interfaces", "config"],
+    "corpora": ["data"],
+    "train": ["interfaces", "config", "models", "data"],
+    "decode": ["interfaces", "config", "models", "data"],
+    "score": [],
+    "experiment": ["config", "interfaces", "models", "data", "train", "decode", "score"],
+    "bin": ["*"],
+    "__main__": ["bin"],
+}
+SIBLINGS_APART = {"frontends", "encoders", "connectors", "decoders", "corpora"}
+FILES = sorted(ROOT.rglob("*.py"))
+NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc"}
+
+
+def imports(path: Path) -> set[str]:
+    """Return the modules of ours that ``path`` imports, deferred imports included."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: use an absolute import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.startswith("speechllm.")}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_downwards(path: Path) -> None:
+    own = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    if own == "__init__":
+        return
+    for name in imports(path):
+        other = name.split(".")[1]
+        allowed = {own, "errors", *MAY_IMPORT[own]}
+        assert other in allowed or "*" in allowed, f"{own} may not import {name}"
+        if other == own and own in SIBLINGS_APART:
+            assert name.split(".")[2].startswith("_"), f"{path.name} imports its sibling {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_sizes_and_names(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= 400, "split the file"
+    assert path.stem not in NAMES_THAT_SAY_NOTHING
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = node.end_lineno - node.lineno + 1
+            assert length <= 60, f"{node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.parent.name == "bin"], ids=lambda p: p.name)
+def test_a_verb_is_short(path: Path) -> None:
+    assert path.read_text().count("\n") <= 80, "a verb parses, loads the config and calls one library function"
+
+
+def test_score_imports_no_torch() -> None:
+    for path in (ROOT / "score").glob("*.py"):
+        assert "import torch" not in path.read_text()
