@@ -87,15 +87,32 @@ def component_to_dict(kind: str, config: Any) -> dict[str, Any]:
     return {"type": type(config).__module__.removeprefix(f"speechllm.{kind}."), **to_dict(config)}
 
 
+def explain(config: Any, indent: str = "") -> str:
+    """Return ``config`` as YAML in which a comment beside each field says what it is."""
+    lines, helps = [], field_help(type(config))
+    for field in dataclasses.fields(config):
+        value, comment = getattr(config, field.name), f"  # {helps[field.name]}" if field.name in helps else ""
+        if dataclasses.is_dataclass(value):
+            lines.append(f"{indent}{field.name}:{comment}")
+            if "kind" in field.metadata:
+                lines.append(f"{indent}  type: {component_to_dict(field.metadata['kind'], value)['type']}")
+            lines.append(explain(value, indent + "  "))
+        else:
+            plain = {field.name: list(value) if isinstance(value, tuple) else value}
+            text = yaml.safe_dump(plain, default_flow_style=None, width=1000, allow_unicode=True).strip()
+            lines.append(f"{indent}{text}{comment}")
+    return "\n".join(lines)
+
+
 def field_help(cls: type) -> dict[str, str]:
     """Return the one-line docstring under each field of the dataclass ``cls``."""
     body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
     assert isinstance(body, ast.ClassDef)
     found = {}
     for field, text in zip(body.body, body.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-            if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
-                found[field.target.id] = " ".join(str(text.value.value).split())
+        match field, text:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(line))):
+                found[name] = " ".join(line.split())
     return found
 
 

@@ -28,6 +28,17 @@ from torch import Tensor
 Seconds: TypeAlias = float
 
 
+class Utterances(Protocol):
+    """A batch of utterances, as ``speechllm.data.batch`` makes it."""
+
+    utt_ids: list[str]
+    inputs: Tensor  # feats_BTF, normalised, or states_BLD as the encoder gave them
+    lens_B: Tensor
+    texts: list[str]
+    encoded: bool  # whether ``inputs`` are states
+    epoch: int
+
+
 class Frontend(Protocol):
     """Samples to features, one utterance at a time, on the CPU."""
 
@@ -37,6 +48,10 @@ class Frontend(Protocol):
 
     def extract(self, samples_N: np.ndarray) -> np.ndarray:
         """Return feats_TF (float32) as they are dumped: not yet normalised."""
+        ...
+
+    def valid_frames(self, num_frames: int) -> int:
+        """Return how many of ``num_frames`` frames from ``extract`` the encoder is to see."""
         ...
 
     def normalize(self, feats_TF: Tensor, num_frames: int) -> Tensor:
@@ -51,6 +66,7 @@ class Frontend(Protocol):
 class Encoder(Protocol):
     """Features to states; frozen unless its config says otherwise."""
 
+    feature_dim: int  # F, what the frontend must give
     output_dim: int  # D
     frame_rate: float  # states per second
     pad_multiple: int | None
@@ -62,6 +78,10 @@ class Encoder(Protocol):
 
     def __call__(self, feats_BTF: Tensor, lens_B: Tensor) -> tuple[Tensor, Tensor]:
         """Return states_BLD and their lens_B."""
+        ...
+
+    def identity(self) -> dict[str, Any]:
+        """Return what must be equal in a dump of states and in the model that reads it."""
         ...
 
 
@@ -109,6 +129,10 @@ class Decoder(Protocol):
     """The LLM: tokenizer, embedding table, loss and generation."""
 
     embedding_dim: int  # E
+
+    def checkpoint_activations(self) -> None:
+        """Recompute activations in the backward pass: less memory, more time."""
+        ...
 
     def tokenize(self, text: str, *, begin: bool = False, end: bool = False) -> list[int]:
         """Return token ids, with the LLM's own beginning token where asked, and its end-of-sequence token."""

@@ -22,7 +22,8 @@ MAY_IMPORT = {
     "train": ["interfaces", "config", "models", "data"],
     "decode": ["interfaces", "config", "models", "data"],
     "score": [],
-    "experiment": ["config", "interfaces", "models", "data", "train", "decode", "score"],
+    "experiment": ["config", "interfaces", "models", "data", "train", "decode"],
+    "stages": ["experiment", "config", "interfaces", "models", "data", "train", "decode"],
     "bin": ["*"],
     "__main__": ["bin"],
 }

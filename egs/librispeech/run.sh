@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# LibriSpeech: 960 hours of read English (https://www.openslr.org/12).
+#
+#   LIBRISPEECH=/data/LibriSpeech ./run.sh             everything, from the download to the scores
+#   ./run.sh --stage 3 --ngpu 4                        training and what follows it
+#   ./run.sh --config conf/whisper_tiny_fc.yaml        another experiment on the same data
+#   ./run.sh --help                                    every option
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+../../utils/recipe.sh \
+  --corpus librispeech \
+  --corpus_var LIBRISPEECH \
+  --corpus_dir "${LIBRISPEECH:-}" \
+  --train_set train_960 \
+  --valid_set dev_clean \
+  --test_sets "test_clean test_other" \
+  --config conf/whisper_large_v2_vicuna_13b_qf80.yaml \
+  --normalizer librispeech \
+  --nj 16 \
+  --ngpu 8 \
+  "$@"

@@ -1,0 +1,17 @@
+"""Download the models that an experiment names by hub id."""
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("--config", type=Path, required=True, help="experiment YAML")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of the YAML")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Download."""
+    from speechllm import experiment
+
+    experiment.fetch_models(experiment.load_config(args.config, args.set))

@@ -1,0 +1,17 @@
+"""Print an experiment's YAML with every default filled in and every field explained."""
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of the YAML")
+    parser.add_argument("config", type=Path, help="experiment YAML")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the configuration."""
+    from speechllm import config, experiment
+
+    print(config.explain(experiment.load_config(args.config, args.set)))

@@ -1,0 +1,35 @@
+"""The ``decode`` section of an experiment."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from speechllm.errors import ConfigError
+from speechllm.interfaces import GenerationOptions, Seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeConfig:
+    """Search, batches and the cap on the length of a hypothesis."""
+
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Precision of weights and activations; in float32 neither batch nor jobs change a hypothesis."""
+    batch_size: int = 16
+    """Utterances decoded at once, at most."""
+    batch_duration: Seconds = 480.0
+    """Padded seconds of speech decoded at once, at most."""
+    tokens_per_second: float = 8.0
+    """A hypothesis has at most this many tokens for each second of speech ..."""
+    extra_tokens: int = 10
+    """... and this many more; those that reach the cap are counted as truncated."""
+    search: GenerationOptions = field(default_factory=GenerationOptions)
+    """How text is searched for."""
+
+    def __post_init__(self) -> None:
+        """Check what YAML types cannot."""
+        if self.search.nbest > self.search.num_beams:
+            raise ConfigError(f"search.nbest: found {self.search.nbest}, expected at most num_beams, {self.search.num_beams}")
+
+    def cap(self, duration: Seconds) -> int:
+        """Return the most tokens that a hypothesis for ``duration`` seconds may have."""
+        return self.extra_tokens + math.ceil(self.tokens_per_second * duration)

@@ -1,0 +1,105 @@
+"""Decode a set in jobs, each its own share of the utterances, and join the jobs' results."""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from tqdm import tqdm
+
+from speechllm.data.data_dir import write_table
+from speechllm.errors import DataError
+from speechllm.interfaces import Hypothesis, Seconds
+
+Recognize: TypeAlias = Callable[[list[str]], list[list[Hypothesis]]]
+
+
+def decode_job(
+    recognize: Recognize,
+    batches: Iterable[list[str]],
+    durations: Mapping[str, Seconds],
+    out_dir: Path,
+    job: int,
+    identity: str,
+) -> None:
+    """Decode batches of utterances and write the share of one job, ``nbest.JOB.jsonl``, whole or not at all.
+
+    Args:
+        recognize: returns the n-best hypotheses of each of some utterances, best first.
+        batches: the job's utterance ids.
+        durations: of each utterance.
+        out_dir: where results are written.
+        job: number of the job, from 1.
+        identity: what the hypotheses depend on; written to each line, so that no old share is mixed in.
+    """
+    out_dir.mkdir(parents=True, exist_ok=True)
+    path = out_dir / f"nbest.{job}.jsonl"
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        for utt_ids in tqdm(list(batches), desc=f"decode, job {job}", unit="batch", dynamic_ncols=True):
+            start = time.perf_counter()
+            results = recognize(utt_ids)
+            seconds = (time.perf_counter() - start) / len(results)
+            for utt_id, nbest in zip(utt_ids, results, strict=True):
+                row = {"utt_id": utt_id, "duration": durations[utt_id], "seconds": seconds, "identity": identity}
+                file.write(json.dumps({**row, "nbest": [asdict(one) for one in nbest]}, ensure_ascii=False) + "\n")
+    temporary.replace(path)
+
+
+def finished_job(out_dir: Path, job: int, utt_ids: Sequence[str], identity: str) -> bool:
+    """Return whether ``job`` has already decoded exactly these utterances with the same model and options."""
+    path = out_dir / f"nbest.{job}.jsonl"
+    if not path.exists():
+        return False
+    rows = _read(path)
+    return {row["utt_id"] for row in rows} == set(utt_ids) and _identities(rows) <= {identity}
+
+
+def merge_jobs(out_dir: Path, utt_ids: Iterable[str], nj: int) -> str:
+    """Join the shares of ``nj`` jobs into ``text``, ``nbest.jsonl`` and ``truncated``; return a sentence about them.
+
+    Raises:
+        DataError: if an utterance has no hypothesis, or two, or the shares come from different models.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for job in range(1, nj + 1):
+        path = out_dir / f"nbest.{job}.jsonl"
+        if not path.exists():
+            raise DataError(f"{path}: not there, expected the result of job {job} of {nj}; run the decoding stage again")
+        for row in _read(path):
+            if row["utt_id"] in rows:
+                raise DataError(f"{path}: second hypothesis for {row['utt_id']}; remove {out_dir} and decode again")
+            rows[row["utt_id"]] = row
+    wanted = set(utt_ids)
+    for kind, ids in (("without a hypothesis", wanted - rows.keys()), ("unknown", rows.keys() - wanted)):
+        if ids:
+            raise DataError(f"{out_dir}: {len(ids)} utterances {kind}: {', '.join(sorted(ids)[:5])} ...; decode again")
+    if len(_identities(rows.values())) > 1:
+        raise DataError(f"{out_dir}: the jobs used different models or options; remove the folder and decode again")
+    return _write(out_dir, [rows[utt_id] for utt_id in sorted(rows, key=str.encode)])
+
+
+def _write(out_dir: Path, rows: list[dict[str, Any]]) -> str:
+    temporary = out_dir / "nbest.tmp"
+    temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    best = {row["utt_id"]: Hypothesis(**row["nbest"][0]) for row in rows}
+    truncated = [utt_id for utt_id, hypothesis in best.items() if hypothesis.truncated]
+    (out_dir / "truncated").write_text("".join(f"{utt_id}\n" for utt_id in truncated), encoding="utf-8")
+    write_table(out_dir / "text", {utt_id: hypothesis.text for utt_id, hypothesis in best.items()})
+    temporary.replace(out_dir / "nbest.jsonl")
+    speech, seconds = sum(row["duration"] for row in rows), sum(row["seconds"] for row in rows)
+    empty = sum(not hypothesis.text for hypothesis in best.values())
+    return (
+        f"{out_dir}: {len(rows)} utterances, {speech / 3600:.2f} h of speech decoded at a real-time factor of "
+        f"{seconds / max(speech, 1e-9):.3f} per job; {empty} empty, {len(truncated)} reached the token cap"
+    )
+
+
+def _identities(rows: Iterable[dict[str, Any]]) -> set[str]:
+    return {row["identity"] for row in rows}
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -1,0 +1,222 @@
+"""Any causal language model of Hugging Face transformers: Vicuna, Llama, Qwen, SmolLM2, ...
+
+Frozen, or adapted with LoRA (Hu et al., 2021, arXiv 2106.09685) through peft.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import peft
+import torch
+import transformers
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    NoRepeatNGramLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
+)
+
+from speechllm.errors import ConfigError
+from speechllm.interfaces import GenerationOptions, Hypothesis
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraOptions:
+    """Low-rank adapters on the LLM's projections."""
+
+    rank: int = 8
+    """Rank of each adapter."""
+    alpha: float = 16.0
+    """The adapters' output is scaled by alpha / rank."""
+    dropout: float = 0.05
+    """Dropout probability on the adapters' input."""
+    modules: tuple[str, ...] = ("q_proj", "v_proj")
+    """Names of the linear layers that get an adapter."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Which LLM, and whether it is adapted."""
+
+    path: str
+    """Hub id or local directory of a causal language model."""
+    lora: LoraOptions | None = None
+    """LoRA adapters; null leaves the LLM frozen."""
+
+    def build(self, dtype: torch.dtype = torch.float32) -> "CausalLM":
+        """Load weights and tokenizer.
+
+        Raises:
+            ConfigError: if ``path`` is no directory and no model of the hub.
+        """
+        if self.path[0] in "./~" and not Path(self.path).is_dir():
+            raise ConfigError(f"decoder.path: no directory {self.path}, expected a causal LM in Hugging Face's form")
+        try:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(self.path)
+            model = transformers.AutoModelForCausalLM.from_pretrained(self.path, dtype=dtype)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"decoder.path: cannot load {self.path!r} as a causal LM: {error}") from error
+        return CausalLM(model, tokenizer, self.lora)
+
+
+class CausalLM(nn.Module):
+    """The LLM, its tokenizer, and its adapters if any.
+
+    Args:
+        model: a causal language model of transformers.
+        tokenizer: its tokenizer.
+        lora: adapters to add, or None.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, lora: LoraOptions | None = None) -> None:
+        super().__init__()
+        if tokenizer.eos_token_id is None:
+            raise ConfigError("decoder.path: the tokenizer has no end-of-sequence token, which ends every transcript")
+        # the model's own sampling defaults (temperature, top_p, ...) have no place in recognition
+        model.generation_config = GenerationConfig(
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.eos_token_id,  # generation only fills finished hypotheses with it
+        )
+        model.requires_grad_(False)
+        self.embedding_dim: int = model.get_input_embeddings().embedding_dim
+        self.tokenizer = tokenizer
+        self.has_lora = lora is not None
+        self.model = model if lora is None else _with_lora(model, lora)
+
+    def train(self, mode: bool = True) -> "CausalLM":
+        """Keep a frozen LLM in evaluation mode, unless it recomputes activations, which only training mode does."""
+        return super().train(mode and (self.has_lora or self.model.is_gradient_checkpointing))
+
+    def checkpoint_activations(self) -> None:
+        """Recompute activations in the backward pass: less memory, about a third more time."""
+        self.model.gradient_checkpointing_enable({"use_reentrant": False})
+
+    def tokenize(self, text: str, *, begin: bool = False, end: bool = False) -> list[int]:
+        """Return token ids, with the tokenizer's own beginning where asked and its end-of-sequence token."""
+        ids = self.tokenizer(text, add_special_tokens=False).input_ids
+        starts_with_bos = begin and self.tokenizer("a").input_ids[:1] == [self.tokenizer.bos_token_id]
+        return [self.tokenizer.bos_token_id] * starts_with_bos + ids + [self.tokenizer.eos_token_id] * end
+
+    def chat(self, message: str) -> tuple[str, bool]:
+        """Return ``message`` as the user's turn of the chat template, up to the assistant's answer."""
+        if not self.tokenizer.chat_template:
+            raise ConfigError("prompt.template: 'chat' needs a chat template, but the LLM's tokenizer has none")
+        turns = [{"role": "user", "content": message}]
+        return self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True), True
+
+    def embed(self, ids_U: Tensor) -> Tensor:
+        """Return the embeddings (U, E) of token ids."""
+        return self.model.get_input_embeddings()(ids_U)
+
+    def logits(self, embeds_BUE: Tensor, mask_BU: Tensor, select_BU: Tensor) -> Tensor:
+        """Return the next-token logits (selected positions, V), computing the output layer for little else."""
+        columns_U = select_BU.any(0).nonzero()[:, 0]
+        logits_BUV = self.model(
+            inputs_embeds=embeds_BUE, attention_mask=mask_BU.long(), logits_to_keep=columns_U, use_cache=False
+        ).logits
+        return logits_BUV[select_BU[:, columns_U]]
+
+    def generate(self, prompts: list[Tensor], caps: list[int], options: GenerationOptions) -> list[list[Hypothesis]]:
+        """Continue each prompt (U, E) by at most its cap of tokens; return the n-best, best first.
+
+        Prompts are padded on the left, and every one has its own cap, so that a hypothesis does not
+        depend on its batch mates.
+        """
+        embeds_BUE = pad_sequence(prompts, batch_first=True, padding_side="left")
+        lens_B = torch.tensor([len(prompt) for prompt in prompts], device=embeds_BUE.device)
+        positions_U = torch.arange(embeds_BUE.shape[1], device=lens_B.device)
+        mask_BU = positions_U >= embeds_BUE.shape[1] - lens_B[:, None]
+        search = _Search(caps, self.tokenizer.eos_token_id, options, embeds_BUE.device)
+        output = self.model.generate(
+            inputs_embeds=embeds_BUE,
+            attention_mask=mask_BU.long(),
+            generation_config=search.config(),
+            logits_processor=search.processors(),
+        )
+        scores = search.greedy_scores() if options.num_beams == 1 else output.sequences_scores
+        rows = zip(output.sequences.tolist(), scores.tolist(), strict=True)
+        return [[self._hypothesis(*next(rows), cap) for _ in range(options.nbest)] for cap in caps]
+
+    def _hypothesis(self, ids: list[int], score: float, cap: int) -> Hypothesis:
+        eos = self.tokenizer.eos_token_id
+        ids = ids[: ids.index(eos)] if eos in ids else ids
+        text = " ".join(self.tokenizer.decode(ids, skip_special_tokens=True).split())
+        return Hypothesis(text=text, score=score, num_tokens=len(ids), truncated=len(ids) >= cap)
+
+
+class _Search(LogitsProcessor):
+    """Each utterance's own token cap within a batch, and the score of greedy search.
+
+    Rows R are the beams of each utterance in turn.
+    """
+
+    def __init__(self, caps: list[int], eos: int, options: GenerationOptions, device: torch.device) -> None:
+        self.options = options
+        self.eos = eos
+        self.max_cap = max(caps)
+        self.caps_R = torch.tensor(caps, device=device).repeat_interleave(options.num_beams)
+        self.log_prob_R = torch.zeros(len(self.caps_R), device=device)
+        self.lens_R = torch.zeros(len(self.caps_R), device=device)
+
+    def config(self) -> GenerationConfig:
+        """Return what transformers is to do: search, never sample."""
+        options = self.options
+        return GenerationConfig(
+            do_sample=False,
+            max_new_tokens=self.max_cap + 1,
+            num_beams=options.num_beams,
+            num_return_sequences=options.nbest,
+            length_penalty=options.length_penalty,
+            early_stopping=False,
+            return_dict_in_generate=True,
+            output_scores=options.num_beams > 1,
+        )
+
+    def processors(self) -> LogitsProcessorList:
+        """Return what changes the logits of each step, this cap last.
+
+        The penalties are not left to the generation's configuration, from which transformers would
+        spare as many of the first tokens as the prompt has padding.
+        """
+        found = LogitsProcessorList()
+        if self.options.repetition_penalty != 1.0:
+            found.append(RepetitionPenaltyLogitsProcessor(self.options.repetition_penalty))
+        if self.options.no_repeat_ngram > 0:
+            found.append(NoRepeatNGramLogitsProcessor(self.options.no_repeat_ngram))
+        return LogitsProcessorList([*found, self])
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Allow nothing but the end where the cap is reached."""
+        at_cap_R = self.caps_R <= input_ids.shape[1]
+        only_end_RV = torch.full_like(scores, float("-inf"))
+        only_end_RV[:, self.eos] = scores[:, self.eos]
+        if self.options.num_beams == 1:
+            best_R = scores.float().log_softmax(-1).amax(-1)
+            running_R = ~at_cap_R & (input_ids != self.eos).all(1)
+            self.log_prob_R += torch.where(running_R, best_R, 0.0)
+            self.lens_R += running_R
+        return torch.where(at_cap_R[:, None], only_end_RV, scores)
+
+    def greedy_scores(self) -> Tensor:
+        """Return the log-probability of each row, divided by its length as beam search does."""
+        return self.log_prob_R / self.lens_R.clamp(min=1) ** self.options.length_penalty
+
+
+def _with_lora(model: Any, lora: LoraOptions) -> Any:
+    """Add trainable adapters to the frozen ``model``."""
+    options = peft.LoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.modules),
+    )
+    try:
+        return peft.get_peft_model(model, options)
+    except ValueError as error:
+        raise ConfigError(f"decoder.lora.modules: {error}") from error

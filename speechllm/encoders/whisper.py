@@ -1,0 +1,136 @@
+"""Whisper's encoder (Radford et al., 2022, arXiv 2212.04356), of any size, for speech of any length.
+
+Speech is encoded in windows of 30 s, the length Whisper was trained on; longer speech takes several
+windows whose states are joined. What lies beyond the end of the speech is a choice:
+
+    window   the last window is padded to 30 s with silence, whose states count as speech (the paper)
+    masked   the last window is padded to 30 s, and the states of its silence are dropped
+    none     only the speech itself is encoded, which is faster by the ratio of the lengths
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import transformers
+from torch import Tensor, nn
+from torch.nn.functional import gelu, pad
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+from speechllm.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Which Whisper, and what it sees of the silence after an utterance."""
+
+    path: str
+    """Hub id or local directory of a Whisper model."""
+    padding: Literal["window", "masked", "none"] = "window"
+    """What follows the speech in its last 30 s window: see the module's docstring."""
+    frozen: bool = True
+    """Whether the encoder keeps its weights in training."""
+
+    def build(self, dtype: torch.dtype = torch.float32) -> "Whisper":
+        """Load the weights.
+
+        Raises:
+            ConfigError: if ``path`` is no directory and no model of the hub.
+        """
+        if self.path[0] in "./~" and not Path(self.path).is_dir():
+            raise ConfigError(
+                f"encoder.path: no directory {self.path}, expected a Whisper model in Hugging Face's form"
+            )
+        try:
+            model = transformers.WhisperModel.from_pretrained(self.path, dtype=dtype)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"encoder.path: cannot load {self.path!r} as a Whisper model: {error}") from error
+        return Whisper(model.encoder, padding=self.padding, frozen=self.frozen)
+
+
+class Whisper(nn.Module):
+    """Log-mel features at 100 frames a second to states at 50 a second.
+
+    Args:
+        encoder: transformers' encoder.
+        padding: see the module's docstring.
+        frozen: whether to keep the weights, and dropout off, in training.
+    """
+
+    def __init__(self, encoder: WhisperEncoder, *, padding: str, frozen: bool) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.padding = padding
+        self.frozen = frozen
+        self.output_dim: int = encoder.config.d_model
+        self.feature_dim: int = encoder.config.num_mel_bins
+        self.window_states: int = encoder.config.max_source_positions
+        self.window_frames = 2 * self.window_states
+        self.frame_rate = 50.0
+        self.pad_multiple = None if padding == "none" else self.window_frames
+        encoder.requires_grad_(not frozen)
+        encoder.embed_positions.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "Whisper":
+        """Keep a frozen encoder in evaluation mode."""
+        return super().train(mode and not self.frozen)
+
+    def output_lengths(self, lens_B: Tensor) -> Tensor:
+        """Return the number of states for each number of feature frames."""
+        if self.padding == "window":
+            return (lens_B + self.window_frames - 1).div(self.window_frames, rounding_mode="floor") * self.window_states
+        return (lens_B + 1).div(2, rounding_mode="floor")
+
+    def forward(self, feats_BTF: Tensor, lens_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode normalised log-mel features.
+
+        Args:
+            feats_BTF: features; T is a multiple of 3000 unless ``padding`` is ``none``.
+            lens_B: number of valid frames.
+
+        Returns:
+            states_BLD and the number of valid states of each utterance.
+        """
+        num_frames = feats_BTF.shape[1]
+        assert self.pad_multiple is None or num_frames % self.pad_multiple == 0, "pad to the encoder's pad_multiple"
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            if num_frames <= self.window_frames:
+                states_BLD = self._encode_window(feats_BTF, lens_B)
+            else:
+                states_BLD = self._encode_windows(feats_BTF, lens_B)
+        return states_BLD, self.output_lengths(lens_B)
+
+    def _encode_windows(self, feats_BTF: Tensor, lens_B: Tensor) -> Tensor:
+        """Encode every window that holds speech on its own; join the states of an utterance in order."""
+        batch, num_frames, dim = feats_BTF.shape
+        windows = -(-num_frames // self.window_frames)
+        feats_BTF = pad(feats_BTF, (0, 0, 0, windows * self.window_frames - num_frames))
+        feats_WTF = feats_BTF.reshape(batch * windows, self.window_frames, dim)
+        starts = torch.arange(windows, device=lens_B.device) * self.window_frames
+        lens_W = (lens_B[:, None] - starts).clamp(0, self.window_frames).flatten()
+        used = lens_W > 0
+        states_WLD = feats_BTF.new_zeros(batch * windows, self.window_states, self.output_dim)
+        states_WLD = states_WLD.to(self.encoder.dtype)
+        states_WLD[used] = self._encode_window(feats_WTF[used], lens_W[used])
+        return states_WLD.reshape(batch, windows * self.window_states, self.output_dim)
+
+    def _encode_window(self, feats_BTF: Tensor, lens_B: Tensor) -> Tensor:
+        """Encode at most 30 s; with ``padding: none``, frames beyond ``lens_B`` have no influence."""
+        encoder, mask_BL = self.encoder, None
+        hidden_BDT = feats_BTF.to(encoder.dtype).transpose(1, 2)
+        if self.padding == "none":
+            valid_B1T = (torch.arange(feats_BTF.shape[1], device=lens_B.device) < lens_B[:, None])[:, None]
+            hidden_BDT = gelu(encoder.conv1(hidden_BDT * valid_B1T)) * valid_B1T
+            mask_BL = valid_B1T[:, :, ::2][:, None]
+        else:
+            hidden_BDT = gelu(encoder.conv1(hidden_BDT))
+        hidden_BLD = gelu(encoder.conv2(hidden_BDT)).transpose(1, 2)
+        hidden_BLD = hidden_BLD + encoder.embed_positions.weight[: hidden_BLD.shape[1]]
+        for layer in encoder.layers:
+            hidden_BLD = layer(hidden_BLD, mask_BL)
+        return encoder.layer_norm(hidden_BLD)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a dump of states must have in common with the model that reads it."""
+        return {"type": "whisper", "padding": self.padding, "states": self.window_states, "dim": self.output_dim}

@@ -1,0 +1,183 @@
+"""The experiment: one YAML, and what is built and run from it."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import torch
+import yaml
+
+from speechllm import config as configs
+from speechllm.config import component
+from speechllm.data.config import DataConfig
+from speechllm.decode.config import DecodeConfig
+from speechllm.errors import ConfigError
+from speechllm.interfaces import Frontend
+from speechllm.models.prompt import PromptConfig
+from speechllm.models.speech_llm import SpeechLLM
+from speechllm.models.weights import fingerprint, load_weights
+from speechllm.train.config import TrainConfig
+
+PACKAGES = ("speechllm", "torch", "torchaudio", "transformers", "peft", "deepspeed", "numpy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentConfig:
+    """Everything that defines an experiment."""
+
+    seed: int = 1
+    """Seed of initial weights, dropout and the order of the data."""
+    frontend: Any = component("frontends")
+    """Samples to features."""
+    encoder: Any = component("encoders")
+    """Features to states."""
+    connector: Any = component("connectors")
+    """States to embeddings of the LLM."""
+    decoder: Any = component("decoders")
+    """The LLM."""
+    prompt: PromptConfig = field(default_factory=PromptConfig)
+    """What the LLM reads around the speech."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """What is dumped and how batches are made."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+    """Optimisation."""
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
+    """Search."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A model with what the data needs to know of it."""
+
+    model: SpeechLLM
+    frontend: Frontend
+    pad_multiple: int | None
+    identity: dict[str, Any]
+    """What a dump that this model reads must say of itself."""
+    bases: dict[str, str]
+    """Fingerprints of the base models."""
+
+
+def load_config(path: str | Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
+    """Read an experiment's YAML; ``overrides`` are ``section.key=value`` strings."""
+    return configs.load(ExperimentConfig, path, overrides)
+
+
+def dump_name(config: ExperimentConfig) -> str:
+    """Return the name of the dump that an experiment reads; experiments that can share one have the same name."""
+    if config.data.dump == "features":
+        tree = configs.component_to_dict("frontends", config.frontend)
+        return "_".join(str(value) for value in tree.values())
+    return f"{Path(config.encoder.path).name}_{config.encoder.padding}"
+
+
+def fetch_models(config: ExperimentConfig) -> None:
+    """Download the base models that are named by hub id and not yet in the cache."""
+    for part in (config.encoder, config.decoder):
+        if not Path(part.path).is_dir():
+            huggingface_hub.snapshot_download(part.path, ignore_patterns=["*.h5", "*.msgpack", "*.onnx", "*.ot", "*.gguf"])
+
+
+def build(config: ExperimentConfig, dtype: torch.dtype) -> Built:
+    """Build the untrained model: base models from disk or hub, a connector drawn from the seed.
+
+    A model that reads dumped encoder states comes without its encoder.
+    """
+    torch.manual_seed(config.seed)
+    frontend, encoder, identity, bases = build_encoder(config, dtype)
+    decoder = config.decoder.build(dtype=dtype)
+    connector = config.connector.build(input_dim=encoder.output_dim, output_dim=decoder.embedding_dim)
+    encoded = config.data.dump == "encoder"
+    if encoded and not config.encoder.frozen:
+        raise ConfigError("data.dump: 'encoder' dumps the states of a frozen encoder, but encoder.frozen is false")
+    model = SpeechLLM(None if encoded else encoder, connector.to(dtype), decoder, config.prompt)
+    bases["decoder"] = fingerprint(decoder.model)
+    return Built(model=model, frontend=frontend, pad_multiple=encoder.pad_multiple, identity=identity, bases=bases)
+
+
+def build_encoder(config: ExperimentConfig, dtype: torch.dtype) -> tuple[Frontend, Any, dict[str, Any], dict[str, str]]:
+    """Return frontend, encoder, the identity of their dump, and the encoder's fingerprint as ``{"encoder": ...}``."""
+    frontend, encoder = config.frontend.build(), config.encoder.build(dtype=dtype)
+    if frontend.feature_dim != encoder.feature_dim:
+        raise ConfigError(
+            f"frontend: gives {frontend.feature_dim} features a frame, but the encoder {config.encoder.path} expects "
+            f"{encoder.feature_dim}; set frontend.num_mels={encoder.feature_dim}"
+        )
+    bases = {"encoder": fingerprint(encoder)}
+    identity: dict[str, Any] = {"dump": config.data.dump, "frontend": frontend.identity()}
+    if config.data.dump == "encoder":
+        identity["encoder"] = {**encoder.identity(), "fingerprint": bases["encoder"]}
+    return frontend, encoder, identity, bases
+
+
+def load_model(exp_dir: Path, config: ExperimentConfig, dtype: torch.dtype, weights: str = "model.safetensors") -> Built:
+    """Build the model of an experiment and load its trained weights."""
+    built = build(config, dtype)
+    load_weights(built.model, exp_dir / weights, built.bases)
+    built.model.eval()
+    return built
+
+
+def read_experiment(exp_dir: Path, inference_config: Path | None = None, overrides: Iterable[str] = ()) -> ExperimentConfig:
+    """Read the configuration that an experiment was trained with, with another ``decode`` section if given."""
+    if not (exp_dir / "config.yaml").is_file():
+        raise ConfigError(f"{exp_dir}: no config.yaml, expected a trained experiment; run the training stage first")
+    overrides = list(overrides)
+    if inference_config is not None:
+        decode = configs.load(DecodeConfig, inference_config)
+        overrides.insert(0, f"decode={json.dumps(configs.to_dict(decode))}")
+    return load_config(exp_dir / "config.yaml", overrides)
+
+
+def start_record(exp_dir: Path, config: ExperimentConfig) -> None:
+    """Write config.yaml and run.yaml (command, versions), or check them where training goes on.
+
+    Raises:
+        ConfigError: if ``exp_dir`` holds another model.
+    """
+    exp_dir.mkdir(parents=True, exist_ok=True)
+    tree = configs.to_dict(config)
+    path = exp_dir / "config.yaml"
+    if path.exists() and (exp_dir / "checkpoints" / "resume.json").exists():
+        old = configs.to_dict(load_config(path))
+        changed = [key for key in ("seed", "frontend", "encoder", "connector", "decoder", "prompt") if old[key] != tree[key]]
+        if changed:
+            raise ConfigError(
+                f"{exp_dir}: was trained with another {' and '.join(changed)}; choose another --tag, or remove it"
+            )
+    record = {"command": " ".join(sys.argv), "date": time.strftime("%F %T"), "git": _git_hash(), "versions": _versions()}
+    for name, content in (("config.yaml", tree), ("run.yaml", record)):
+        temporary = exp_dir / f"{name}.tmp"
+        temporary.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        temporary.replace(exp_dir / name)
+
+
+def digest(*contents: Any) -> str:
+    """Return a short digest of plain values."""
+    return hashlib.sha256(json.dumps(contents, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _git_hash() -> str:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": sys.version.split()[0]}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found

@@ -1,0 +1,66 @@
+"""The prompt: what the LLM reads around the speech, saved with the model and used wherever it is.
+
+A template holds ``<speech>`` once, and ``{instruction}`` where one of the instructions goes.
+"""
+
+import zlib
+from dataclasses import dataclass
+
+from speechllm.errors import ConfigError
+from speechllm.interfaces import Decoder
+
+SPEECH = "<speech>"
+TEMPLATES = {
+    "plain": "<speech>{instruction}",
+    "vicuna": "USER: <Speech><speech></Speech> {instruction}\nASSISTANT:",
+    "chat": "<speech>{instruction}",  # within the LLM's own chat template
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptConfig:
+    """A template and the instructions that fill it."""
+
+    template: str = "chat"
+    """plain, vicuna, chat (the LLM's own chat template), or a text with <speech> and {instruction}."""
+    instructions: tuple[str, ...] = ("Transcribe the speech.",)
+    """One is drawn per utterance and epoch in training; the first is used in decoding."""
+
+    def __post_init__(self) -> None:
+        """Check what YAML types cannot."""
+        text = TEMPLATES.get(self.template, self.template)
+        if text.count(SPEECH) != 1:
+            raise ConfigError(
+                f"template: {self.template!r} holds {SPEECH} {text.count(SPEECH)} times, expected one of "
+                f"{', '.join(TEMPLATES)} or a text that holds it once"
+            )
+        if not self.instructions:
+            raise ConfigError("instructions: the list is empty, expected at least one (it may be '')")
+
+
+class Prompt:
+    """The token ids before and after the speech, for each instruction.
+
+    Args:
+        config: template and instructions.
+        decoder: the LLM whose tokenizer and chat template are used.
+    """
+
+    def __init__(self, config: PromptConfig, decoder: Decoder) -> None:
+        self.config = config
+        self._parts = [self._tokenize(instruction, decoder) for instruction in config.instructions]
+
+    def parts(self, utt_id: str, epoch: int | None) -> tuple[list[int], list[int]]:
+        """Return the ids before and after the speech; ``epoch`` is None in decoding."""
+        index = 0
+        if epoch is not None:  # a hash and no random generator, so that a resumed run draws the same
+            index = zlib.crc32(f"{utt_id} {epoch}".encode()) % len(self._parts)
+        return self._parts[index]
+
+    def _tokenize(self, instruction: str, decoder: Decoder) -> tuple[list[int], list[int]]:
+        text = TEMPLATES.get(self.config.template, self.config.template).replace("{instruction}", instruction)
+        has_begin = False
+        if self.config.template == "chat":
+            text, has_begin = decoder.chat(text)
+        before, after = text.split(SPEECH)
+        return decoder.tokenize(before, begin=not has_begin), decoder.tokenize(after)

@@ -1,0 +1,83 @@
+"""The whole model: encode, connect, splice into the prompt, and let the LLM read on (arXiv 2309.13963)."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from speechllm.interfaces import Connector, Decoder, Encoder, GenerationOptions, Hypothesis, Utterances
+from speechllm.models.prompt import Prompt, PromptConfig
+from speechllm.models.splice import splice, with_targets
+
+
+class LossOutput(NamedTuple):
+    """What a training step returns."""
+
+    loss: Tensor
+    """Cross entropy in nats per target token, end-of-sequence included."""
+    num_correct: Tensor
+    """Target tokens whose logit is the largest."""
+    num_tokens: Tensor
+    """Target tokens."""
+
+
+class SpeechLLM(nn.Module):
+    """A speech encoder connected to an LLM.
+
+    Args:
+        encoder: None for a model that only ever sees dumped encoder states.
+        connector: built for the encoder's states and the decoder's embeddings.
+        decoder: the LLM.
+        prompt: template and instructions.
+    """
+
+    def __init__(self, encoder: Encoder | None, connector: Connector, decoder: Decoder, prompt: PromptConfig) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.connector = connector
+        self.decoder = decoder
+        self.prompt = Prompt(prompt, decoder)
+
+    def encode(self, batch: Utterances) -> tuple[Tensor, Tensor]:
+        """Return states_BLD and lens_B, from features or as they were dumped."""
+        if batch.encoded:
+            return batch.inputs, batch.lens_B
+        assert self.encoder is not None, "a model built without an encoder reads dumped states only"
+        return self.encoder(batch.inputs, batch.lens_B)
+
+    def prompts(self, batch: Utterances, epoch: int | None = None) -> list[Tensor]:
+        """Return the prompt embeddings (U, E) of each utterance, its speech in place."""
+        states_BLD, lens_B = self.encode(batch)
+        dtype = next(self.connector.parameters()).dtype  # type: ignore[attr-defined]
+        speech_BSE, lens_B = self.connector(states_BLD.to(dtype), lens_B)
+        parts = [self.prompt.parts(utt_id, epoch) for utt_id in batch.utt_ids]
+        before = self._embed([ids for ids, _ in parts], speech_BSE.device)
+        after = self._embed([ids for _, ids in parts], speech_BSE.device)
+        return splice(before, speech_BSE, lens_B, after)
+
+    def forward(self, batch: Utterances) -> LossOutput:
+        """Return the loss on the transcripts of ``batch``."""
+        prompts = self.prompts(batch, batch.epoch)
+        ids = [self.decoder.tokenize(text, end=True) for text in batch.texts]
+        targets = [torch.tensor(one, device=prompts[0].device) for one in ids]
+        spliced = with_targets(prompts, targets, self._embed(ids, prompts[0].device))
+        select_BU = spliced.labels_BU >= 0
+        logits_UV = self.decoder.logits(spliced.embeds_BUE, spliced.mask_BU, select_BU).float()
+        labels_U = spliced.labels_BU[select_BU]
+        correct = (logits_UV.detach().argmax(-1) == labels_U).sum()
+        return LossOutput(cross_entropy(logits_UV, labels_U), correct, torch.tensor(len(labels_U)))
+
+    @torch.inference_mode()
+    def generate(self, batch: Utterances, caps: list[int], options: GenerationOptions) -> list[list[Hypothesis]]:
+        """Return the n-best hypotheses of each utterance, of at most ``caps`` tokens each."""
+        return self.decoder.generate(self.prompts(batch), caps, options)
+
+    def trainable_state(self) -> dict[str, Tensor]:
+        """Return the tensors that training changes: what a checkpoint holds."""
+        return {name: p.detach() for name, p in self.named_parameters() if p.requires_grad}
+
+    def _embed(self, ids: list[list[int]], device: torch.device) -> list[Tensor]:
+        """Embed several token sequences with one look-up."""
+        flat = torch.tensor([i for one in ids for i in one], dtype=torch.long, device=device)
+        return list(self.decoder.embed(flat).split([len(one) for one in ids]))

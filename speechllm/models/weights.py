@@ -1,0 +1,113 @@
+"""Trainable weights as safetensors, tied to the base models they were trained on."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from speechllm.errors import ConfigError
+
+
+def fingerprint(module: nn.Module) -> str:
+    """Return a digest of a base model: names, shapes and a few values of every tensor.
+
+    Values are compared as bfloat16, so that a model has one fingerprint in whatever precision it is
+    loaded; adapters do not count.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted((_base_name(name), tensor) for name, tensor in module.state_dict().items()):
+        if ".lora_" not in name:
+            sample = tensor.flatten()[:: max(1, tensor.numel() // 8)].to(torch.bfloat16).float()
+            digest.update(f"{name} {list(tensor.shape)} {sample.tolist()}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def save_weights(path: Path, state: dict[str, Tensor], metadata: dict[str, Any]) -> None:
+    """Write ``state`` in float32 with ``metadata`` (JSON) to ``path``, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.float().cpu().contiguous() for name, tensor in state.items()}
+    temporary = path.with_suffix(".tmp")
+    save_file(state, temporary, {"speechllm": json.dumps(metadata)})
+    temporary.replace(path)
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Return the metadata of a weights file."""
+    with safe_open(path, "pt") as file:
+        metadata: dict[str, Any] = json.loads((file.metadata() or {}).get("speechllm", "{}"))
+    return metadata
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a weights file."""
+    with safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def load_weights(model: nn.Module, path: Path, bases: dict[str, str]) -> None:
+    """Load trained weights into ``model``.
+
+    Args:
+        model: the model, built from the same configuration.
+        path: weights file.
+        bases: fingerprints of the base models that ``model`` was built on.
+
+    Raises:
+        ConfigError: if a tensor is missing, unknown or of another shape, or a base model is another one.
+    """
+    _check_exists(path)
+    for part, expected in read_metadata(path).get("bases", {}).items():
+        if part in bases and bases[part] != expected:
+            raise ConfigError(
+                f"{path}: trained on another {part}: fingerprint {expected}, found {bases[part]}; "
+                f"give {part}.path the model it was trained with"
+            )
+    state = read_weights(path)
+    own = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    problems = [f"missing {name}" for name in own.keys() - state.keys()]
+    problems += [f"unknown {name}" for name in state.keys() - own.keys()]
+    problems += [
+        f"{name} is {list(state[name].shape)}, expected {list(own[name].shape)}"
+        for name in own.keys() & state.keys()
+        if state[name].shape != own[name].shape
+    ]
+    if problems:
+        raise ConfigError(f"{path}: does not fit the model: {'; '.join(sorted(problems)[:6])}")
+    with torch.no_grad():
+        for name, parameter in own.items():
+            parameter.copy_(state[name])
+
+
+def file_digest(path: Path) -> str:
+    """Return a digest of a weights file.
+
+    Raises:
+        ConfigError: if it is not there.
+    """
+    _check_exists(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def average_weights(paths: list[Path]) -> dict[str, Tensor]:
+    """Return the mean of several weights files, tensor by tensor."""
+    total = {name: tensor.double() for name, tensor in read_weights(paths[0]).items()}
+    for path in paths[1:]:
+        for name, tensor in read_weights(path).items():
+            total[name] += tensor
+    return {name: (tensor / len(paths)).float() for name, tensor in total.items()}
+
+
+def _base_name(name: str) -> str:
+    """Return the name that a tensor had before peft added adapters."""
+    return name.replace("base_model.model.", "", 1).replace(".base_layer.", ".")
+
+
+def _check_exists(path: Path) -> None:
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file, expected trained weights; run the training and averaging stages first")

@@ -1,0 +1,222 @@
+"""The stages of a recipe that need a model, one function each: dump, train, average, decode, baseline."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from speechllm import config as configs
+from speechllm.data.audio import read_audio
+from speechllm.data.batch import BatchList, Collate, Loader, make_loader
+from speechllm.data.config import DataConfig
+from speechllm.data.data_dir import read_data_dir
+from speechllm.data.dataset import DumpDataset, Example, select_for_training
+from speechllm.data.dump import check_identity, dump_job
+from speechllm.data.sampler import BucketSampler, SequentialBatches
+from speechllm.decode.config import DecodeConfig
+from speechllm.decode.generate import decode_job, finished_job
+from speechllm.decode.whisper_baseline import SAMPLE_RATE, WhisperBaseline
+from speechllm.errors import ConfigError, DataError
+from speechllm.experiment import Built, ExperimentConfig, build, build_encoder, digest, load_model, start_record
+from speechllm.interfaces import Hypothesis, Seconds
+from speechllm.models.weights import average_weights, file_digest, read_metadata, save_weights
+from speechllm.train.engine import deepspeed_config, start_engine, start_processes
+from speechllm.train.plan import make_plan, torch_dtype, zero_stage
+from speechllm.train.trainer import Trainer
+from speechllm.train.validation import Validator
+
+
+def dump(config: ExperimentConfig, data_dir: Path, out_dir: Path, *, nj: int, job: int) -> None:
+    """Dump features, or the frozen encoder's states, of one job's share of ``data_dir``."""
+    frontend, encoder, identity, _ = build_encoder(config, torch.float32)
+    collate = Collate(frontend, encoder.pad_multiple, encoded=False)
+    device = job_device(job)
+    encoder.to(device).eval()
+
+    @torch.inference_mode()
+    def states(samples_N: np.ndarray) -> np.ndarray:
+        example = Example(utt_id="", speaker="", inputs_TF=frontend.extract(samples_N), text="", duration=0.0)
+        batch = collate([example]).to(device)
+        states_BLD, lens_B = encoder(batch.inputs, batch.lens_B)
+        return states_BLD[0, : int(lens_B)].float().cpu().numpy()
+
+    encoded = config.data.dump == "encoder"
+    dump_job(
+        data_dir,
+        out_dir,
+        states if encoded else frontend.extract,
+        identity,
+        frontend.sample_rate,
+        nj=nj,
+        job=job,
+        compress=config.data.compress and not encoded,
+    )
+
+
+def train(config: ExperimentConfig, train_dir: Path, valid_dir: Path, exp_dir: Path) -> None:
+    """Train on one dump, validate on another, and write the experiment ``exp_dir``."""
+    start_processes()
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    built = build(config, torch_dtype(config.train.dtype))
+    if rank == 0:
+        start_record(exp_dir, config)
+        stage = zero_stage(deepspeed_config(config.train))
+        print(f"the plan, {world_size} process(es), ZeRO stage {stage}, {config.train.dtype}:")
+        print(make_plan(built.model, config.train.dtype, stage, world_size), flush=True)
+    if config.train.activation_checkpointing:
+        built.model.decoder.checkpoint_activations()
+    collate = _collate(built, config)
+    sampler, loader = _training_data(config, built, collate, train_dir, exp_dir)
+    trainer = Trainer(
+        start_engine(built.model, config.train),
+        config.train,
+        sampler=sampler,
+        loader=loader,
+        validator=_validator(config, built, collate, valid_dir),
+        exp_dir=exp_dir,
+        bases=built.bases,
+    )
+    trainer.run()
+
+
+def average(exp_dir: Path) -> str:
+    """Average the best checkpoints into ``model.safetensors``; return a sentence about it."""
+    paths = sorted((exp_dir / "best").glob("step_*.safetensors"))
+    if not paths:
+        raise ConfigError(f"{exp_dir / 'best'}: no checkpoints to average; run the training stage first")
+    metadata = [read_metadata(path) for path in paths]
+    steps = [entry["step"] for entry in metadata]
+    save_weights(exp_dir / "model.safetensors", average_weights(paths), {"steps": steps, "bases": metadata[0]["bases"]})
+    return f"{exp_dir / 'model.safetensors'}: the average of steps {', '.join(map(str, steps))}"
+
+
+def decode(
+    exp_dir: Path, config: ExperimentConfig, dump_dir: Path, out_dir: Path, *, nj: int, job: int, mismatched: bool
+) -> None:
+    """Decode one job's share of a dump with an experiment's averaged model.
+
+    Args:
+        exp_dir: the experiment.
+        config: its configuration.
+        dump_dir: the set to decode.
+        out_dir: where hypotheses go.
+        nj: number of jobs.
+        job: which of them this is, from 1.
+        mismatched: give every utterance another one's speech, to see whether the model listens.
+    """
+    dataset = DumpDataset(dump_dir, config.data.transcript)
+    speech = mismatched_speech(dataset.durations) if mismatched else {utt_id: utt_id for utt_id in dataset.utt_ids}
+    mine = _share(dataset.durations, nj, job)
+    weights = file_digest(exp_dir / "model.safetensors")
+    identity = digest(weights, configs.to_dict(config.decode), mismatched, (dump_dir / "frontend.yaml").read_text())
+    if finished_job(out_dir, job, list(mine), identity):
+        print(f"{out_dir}: job {job} of {nj} is complete, nothing to do")
+        return
+    built = load_model(exp_dir, config, torch_dtype(config.decode.dtype))
+    check_identity(dump_dir, built.identity)
+    collate, device = _collate(built, config), job_device(job)
+    model = built.model.to(device)
+
+    def recognize(utt_ids: list[str]) -> list[list[Hypothesis]]:
+        examples = [dataset[speech[utt_id]] for utt_id in utt_ids]
+        caps = [config.decode.cap(example.duration) for example in examples]
+        return model.generate(collate(examples).to(device), caps, config.decode.search)
+
+    decode_job(recognize, _decode_batches(mine, config.decode, built), dataset.durations, out_dir, job, identity)
+
+
+def baseline(
+    model: str, data_dir: Path, out_dir: Path, *, nj: int, job: int, num_beams: int = 1, batch_size: int = 8
+) -> None:
+    """Decode one job's share of a Kaldi directory with Whisper's own decoder."""
+    utts = {utt.utt_id: utt for utt in read_data_dir(data_dir, need_text=False).utts}
+    durations = {utt_id: utt.duration for utt_id, utt in utts.items()}
+    mine = _share(durations, nj, job)
+    identity = digest(model, num_beams, sorted(durations.items()))
+    if finished_job(out_dir, job, list(mine), identity):
+        print(f"{out_dir}: job {job} of {nj} is complete, nothing to do")
+        return
+    whisper = WhisperBaseline(model, job_device(job), num_beams)
+
+    def recognize(utt_ids: list[str]) -> list[list[Hypothesis]]:
+        chosen = [utts[utt_id] for utt_id in utt_ids]
+        samples = [read_audio(utt.path, SAMPLE_RATE, utt.start, utt.end) for utt in chosen]
+        return [[hypothesis] for hypothesis in whisper.transcribe(samples)]
+
+    order = sorted(mine, key=lambda utt_id: (-mine[utt_id], utt_id))
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    decode_job(recognize, batches, durations, out_dir, job, identity)
+
+
+def job_device(job: int) -> torch.device:
+    """Return the device of a job: jobs take the visible GPUs in turn, or the CPU."""
+    count = torch.cuda.device_count()
+    return torch.device("cuda", (job - 1) % count) if count else torch.device("cpu")
+
+
+def mismatched_speech(durations: Mapping[str, Seconds]) -> dict[str, str]:
+    """Return for each utterance the one next in duration, whose speech it is to be given instead of its own."""
+    order = sorted(durations, key=lambda utt_id: (durations[utt_id], utt_id))
+    return dict(zip(order, order[1:] + order[:1], strict=True))
+
+
+def _share(durations: Mapping[str, Seconds], nj: int, job: int) -> dict[str, Seconds]:
+    """Return a job's utterances: every nj-th in order of duration, so that all jobs have like work."""
+    order = sorted(durations, key=lambda utt_id: (durations[utt_id], utt_id))
+    return {utt_id: durations[utt_id] for utt_id in order[job - 1 :: nj]}
+
+
+def _collate(built: Built, config: ExperimentConfig) -> Collate:
+    return Collate(built.frontend, built.pad_multiple, encoded=config.data.dump == "encoder")
+
+
+def _pad_to(built: Built) -> Seconds:
+    """Return the duration to a multiple of which the encoder pads; 0 if to none."""
+    return (built.pad_multiple or 0) / built.frontend.frame_rate
+
+
+def _decode_batches(durations: Mapping[str, Seconds], config: DecodeConfig, built: Built) -> list[list[str]]:
+    if not durations:
+        return []
+    caps = DataConfig(batch_size=config.batch_size, batch_duration=max(config.batch_duration, 30.0))
+    return list(SequentialBatches(durations, caps, pad_to=_pad_to(built)))
+
+
+def _training_data(
+    config: ExperimentConfig, built: Built, collate: Collate, train_dir: Path, exp_dir: Path
+) -> tuple[BucketSampler, Loader]:
+    """Return the order of the training utterances and what reads them."""
+    check_identity(train_dir, built.identity)
+    dataset = DumpDataset(train_dir, config.data.transcript)
+    kept, _ = select_for_training(dataset, config.data, exp_dir / "skipped")
+    sampler = BucketSampler(
+        {utt_id: dataset.durations[utt_id] for utt_id in kept},
+        config.data,
+        config.seed,
+        int(os.environ["RANK"]),
+        int(os.environ["WORLD_SIZE"]),
+        pad_to=0.0 if collate.encoded else _pad_to(built),
+    )
+    return sampler, make_loader(dataset, sampler, collate, config.data.num_workers)
+
+
+def _validator(config: ExperimentConfig, built: Built, collate: Collate, valid_dir: Path) -> Validator:
+    """Return what scores the model on the validation set, of which nothing is skipped."""
+    check_identity(valid_dir, built.identity)
+    dataset = DumpDataset(valid_dir, config.data.transcript)
+    if dataset.texts is None:
+        raise DataError(f"{valid_dir}: no text, expected the transcripts of the validation set; run stage 2 again")
+    pad_to = 0.0 if collate.encoded else _pad_to(built)
+    ids = sorted(dataset.durations, key=lambda utt_id: (dataset.durations[utt_id], utt_id))
+    shown = ids[:: max(1, len(ids) // max(1, config.train.decode_utterances))][: config.train.decode_utterances]
+    examples = None
+    if shown:
+        caps = [config.decode.cap(dataset.durations[utt_id]) for utt_id in shown]
+        examples = (collate([dataset[utt_id] for utt_id in shown]), caps)
+    return Validator(
+        BatchList(dataset, list(SequentialBatches(dataset.durations, config.data, pad_to=pad_to)), collate),
+        mismatched_batches=config.train.mismatched_batches,
+        examples=examples,
+    )

@@ -1,0 +1,52 @@
+"""The ``train`` section of an experiment."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from speechllm.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Optimisation, validation and checkpoints; steps are optimizer steps."""
+
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    """Precision of weights and activations; half precisions keep float32 master weights."""
+    max_steps: int = 20000
+    """Optimizer steps in all."""
+    lr: float = 1.0e-4
+    """Peak learning rate of AdamW."""
+    final_lr: float = 1.0e-5
+    """Learning rate at the last step, reached along a cosine."""
+    warmup_steps: int = 1000
+    """Steps over which the learning rate rises linearly from zero."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay."""
+    betas: tuple[float, ...] = (0.9, 0.98)
+    """AdamW's two decay rates."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm."""
+    accumulation: int = 1
+    """Batches per optimizer step on each rank."""
+    activation_checkpointing: bool = False
+    """Recompute the LLM's activations in the backward pass: less memory, more time."""
+    deepspeed: str | None = None
+    """DeepSpeed's JSON (ZeRO stage, offload, ...); null is plain data parallelism."""
+    log_every: int = 20
+    """Steps between two lines of metrics.jsonl."""
+    valid_every: int = 500
+    """Steps between two validations, each of which also saves a checkpoint."""
+    mismatched_batches: int = 8
+    """Validation batches that are also scored against another utterance's speech."""
+    decode_utterances: int = 4
+    """Validation utterances whose hypotheses are printed at each validation."""
+    keep_best: int = 5
+    """Checkpoints kept for averaging, by validation loss."""
+
+    def __post_init__(self) -> None:
+        """Check what YAML types cannot."""
+        for name in ("max_steps", "accumulation", "log_every", "valid_every", "keep_best"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}: found {getattr(self, name)}, expected at least 1")
+        if len(self.betas) != 2:
+            raise ConfigError(f"betas: found {list(self.betas)}, expected two numbers")

@@ -1,0 +1,71 @@
+"""The DeepSpeed engine: its configuration from the experiment's, and one process where no launcher started several."""
+
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import deepspeed
+import torch
+from torch import nn
+
+from speechllm.errors import ConfigError
+from speechllm.train.config import TrainConfig
+
+OURS = {
+    "gradient_accumulation_steps": "accumulation",
+    "gradient_clipping": "max_grad_norm",
+    "bf16": "dtype",
+    "fp16": "dtype",
+    "optimizer": "lr",
+    "scheduler": "lr",
+}
+
+
+def deepspeed_config(config: TrainConfig) -> dict[str, Any]:
+    """Return DeepSpeed's settings: its own JSON, completed by what the experiment's YAML says.
+
+    Raises:
+        ConfigError: if the JSON is not there, is no JSON, or says what the YAML is to say.
+    """
+    settings: dict[str, Any] = {}
+    if config.deepspeed is not None:
+        try:
+            settings = json.loads(Path(config.deepspeed).read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError) as error:
+            raise ConfigError(f"train.deepspeed: cannot read {config.deepspeed}: {error}") from error
+    for key in OURS.keys() & settings.keys():
+        raise ConfigError(f"{config.deepspeed}: sets {key!r}, which train.{OURS[key]} of the YAML decides; remove it")
+    settings.setdefault("zero_optimization", {"stage": 0})
+    settings |= {
+        "train_micro_batch_size_per_gpu": 1,  # batches vary in size; DeepSpeed only counts with it
+        "gradient_accumulation_steps": config.accumulation,
+        "gradient_clipping": config.max_grad_norm,
+    }
+    if config.dtype == "bfloat16":
+        settings["bf16"] = {"enabled": True}
+    if config.dtype == "float16":
+        settings["fp16"] = {"enabled": True, "initial_scale_power": 12}
+    return settings
+
+
+def start_processes() -> None:
+    """Join the processes that a launcher started, or be the only one."""
+    if "RANK" not in os.environ:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    deepspeed.init_distributed("nccl" if torch.cuda.is_available() else "gloo", verbose=False)
+
+
+def start_engine(model: nn.Module, config: TrainConfig) -> Any:
+    """Wrap ``model`` into a DeepSpeed engine with AdamW over its trainable parameters."""
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(
+        trainable, lr=config.lr, betas=(config.betas[0], config.betas[1]), weight_decay=config.weight_decay
+    )
+    return deepspeed.initialize(model=model, optimizer=optimizer, config=deepspeed_config(config))[0]

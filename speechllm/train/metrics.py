@@ -1,0 +1,81 @@
+"""What a training writes down: metrics.jsonl, TensorBoard, curves as PNG and a progress bar."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+
+class Metrics:
+    """The log of one training, of rank 0 alone.
+
+    Args:
+        exp_dir: the experiment's directory.
+        step: step from which training goes on; what was logged beyond it (by a run that was killed) is dropped.
+        max_steps: length of the progress bar.
+    """
+
+    def __init__(self, exp_dir: Path, step: int, max_steps: int) -> None:
+        self.path = exp_dir / "metrics.jsonl"
+        self.images = exp_dir / "images"
+        rows = [row for row in read_metrics(self.path) if row["step"] <= step]
+        self.path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        self._board = SummaryWriter(str(exp_dir / "tensorboard"), purge_step=step + 1)
+        self._bar = tqdm(total=max_steps, initial=step, unit="step", desc="train", dynamic_ncols=True)
+
+    def log(self, kind: str, step: int, values: dict[str, Any]) -> None:
+        """Append one row: ``kind`` is train or valid."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        for name, value in values.items():
+            if isinstance(value, int | float):
+                self._board.add_scalar(f"{kind}/{name}", value, step)
+
+    def advance(self) -> None:
+        """Move the progress bar by one step."""
+        self._bar.update()
+
+    def show(self, text: str) -> None:
+        """Show ``text`` beside the progress bar."""
+        self._bar.set_postfix_str(text, refresh=False)
+
+    def say(self, text: str) -> None:
+        """Print a line without breaking the progress bar."""
+        tqdm.write(text)
+
+    def close(self) -> None:
+        """Flush and close everything."""
+        self._board.close()
+        self._bar.close()
+
+    def plot(self) -> None:
+        """Draw loss and accuracy against steps to images/*.png."""
+        from matplotlib.figure import Figure
+
+        self.images.mkdir(exist_ok=True)
+        rows = read_metrics(self.path)
+        for name, label in (("loss", "nats per token"), ("accuracy", "token accuracy")):
+            figure = Figure(figsize=(7, 4))
+            axes = figure.subplots()
+            for kind, key in (("train", name), ("valid", name), ("valid", f"mismatched_{name}")):
+                points = [(row["step"], row[key]) for row in rows if row["kind"] == kind and key in row]
+                if points:
+                    axes.plot(*zip(*points, strict=True), label=f"{kind} {key.replace('_', ' ')}")
+            axes.set(xlabel="step", ylabel=label)
+            axes.grid(alpha=0.3)
+            axes.legend()
+            figure.tight_layout()
+            figure.savefig(self.images / f"{name}.png", dpi=120)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a metrics.jsonl; a last line cut by a kill is left out."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows

@@ -1,0 +1,176 @@
+"""The training loop around the DeepSpeed engine."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from speechllm.data.batch import Batch, Loader
+from speechllm.data.sampler import BucketSampler
+from speechllm.models.speech_llm import LossOutput, SpeechLLM
+from speechllm.train.checkpoint import (
+    Position,
+    full_trainable_state,
+    load_resume,
+    remove_all_but,
+    save_best,
+    save_resume,
+)
+from speechllm.train.config import TrainConfig
+from speechllm.train.metrics import Metrics
+from speechllm.train.schedule import learning_rate
+from speechllm.train.validation import Validator
+
+
+class Trainer:
+    """Train until ``max_steps``, from the last resume checkpoint if there is one.
+
+    Args:
+        engine: DeepSpeed engine around a SpeechLLM.
+        config: the ``train`` section.
+        sampler: order of the training batches.
+        loader: reads the batches that remain of the sampler's epoch, and moves its position.
+        validator: scores the model on the validation set.
+        exp_dir: where everything is written.
+        bases: fingerprints of the base models, for the checkpoints.
+    """
+
+    def __init__(
+        self,
+        engine: Any,
+        config: TrainConfig,
+        *,
+        sampler: BucketSampler,
+        loader: Loader,
+        validator: Validator,
+        exp_dir: Path,
+        bases: dict[str, str],
+    ) -> None:
+        self.engine = engine
+        self.model: SpeechLLM = engine.module
+        self.config = config
+        self.sampler = sampler
+        self.loader = loader
+        self.validator = validator
+        self.exp_dir = exp_dir
+        self.bases = bases
+        self.step = 0
+        self.best: list[list[Any]] = []
+        self.metrics: Metrics | None = None
+        self._sums = Sums()
+
+    def run(self) -> None:
+        """Train, validate and save until the last step."""
+        self._resume()
+        if self.engine.global_rank == 0:
+            self.metrics = Metrics(self.exp_dir, self.step, self.config.max_steps)
+        self.engine.train()
+        while self.step < self.config.max_steps:
+            for batch in self.loader:
+                self._micro_step(batch)
+                if self.step >= self.config.max_steps:
+                    break
+            else:
+                self.sampler.set_epoch(self.sampler.epoch + 1)
+        if self.metrics:
+            self.metrics.close()
+
+    def _micro_step(self, batch: Batch) -> None:
+        """Do forward and backward on one batch, and an optimizer step where the accumulation ends."""
+        self._set_learning_rate()
+        output: LossOutput = self.engine(batch.to(self.engine.device))
+        self._sums.add(output, batch)
+        ends_step = self.engine.is_gradient_accumulation_boundary()
+        self.engine.backward(output.loss)
+        self.engine.step()
+        if not ends_step:
+            return
+        self.step += 1
+        if self.metrics:
+            self.metrics.advance()
+        if self.step % self.config.log_every == 0:
+            self._log()
+        if self.step % self.config.valid_every == 0 or self.step == self.config.max_steps:
+            self._validate_and_save()
+
+    def _set_learning_rate(self) -> None:
+        for group in self.engine.optimizer.param_groups:
+            group["lr"] = learning_rate(self.step + 1, self.config)
+
+    def _log(self) -> None:
+        """Write the means since the last time, over all ranks."""
+        values = self._sums.take(self.engine.device)
+        values |= {"lr": learning_rate(self.step, self.config), "epoch": self.sampler.epoch}
+        norm = self.engine.get_global_grad_norm()
+        if norm is not None:
+            values["grad_norm"] = float(norm)
+        if self.metrics:
+            self.metrics.log("train", self.step, values)
+            self.metrics.show(f"loss {values['loss']:.3f} acc {values['accuracy']:.3f}")
+
+    def _validate_and_save(self) -> None:
+        values, examples = self.validator.run(self.engine)
+        self.engine.train()
+        state = full_trainable_state(self.model)
+        if self.metrics:
+            self.metrics.log("valid", self.step, values)
+            self.metrics.say(self.validator.sentence(self.step, values, examples))
+            self.metrics.plot()
+        metadata = {"step": self.step, "valid_loss": values["loss"], "bases": self.bases}
+        if self.engine.global_rank == 0:
+            self.best = save_best(self.exp_dir, state, self.best, self.config.keep_best, metadata)
+        position = Position(step=self.step, sampler=self.sampler.state_dict(), best=self.best)
+        save_resume(self.engine, self.exp_dir, position)
+        if self.engine.global_rank == 0:
+            remove_all_but(self.exp_dir, self.best)
+
+    def _resume(self) -> None:
+        position = load_resume(self.engine, self.exp_dir)
+        if position is not None:
+            self.step, self.best = position.step, position.best
+            self.sampler.load_state_dict(position.sampler)
+            if self.engine.global_rank == 0:
+                print(f"going on from step {self.step} of {self.config.max_steps}")
+
+
+class Sums:
+    """Loss, accuracy and speed between two log lines."""
+
+    def __init__(self) -> None:
+        self._start()
+
+    def add(self, output: LossOutput, batch: Batch) -> None:
+        """Count one batch."""
+        tokens = output.num_tokens.item()
+        self.loss += output.loss.detach() * tokens
+        self.correct += output.num_correct
+        self.tokens += tokens
+        self.utterances += len(batch.utt_ids)
+        self.speech += sum(batch.durations)
+
+    def take(self, device: torch.device) -> dict[str, float]:
+        """Return the means over all ranks and start again."""
+        seconds = time.perf_counter() - self.since
+        sums = torch.tensor(
+            [float(self.loss), float(self.correct), self.tokens, self.utterances, self.speech],
+            dtype=torch.float32 if device.type == "mps" else torch.float64,
+            device=device,
+        )
+        if torch.distributed.is_initialized():
+            torch.distributed.all_reduce(sums)
+        loss, correct, tokens, utterances, speech = sums.tolist()
+        self._start()
+        return {
+            "loss": loss / tokens,
+            "accuracy": correct / tokens,
+            "utterances_per_second": utterances / seconds,
+            "speech_per_second": speech / seconds,
+        }
+
+    def _start(self) -> None:
+        self.loss: Tensor | float = 0.0
+        self.correct: Tensor | float = 0.0
+        self.tokens, self.utterances, self.speech = 0.0, 0, 0.0
+        self.since = time.perf_counter()

@@ -1,0 +1,80 @@
+"""Validation: does the loss fall, and does the model listen?"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from speechllm.data.batch import Batch
+from speechllm.interfaces import GenerationOptions
+from speechllm.models.speech_llm import SpeechLLM
+
+Example = tuple[str, str]  # reference, hypothesis
+
+
+class Validator:
+    """Loss, token accuracy and a real decode on the validation set, and the loss with the wrong speech.
+
+    The loss with another utterance's speech minus the loss with the right one is the sign of
+    alignment: while it is near zero the model only predicts text, however low its loss.
+
+    Args:
+        batches: all batches of the validation set, the same on every rank; read as they are needed.
+        mismatched_batches: at how many batches another utterance's speech is tried too.
+        examples: a few utterances to decode, and the token cap of each.
+    """
+
+    def __init__(
+        self, batches: Sequence[Batch], *, mismatched_batches: int, examples: tuple[Batch, list[int]] | None
+    ) -> None:
+        self.batches = batches
+        self.mismatched_batches = mismatched_batches
+        self.examples = examples
+
+    @torch.no_grad()
+    def run(self, engine: Any) -> tuple[dict[str, float], list[Example]]:
+        """Return the scores and some (reference, hypothesis) pairs; to be called on every rank."""
+        engine.eval()
+        loss, accuracy = self._score(engine, self.batches)
+        values = {"loss": loss, "accuracy": accuracy}
+        tried = [self.batches[i] for i in range(min(self.mismatched_batches, len(self.batches)))]
+        tried = [batch for batch in tried if len(batch.utt_ids) > 1]  # alone, an utterance has no other to borrow from
+        if tried:
+            matched, _ = self._score(engine, tried)
+            wrong, wrong_accuracy = self._score(engine, [batch.mismatched() for batch in tried])
+            values |= {"mismatched_loss": wrong, "mismatched_accuracy": wrong_accuracy, "gap": wrong - matched}
+        return values, self._decode(engine)
+
+    @staticmethod
+    def sentence(step: int, values: dict[str, float], examples: list[Example]) -> str:
+        """Return what a person wants to read after a validation."""
+        text = f"step {step}: validation loss {values['loss']:.3f}, token accuracy {values['accuracy']:.3f}"
+        if "gap" in values:
+            text += f", loss with another utterance's speech {values['gap']:+.3f}"
+        for reference, hypothesis in examples:
+            text += f"\n  REF {reference}\n  HYP {hypothesis}"
+        return text
+
+    def _score(self, engine: Any, batches: Sequence[Batch]) -> tuple[float, float]:
+        """Return loss and accuracy per token; the ranks share the batches."""
+        sums = torch.zeros(3, dtype=torch.float64, device=engine.device)
+        rank, world_size = engine.global_rank, engine.world_size
+        for start in range(0, len(batches), world_size):
+            # under ZeRO 3 every rank takes part in every forward pass, so a rank without work repeats a batch
+            index, is_repeat = start + rank, start + rank >= len(batches)
+            output = engine(batches[start if is_repeat else index].to(engine.device))
+            if not is_repeat:
+                tokens = float(output.num_tokens)
+                sums += torch.tensor([float(output.loss) * tokens, float(output.num_correct), tokens], device=sums.device)
+        if world_size > 1:
+            torch.distributed.all_reduce(sums)
+        loss, correct, tokens = sums.tolist()
+        return loss / tokens, correct / tokens
+
+    def _decode(self, engine: Any) -> list[Example]:
+        if self.examples is None:
+            return []
+        batch, caps = self.examples
+        model: SpeechLLM = engine.module
+        best = model.generate(batch.to(engine.device), caps, GenerationOptions())
+        return [(text, nbest[0].text) for text, nbest in zip(batch.texts, best, strict=True)]

@@ -1,0 +1,27 @@
+# shellcheck shell=bash
+# Turn "--name value" into name=value for every name the caller lists in $options.
+#
+#   options="stage nj mini"; stage=0 nj=4 mini=false; . utils/parse_options.sh
+#
+# A name whose value is true or false may stand alone, meaning true. "--help" prints the caller's
+# leading comment block. Anything else is an error, so a typing mistake cannot pass unnoticed.
+: "${options:?list the names of the options before parse_options.sh is read}"
+while [[ $# -gt 0 ]]; do
+  case $1 in
+    -h | --help)
+      sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$0"
+      exit 0 ;;
+    --*)
+      name=${1#--} name=${name//-/_}
+      [[ " $options " == *" $name "* ]] || { echo "$0: unknown option $1, expected one of --${options// / --}" >&2; exit 2; }
+      if [[ ${!name} =~ ^(true|false)$ && ! ${2:-} =~ ^(true|false)$ ]]; then
+        printf -v "$name" true
+        shift
+      else
+        [[ $# -ge 2 ]] || { echo "$0: option $1 needs a value (see --help)" >&2; exit 2; }
+        printf -v "$name" '%s' "$2"
+        shift 2
+      fi ;;
+    *) echo "$0: unexpected argument '$1' (see --help)" >&2; exit 2 ;;
+  esac
+done

@@ -1,0 +1,177 @@
+#!/usr/bin/env bash
+# The stages that every recipe shares; a corpus' run.sh calls this with its own names.
+#
+# Corpus
+#   --corpus            module in speechllm/corpora
+#   --corpus_dir        where the corpus lies, or is to be downloaded
+#   --corpus_var        name of the variable that holds corpus_dir, for messages
+#   --train_set         training set
+#   --valid_set         validation set
+#   --valid_speakers    take the validation set from this many speakers of the training set instead
+#   --test_sets         test sets, separated by spaces
+# Stages
+#   --stage             first stage to run, see below
+#   --stop_stage        last stage to run
+#                         0 download the corpus and the models   4 average the best checkpoints
+#                         1 prepare and validate data/<set>      5 decode
+#                         2 dump features                        6 score
+#                         3 train
+#   --dry_run           print the commands, run none
+# Experiment
+#   --config            experiment YAML
+#   --set               overrides of the YAML, "train.lr=1e-4 seed=2"
+#   --tag               name of the experiment (default: the YAML's name)
+#   --inference_config  YAML of another decode section
+#   --inference_tag     name of that decoding (default: the YAML's name)
+#   --baseline          also decode and score with Whisper's own decoder
+#   --mismatched        also decode and score with another utterance's speech
+#   --normalizer        text normaliser of the scores: none, librispeech or whisper-english
+# Machine
+#   --ngpu              GPUs for training; 0 is the CPU
+#   --num_nodes         machines for training, listed in DeepSpeed's hostfile
+#   --nj                parallel jobs of the dump
+#   --inference_nj      parallel jobs of the decoding
+#   --dumpdir           where dumps go
+#   --expdir            where experiments go
+set -euo pipefail
+
+corpus='' corpus_dir='' corpus_var='' train_set='' valid_set='' valid_speakers=0 test_sets=''
+stage=0 stop_stage=6 dry_run=false
+config='' set='' tag='' inference_config='' inference_tag='' baseline=false mismatched=false normalizer=librispeech
+ngpu=1 num_nodes=1 nj=8 inference_nj=1 dumpdir=dump expdir=exp
+options="corpus corpus_dir corpus_var train_set valid_set valid_speakers test_sets stage stop_stage dry_run config set tag \
+inference_config inference_tag baseline mismatched normalizer ngpu num_nodes nj inference_nj dumpdir expdir"
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=utils/parse_options.sh
+. "$root/utils/parse_options.sh"
+# shellcheck source=/dev/null
+. ./path.sh
+# shellcheck source=/dev/null
+. ./cmd.sh
+
+for name in corpus train_set test_sets config; do
+  [[ -n ${!name} ]] || { echo "$0: --$name is required (see --help)" >&2; exit 2; }
+done
+[[ -f $config ]] || { echo "$0: --config $config: no such file; see conf/" >&2; exit 2; }
+if [[ $stage -le 1 && -z $corpus_dir ]]; then
+  echo "$0: where is the corpus? Set $corpus_var, for example: $corpus_var=/path/to/$corpus ./run.sh" >&2
+  exit 2
+fi
+
+run() {
+  echo "$(date '+%F %T') $*" >&2
+  $dry_run || "$@"
+}
+on() {
+  ((stage <= $1 && $1 <= stop_stage)) && echo "# stage $1: $2" >&2
+}
+
+read -ra overrides <<<"$set"
+corpus_sets=$test_sets
+if ((valid_speakers > 0)); then
+  corpus_sets+=" $train_set"
+  whole_set=$train_set
+  train_set=${whole_set}_train valid_set=${whole_set}_valid
+else
+  corpus_sets+=" $train_set $valid_set"
+fi
+if [[ -n $inference_config && -z $inference_tag ]]; then
+  inference_tag=$(basename "$inference_config" .yaml)
+fi
+yaml=(--config "$config" --set "${overrides[@]}")
+exp=$expdir/${tag:-$(basename "$config" .yaml)}
+whisper_exp=$expdir/whisper_baseline
+start=$SECONDS
+
+if on 0 "download what is free and not yet there: $corpus, models"; then
+  # shellcheck disable=SC2086
+  run speechllm download "$corpus" "$corpus_dir" --sets $corpus_sets
+  run speechllm fetch_models "${yaml[@]}"
+fi
+
+if on 1 "prepare and validate data/<set>"; then
+  # shellcheck disable=SC2086
+  run speechllm prepare "$corpus" "$corpus_dir" data --sets $corpus_sets
+  if ((valid_speakers > 0)); then
+    run speechllm hold_out "data/$whole_set" --speakers "$valid_speakers" --train "data/$train_set" --valid "data/$valid_set"
+  fi
+  for name in $train_set $valid_set $test_sets; do
+    run speechllm validate "data/$name"
+  done
+fi
+
+if ((stage <= 5 && 2 <= stop_stage)); then
+  dump=$dumpdir/$(speechllm dump_name "${yaml[@]}")
+fi
+
+if on 2 "dump to $dump/<set>, $nj jobs"; then
+  for name in $train_set $valid_set $test_sets; do
+    # shellcheck disable=SC2154,SC2086
+    run $dump_cmd "JOB=1:$nj" "$dump/$name/log/dump.JOB.log" \
+      speechllm dump --nj "$nj" --job JOB "${yaml[@]}" -- "data/$name" "$dump/$name"
+    run speechllm dump --nj "$nj" "${yaml[@]}" -- "data/$name" "$dump/$name"
+  done
+fi
+
+if on 3 "train $exp"; then
+  launcher=(python3 -m)
+  if ((ngpu > 1 || num_nodes > 1)); then
+    launcher=(deepspeed --num_nodes "$num_nodes" --num_gpus "$ngpu" --no_local_rank --module)
+  elif ((ngpu == 0)); then
+    export CUDA_VISIBLE_DEVICES=''
+  fi
+  $dry_run || mkdir -p "$exp"
+  run "${launcher[@]}" speechllm train --train "$dump/$train_set" --valid "$dump/$valid_set" "${yaml[@]}" -- "$exp" 2>&1 |
+    if $dry_run; then cat; else tee -a "$exp/train.log"; fi
+fi
+
+if on 4 "average the best checkpoints of $exp"; then
+  run speechllm average "$exp"
+fi
+
+decode_in_jobs() { # verb, input directory, output directory, further options
+  local verb=$1 input=$2 out=$3
+  shift 3
+  # shellcheck disable=SC2154,SC2086
+  run $decode_cmd "JOB=1:$inference_nj" "$out/log/decode.JOB.log" \
+    speechllm "$verb" --nj "$inference_nj" --job JOB "$@" "$input" "$out"
+  run speechllm "$verb" --nj "$inference_nj" "$@" "$input" "$out"
+}
+
+if on 5 "decode, $inference_nj jobs"; then
+  search=(--set "${overrides[@]}")
+  [[ -z $inference_config ]] || search+=(--inference_config "$inference_config")
+  for name in $test_sets; do
+    out=$exp/decode/$name${inference_tag:+_$inference_tag}
+    decode_in_jobs decode "$dump/$name" "$out" "${search[@]}" -- "$exp"
+    if $mismatched; then
+      decode_in_jobs decode "$dump/$name" "${out}_mismatched" --mismatched "${search[@]}" -- "$exp"
+    fi
+    if $baseline; then
+      decode_in_jobs baseline "data/$name" "$whisper_exp/decode/$name" "${yaml[@]}" --
+    fi
+  done
+fi
+
+score() { # set, directory with its hypotheses
+  run speechllm score "data/$1/text" "$2/text" "$2/score" --normalizer "$normalizer" --truncated "$2/truncated"
+}
+
+if on 6 "score"; then
+  for name in $test_sets; do
+    out=$exp/decode/$name${inference_tag:+_$inference_tag}
+    score "$name" "$out"
+    if $mismatched; then
+      score "$name" "${out}_mismatched"
+    fi
+    if $baseline; then
+      score "$name" "$whisper_exp/decode/$name"
+    fi
+  done
+  run speechllm results "$exp"
+  if $baseline; then
+    run speechllm results "$whisper_exp"
+  fi
+fi
+
+echo "Successfully finished. [elapsed=$((SECONDS - start))s]"

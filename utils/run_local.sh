@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Run jobs in parallel on this machine, one log each.
+#
+#   run_local.sh JOB=1:4 exp/log/decode.JOB.log command --job JOB ...
+#
+# JOB is replaced by the number of the job. A log begins with its command and ends with its time and
+# status. The output of the first job is shown too; the logs of jobs that fail are named.
+set -uo pipefail
+
+range=${1#JOB=} log=$2
+shift 2
+first=${range%:*} last=${range#*:}
+if [[ -z ${OMP_NUM_THREADS:-} ]]; then
+  threads=$(($(nproc) / (last - first + 1)))
+  export OMP_NUM_THREADS=$((threads > 0 ? threads : 1))
+fi
+
+run_job() {
+  local job=$1 start=$SECONDS status
+  shift
+  echo "# $*"
+  "$@"
+  status=$?
+  echo "# job $job ended after $((SECONDS - start)) s with status $status"
+  return "$status"
+}
+
+mkdir -p "$(dirname "$log")"
+pids=()
+for ((job = first; job <= last; job++)); do
+  if ((job == first)); then
+    run_job "$job" "${@//JOB/$job}" 2>&1 | tee "${log//JOB/$job}" >&2 &
+  else
+    run_job "$job" "${@//JOB/$job}" >"${log//JOB/$job}" 2>&1 &
+  fi
+  pids+=($!)
+done
+
+failed=0
+for ((job = first; job <= last; job++)); do
+  if ! wait "${pids[job - first]}"; then
+    failed=1
+    echo "$0: job $job failed; the end of ${log//JOB/$job}:" >&2
+    tail -n 5 "${log//JOB/$job}" >&2
+  fi
+done
+exit "$failed"
