@@ -40,7 +40,7 @@ def dump(config: ExperimentConfig, data_dir: Path, out_dir: Path, *, nj: int, jo
         example = Example(utt_id="", speaker="", inputs_TF=frontend.extract(samples_N), text="", duration=0.0)
         batch = collate([example]).to(device)
         states_BLD, lens_B = encoder(batch.inputs, batch.lens_B)
-        return states_BLD[0, : int(lens_B)].float().cpu().numpy()
+        return states_BLD[0, : int(lens_B)].half().cpu().numpy()
 
     encoded = config.data.dump == "encoder"
     dump_job(
@@ -190,13 +190,14 @@ def _training_data(
     """Return the order of the training utterances and what reads them."""
     check_identity(train_dir, built.identity)
     dataset = DumpDataset(train_dir, config.data.transcript)
-    kept, _ = select_for_training(dataset, config.data, exp_dir / "skipped")
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    kept, _ = select_for_training(dataset, config.data, exp_dir / "skipped" if rank == 0 else None)
     sampler = BucketSampler(
         {utt_id: dataset.durations[utt_id] for utt_id in kept},
         config.data,
         config.seed,
-        int(os.environ["RANK"]),
-        int(os.environ["WORLD_SIZE"]),
+        rank,
+        world_size,
         pad_to=0.0 if collate.encoded else _pad_to(built),
     )
     return sampler, make_loader(dataset, sampler, collate, config.data.num_workers)

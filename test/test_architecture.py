@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "decoders": ["interfaces"],
     "models": ["interfaces", "config"],
     "data": ["interfaces", "config"],
-    "corpora": ["data"],
+    "corpora": ["data", "interfaces"],
     "train": ["interfaces", "config", "models", "data"],
     "decode": ["interfaces", "config", "models", "data"],
     "score": [],

@@ -86,14 +86,16 @@ class CausalLM(nn.Module):
         self.embedding_dim: int = model.get_input_embeddings().embedding_dim
         self.tokenizer = tokenizer
         self.has_lora = lora is not None
+        self.recomputes = False
         self.model = model if lora is None else _with_lora(model, lora)
 
     def train(self, mode: bool = True) -> "CausalLM":
         """Keep a frozen LLM in evaluation mode, unless it recomputes activations, which only training mode does."""
-        return super().train(mode and (self.has_lora or self.model.is_gradient_checkpointing))
+        return super().train(mode and (self.has_lora or self.recomputes))
 
     def checkpoint_activations(self) -> None:
         """Recompute activations in the backward pass: less memory, about a third more time."""
+        self.recomputes = True
         self.model.gradient_checkpointing_enable({"use_reentrant": False})
 
     def tokenize(self, text: str, *, begin: bool = False, end: bool = False) -> list[int]:

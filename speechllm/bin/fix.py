@@ -1,0 +1,20 @@
+"""Sort Kaldi data directories and drop what cannot be used; see DIR/dropped and DIR/.backup."""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from speechllm.data.fix import fix_data_dir
+from speechllm.data.validate import validate_data_dir
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument("dirs", nargs="+", type=Path, metavar="DIR", help="data directory")
+
+
+def run(args: Namespace) -> None:
+    """Fix, then validate."""
+    for path in args.dirs:
+        dropped = fix_data_dir(path)
+        summary = validate_data_dir(path, need_text=(path / "text").exists())
+        print(f"{path}: dropped {len(dropped)} utterances, kept {summary}")

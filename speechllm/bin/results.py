@@ -1,0 +1,30 @@
+"""Collect the scores of an experiment in a table.
+
+Every score.json below EXP/decode makes a row. With --output, what stands between the lines
+"<!-- generated: begin -->" and "<!-- generated: end -->" of that file is replaced.
+"""
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument("exp", metavar="EXP", type=Path, help="experiment directory, e.g. exp/<name>")
+    parser.add_argument(
+        "--output", type=Path, help="Markdown file to update, e.g. RESULTS.md; made where it is not there"
+    )
+    parser.add_argument("--command", default="", help="the exact command that led to the scores, to be written down")
+
+
+def run(args: argparse.Namespace) -> int | None:
+    """Print the tables, or update the file."""
+    from speechllm.score import results
+
+    generated = results.report(args.exp.resolve(), args.command)
+    if args.output is None:
+        print(generated, end="")
+    else:
+        results.update(args.output, generated)
+        print(f"{args.output}: updated")
+    return None

@@ -1,0 +1,36 @@
+"""Make a Kaldi data directory of some of the utterances of another; all conditions given must hold."""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from speechllm.data.subset import subset_data_dir
+from speechllm.data.table import read_ids
+from speechllm.data.validate import validate_data_dir
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="data directory")
+    parser.add_argument("target", type=Path, metavar="TARGET", help="data directory to be made")
+    parser.add_argument("--utt_list", type=Path, metavar="FILE", help="only the utterances whose ids begin its lines")
+    parser.add_argument("--speakers", nargs="+", metavar="SPEAKER", help="only these speakers")
+    parser.add_argument("--max_duration", type=float, metavar="SECONDS", help="only utterances up to this duration")
+    number = parser.add_mutually_exclusive_group()
+    number.add_argument("--first", type=int, metavar="N", help="only the first N of what is left")
+    number.add_argument("--random", type=int, metavar="N", help="only N of what is left, drawn with the seed")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw (default: %(default)s)")
+
+
+def run(args: Namespace) -> None:
+    """Make the subset."""
+    subset_data_dir(
+        args.source,
+        args.target,
+        utts=read_ids(args.utt_list) if args.utt_list else None,
+        speakers=set(args.speakers) if args.speakers else None,
+        max_duration=args.max_duration,
+        first=args.first,
+        random=args.random,
+        seed=args.seed,
+    )
+    print(f"{args.target}: {validate_data_dir(args.target, need_text=(args.target / 'text').exists())}")

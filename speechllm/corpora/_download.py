@@ -1,0 +1,163 @@
+"""What the corpora share in fetching archives: resumable, verified, unpacked completely or not at all."""
+
+import hashlib
+import http.client
+import os
+import shutil
+import sys
+import tarfile
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import zlib
+from pathlib import Path
+
+from tqdm import tqdm
+
+from speechllm.errors import DataError
+
+OPENSLR_URL = "https://www.openslr.org/resources"
+"""Where OpenSLR keeps its resources; the shell variable of this name replaces it, e.g. by a mirror."""
+
+_BLOCK = 1 << 20  # bytes
+_TIMEOUT = 60.0  # seconds
+_TRIES = 5  # in a row that bring nothing
+_TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses that may be others in a while
+
+
+def download_openslr(resource: int, name: str, root: Path, base_url: str | None = None) -> Path:
+    """Fetch the archive ``name`` of an OpenSLR resource into ``root``, verified by the resource's md5sum.txt.
+
+    Raises:
+        DataError: as ``fetch``, or if no checksum is published for this archive.
+    """
+    base = (base_url or os.environ.get("OPENSLR_URL") or OPENSLR_URL).rstrip("/")
+    published = published_md5(f"{base}/{resource}/md5sum.txt")
+    if name not in published:
+        raise DataError(f"{base}/{resource}/md5sum.txt: found checksums of {', '.join(published)}, expected {name}")
+    fetch(f"{base}/{resource}/{name}", root / name, published[name])
+    return root / name
+
+
+def published_md5(url: str) -> dict[str, str]:
+    """Fetch a list as md5sum writes it; return the checksum of each file name.
+
+    Raises:
+        DataError: as ``fetch``.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "md5sum.txt"
+        fetch(url, file)
+        lines = (line.split() for line in file.read_text(encoding="utf-8", errors="replace").splitlines())
+        return {Path(words[1].lstrip("*")).name: words[0].lower() for words in lines if len(words) == 2}
+
+
+def fetch(url: str, target: Path, md5: str | None = None, pause: float = 1.0) -> None:
+    """Fetch a file, going on where an earlier attempt, kept as ``<target>.part``, was cut off.
+
+    Args:
+        url: what to fetch.
+        target: where to put it; if it is there, with this checksum, nothing is done.
+        md5: its checksum; None: it is not verified.
+        pause: in seconds, before going on after a cut; doubled for each time in a row that brought nothing.
+
+    Raises:
+        DataError: if the server does not have it, the connection is lost again and again, or the checksum
+            is another one. In the last case the file is deleted.
+    """
+    if target.exists() and (md5 is None or _md5(target) == md5):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}.part")
+    failures, size = 0, _size(part)
+    while lost := _fetch_rest(url, part):
+        failures = failures + 1 if _size(part) <= size else 0
+        size = _size(part)
+        if failures == _TRIES:
+            raise DataError(f"{url}: {lost}, {size} bytes are in {part}; run the same again: it goes on from there")
+        time.sleep(pause * 2**failures)
+    found = _md5(part) if md5 else None
+    if found != md5:
+        part.unlink()
+        raise DataError(f"{url}: found the MD5 checksum {found}, expected {md5}; deleted, run the same again")
+    part.replace(target)
+
+
+def unpack(archive: Path, folder: str, target: Path) -> None:
+    """Unpack ``folder`` of a tar archive as ``target``, all or nothing, and what lies beside it beside ``target``.
+
+    Files beside it that are there already stay as they are.
+
+    Raises:
+        DataError: if the archive is damaged, has members that lead out of it, or lacks the folder.
+    """
+    temporary = target.with_name(f".{target.name}.unpacking")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tqdm(tar, f"unpacking {archive.name}", unit=" files", leave=False):
+                tar.extract(member, temporary, filter="data")
+        if not (temporary / folder).is_dir():
+            raise DataError(f"{archive}: found no folder {folder} in the archive; delete it and run the same again")
+        for file in (temporary / folder).parent.iterdir():
+            if file.is_file() and not (target.parent / file.name).exists():
+                file.rename(target.parent / file.name)
+        (temporary / folder).rename(target)
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise DataError(f"{archive}: cannot be unpacked ({error}); delete it and run the same again") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _fetch_rest(url: str, part: Path) -> str | None:
+    """Append to ``part`` what is missing, as far as the connection holds; return what cut it off."""
+    have = _size(part)
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:
+            return _receive(response, part, have)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # nothing lies behind what is there: it is complete, or of another file
+            if error.headers.get("Content-Range", "").rpartition("/")[2] == str(have):
+                return None
+            part.unlink()
+            return "the unfinished file did not fit"
+        if error.code in _TRY_AGAIN:
+            return f"the server says {error.code} {error.reason}"
+        raise DataError(f"{url}: the server says {error.code} {error.reason}; is the address right?") from error
+    except (OSError, http.client.HTTPException) as error:
+        if part.exists() and shutil.disk_usage(part.parent).free < _BLOCK:
+            raise DataError(f"{part}: the disk is full") from error
+        return f"connection lost ({getattr(error, 'reason', error)})"
+
+
+def _receive(response: http.client.HTTPResponse, part: Path, have: int) -> str | None:
+    """Write the body of a response; return what cut it off."""
+    resumed = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+    if not resumed:
+        have = 0  # the server ignores ranges and begins anew
+    length = response.headers.get("Content-Length")
+    total = have + int(length) if length else None
+    name = part.name.removesuffix(".part")
+    with (
+        tqdm(None, name, total, initial=have, unit="B", unit_scale=True, leave=False, file=sys.stderr) as bar,
+        part.open("ab" if resumed else "wb") as file,
+    ):
+        while block := response.read(_BLOCK):
+            bar.update(file.write(block))
+    if total is not None and _size(part) < total:
+        return f"connection lost ({_size(part)} of {total} bytes came)"
+    return None
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def _md5(path: Path) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,113 @@
+"""What the corpora share in preparing their sets."""
+
+import difflib
+import hashlib
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+
+from speechllm.data.data_dir import Utterance, write_data_dir
+from speechllm.data.durations import measure_durations
+from speechllm.errors import ConfigError, DataError
+
+
+def check_request(corpus: ModuleType, root: str, sets: Sequence[str]) -> Path:
+    """Check what a user asks of a corpus: its root, as the shell gives it, and the names of sets.
+
+    Returns:
+        The root, as an absolute path.
+
+    Raises:
+        DataError: if no root is given.
+        ConfigError: if the corpus has no such set.
+    """
+    if not root.strip():
+        name = corpus.__name__.rpartition(".")[2]
+        raise DataError(
+            f"the root of the corpus is empty; say where {name} lies or is to be downloaded: "
+            f"{corpus.VARIABLE}=/path/to/corpus"
+        )
+    for name in sets:
+        if name not in corpus.SETS:
+            close = difflib.get_close_matches(name, corpus.SETS, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise ConfigError(f"unknown set {name!r}, expected one of {', '.join(corpus.SETS)}{hint}")
+    return Path(root).absolute()
+
+
+def write_set(
+    target: Path,
+    audio: Mapping[str, Path],
+    texts: Mapping[str, str],
+    speaker_of: Callable[[str], str],
+    dropped: Mapping[str, str],
+    made_by: str,
+) -> None:
+    """Join audio and transcripts by utterance id, measure the audio, and write a data directory.
+
+    What cannot be used is counted on stderr and listed in the directory's ``dropped``.
+
+    Args:
+        target: the data directory.
+        audio: utterance id to file.
+        texts: utterance id to transcript, which may be empty.
+        speaker_of: speaker of an utterance id.
+        dropped: utterance id to the reason ``kind`` or ``kind: detail`` why it cannot be used; it is ignored elsewhere.
+        made_by: see ``data_dir.is_made``.
+
+    Raises:
+        DataError: if nothing can be used.
+    """
+    dropped = dict(dropped)
+    for utt in sorted((audio.keys() | texts.keys()) - dropped.keys()):
+        if utt not in audio:
+            dropped[utt] = "transcript without audio"
+        elif utt not in texts:
+            dropped[utt] = f"audio without transcript: {audio[utt]}"
+        elif not texts[utt]:
+            dropped[utt] = "empty transcript"
+    paths = {utt: audio[utt] for utt in sorted(audio.keys() - dropped.keys())}
+    durations, broken = measure_durations(paths, target.name)
+    dropped |= {utt: f"unusable audio: {reason}" for utt, reason in broken.items()}
+    kinds = Counter(reason.partition(":")[0] for reason in dropped.values())
+    counts = ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items()))
+    if not durations:
+        first = next((f"; the first, {utt}: {reason}" for utt, reason in dropped.items()), "")
+        raise DataError(f"{target}: not one utterance can be used ({counts or 'there are none'}){first}")
+    utts = (
+        Utterance(utt_id=utt, speaker=speaker_of(utt), path=paths[utt], duration=duration, text=texts[utt])
+        for utt, duration in durations.items()
+    )
+    write_data_dir(target, utts, dropped, made_by)
+    if dropped:
+        print(f"{target}: dropped {len(dropped)} utterances ({counts}), listed in {target}/dropped", file=sys.stderr)
+
+
+def index_audio(files: Iterable[Path]) -> tuple[dict[str, Path], dict[str, str]]:
+    """Index files by their names without suffix, which are utterance ids.
+
+    Returns:
+        The files, and the ids that two files have, with the reason to drop them.
+    """
+    audio: dict[str, Path] = {}
+    dropped = {}
+    for file in files:
+        if audio.setdefault(file.stem, file) != file:
+            dropped[file.stem] = f"two audio files: {audio[file.stem]} and {file}"
+    return audio, dropped
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return all files in a folder and its folders, sorted; hidden ones are none of the corpus."""
+    return sorted(file for file in folder.rglob("[!.]*") if file.is_file())
+
+
+def fingerprint(files: Iterable[Path]) -> str:
+    """Return a digest that changes with the names, sizes and times of files."""
+    digest = hashlib.sha256()
+    for file in files:
+        stat = file.stat()
+        digest.update(f"{file} {stat.st_size} {stat.st_mtime_ns}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()[:16]

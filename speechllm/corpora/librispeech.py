@@ -1,0 +1,115 @@
+"""LibriSpeech, 960 hours of read English (openslr.org/12), and Mini LibriSpeech (openslr.org/31).
+
+Layout: ``<root>/[LibriSpeech/]dev-clean/<reader>/<chapter>/<reader>-<chapter>-<number>.flac``, and the
+transcripts of each chapter in ``<reader>-<chapter>.trans.txt``. The audio may have been converted to any
+other format that libsndfile reads.
+
+The speaker is the reader, so that speakers can be held out. (Kaldi takes reader and chapter, to adapt to
+the recording; the ids sort alike either way, because ``-`` comes before every digit and letter.)
+"""
+
+import re
+import sys
+from pathlib import Path
+
+from speechllm.corpora._download import download_openslr, unpack
+from speechllm.corpora._prepare import files_below, fingerprint, index_audio, write_set
+from speechllm.data.audio import SUFFIXES
+from speechllm.data.data_dir import is_made
+from speechllm.data.subset import combine_data_dirs
+from speechllm.data.table import scan_table
+from speechllm.errors import DataError
+
+VARIABLE = "LIBRISPEECH"
+
+_RESOURCE = {  # of OpenSLR, by set
+    "dev_clean": 12,
+    "dev_other": 12,
+    "test_clean": 12,
+    "test_other": 12,
+    "train_clean_100": 12,
+    "train_clean_360": 12,
+    "train_other_500": 12,
+    "train_clean_5": 31,
+    "dev_clean_2": 31,
+}
+_COMBINED = {"train_960": ("train_clean_100", "train_clean_360", "train_other_500")}
+
+SETS = (*_RESOURCE, *_COMBINED)
+
+
+def download(root: Path, sets: list[str], base_url: str | None = None) -> None:
+    """Fetch and unpack the sets whose folders are not there yet.
+
+    Args:
+        root: of the corpus; made if need be.
+        sets: names from ``SETS``.
+        base_url: instead of OpenSLR's (or the shell variable OPENSLR_URL).
+
+    Raises:
+        DataError: if a download fails; run again, it goes on where it stopped.
+    """
+    for name in _parts(sets):
+        folder = _folder(root, name)
+        if folder.is_dir():
+            print(f"{folder}: already there", file=sys.stderr)
+            continue
+        archive = download_openslr(_RESOURCE[name], f"{folder.name}.tar.gz", root, base_url)
+        unpack(archive, f"LibriSpeech/{folder.name}", folder)
+        archive.unlink()
+
+
+def prepare(root: Path, data: Path, sets: list[str]) -> None:
+    """Write one Kaldi directory per set, and those of its parts for one that is combined.
+
+    Args:
+        root: of the corpus.
+        data: where the directories ``<data>/<set>`` go.
+        sets: names from ``SETS``.
+
+    Raises:
+        DataError: if a set is not under ``root`` or none of its utterances can be used.
+    """
+    for name in _parts(sets):
+        _prepare_set(_folder(root, name), data / name, name)
+    for name in sets:
+        if name in _COMBINED:
+            combine_data_dirs([data / part for part in _COMBINED[name]], data / name)
+
+
+def _prepare_set(folder: Path, target: Path, name: str) -> None:
+    files = files_below(folder) if folder.is_dir() else []
+    if not files:
+        raise DataError(
+            f"{folder}: {'an empty folder' if folder.is_dir() else 'no such folder'}, expected the set {name}; set "
+            f"{VARIABLE}=/path/to/LibriSpeech, or fetch it: `speechllm download librispeech ROOT --sets {name}`"
+        )
+    made_by = f"prepare librispeech {name}\n{folder} {fingerprint(files)}\n"
+    if is_made(target, made_by):
+        return
+    audio, dropped = index_audio(file for file in files if file.suffix.lower() in SUFFIXES)
+    texts: dict[str, str] = {}
+    for file in files:
+        if file.name.endswith(".trans.txt"):
+            rows, flaws = scan_table(file, allow_empty=True)
+            dropped |= {flaw.id: f"transcript {flaw.kind}: {file}" for flaw in flaws if flaw.kind == "not UTF-8"}
+            for utt, text in rows:
+                if utt in texts:
+                    dropped[utt] = f"two transcripts: {file}"
+                texts[utt] = text
+    for utt in audio.keys() | texts.keys():
+        if not re.fullmatch(r"\w+-\w+-\w+", utt, re.ASCII):
+            dropped[utt] = "an id that is not reader-chapter-number"
+    write_set(target, audio, texts, lambda utt: utt.partition("-")[0], dropped, made_by)
+
+
+def _parts(sets: list[str]) -> list[str]:
+    """Return the sets that LibriSpeech is published in, for those asked for, each once."""
+    return list(dict.fromkeys(part for name in sets for part in _COMBINED.get(name, (name,))))
+
+
+def _folder(root: Path, name: str) -> Path:
+    """Return where a set lies; where nothing lies yet, where it would be put."""
+    folder = name.replace("_", "-")
+    inside = root / "LibriSpeech" / folder
+    return inside if inside.is_dir() else root / folder

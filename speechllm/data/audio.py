@@ -1,0 +1,147 @@
+"""Audio files, in any format that libsndfile reads: how long they are, and their samples.
+
+A file that ends too early is an error, never shorter speech.
+"""
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from torchaudio.transforms import Resample
+
+from speechllm.data.truncation import missing_end, missing_end_mp3
+from speechllm.errors import DataError
+from speechllm.interfaces import Seconds
+
+SUFFIXES = frozenset({".flac", ".wav", ".opus", ".ogg", ".oga", ".mp3", ".aif", ".aiff", ".au", ".caf", ".sph", ".w64"})
+"""Names of audio files end so, in lower case."""
+
+
+def audio_duration(path: str | Path) -> Seconds:
+    """Return the duration of a file of one channel, whose end is known to be there.
+
+    It is told by the header; an MP3 is decoded, as most do not state their length.
+
+    Raises:
+        DataError: if the file is missing, unreadable, empty, truncated or of several channels.
+    """
+    with _open(Path(path)) as file:
+        if file.format == "MP3":
+            return len(_decode_mp3(file, Path(path))) / file.samplerate
+        _check_end(file, Path(path))
+        return file.frames / file.samplerate
+
+
+def read_audio(path: str | Path, sample_rate: int, start: Seconds = 0.0, end: Seconds | None = None) -> np.ndarray:
+    """Read one channel of audio, or the segment of it from ``start`` to ``end``.
+
+    A segment is sought, not decoded up to, save in MP3 and Vorbis, where libsndfile's seeking is not
+    exact. The segment of an Opus file differs from the same part of the whole file, decoded, by less
+    than 0.01, because the codec has a memory. Another rate is converted by torchaudio's windowed-sinc
+    interpolation (Kaiser window, beta 14.77, 64 zero crossings a side, cut off at 0.9476 of the lower
+    Nyquist frequency) of the segment's own samples: N becomes ceil(N * sample_rate / rate).
+
+    Args:
+        path: the file.
+        sample_rate: of the result, in Hz.
+        start: of the segment.
+        end: of the segment; None: the end of the file.
+
+    Returns:
+        samples_N, float32, full scale being 1.
+
+    Raises:
+        DataError: if the file is missing, unreadable, empty, truncated or of several channels, or if the
+            segment does not lie in it.
+    """
+    path = Path(path)
+    with _open(path) as file:
+        rate = file.samplerate
+        if file.format == "MP3":
+            whole_N = _decode_mp3(file, path)
+            first, last = _bounds(path, start, end, rate, len(whole_N))
+            samples_N = whole_N[first:last]
+        else:
+            _check_end(file, path)
+            first, last = _bounds(path, start, end, rate, file.frames)
+            skipped = 0
+            if file.subtype == "VORBIS":
+                skipped = first
+            else:
+                file.seek(first)
+            samples_N = file.read(skipped + last - first, dtype="float32")[skipped:]
+            if len(samples_N) != last - first:
+                raise _truncated(path, f"{len(samples_N)} samples from {start} s on, expected {last - first}")
+    if not np.isfinite(samples_N).all():
+        raise DataError(f"{path}: found samples that are NaN or infinite; repair or remove the file")
+    if rate != sample_rate:
+        samples_N = _resampler(rate, sample_rate)(torch.from_numpy(samples_N)).numpy()
+    return samples_N
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[soundfile.SoundFile]:
+    """Open a file of one channel; whatever libsndfile says of it until it is closed is a DataError."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such audio file")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: the file is empty (0 bytes), expected audio; get it again")
+    if path.suffix.lower() == ".raw":
+        raise DataError(f"{path}: found samples without a header, expected e.g. WAV or FLAC; convert the file")
+    try:
+        with soundfile.SoundFile(path) as file:
+            if file.channels != 1:
+                raise DataError(f"{path}: found {file.channels} channels, expected 1; split or mix them first")
+            if file.frames == 0:
+                raise DataError(f"{path}: empty or truncated: the file holds no samples; get it again")
+            yield file
+    except soundfile.LibsndfileError as error:
+        raise DataError(
+            f"{path}: truncated, damaged or no audio: libsndfile says {error.error_string!r}; get the file again"
+        ) from error
+
+
+def _decode_mp3(file: soundfile.SoundFile, path: Path) -> np.ndarray:
+    """Decode a whole MP3: only then is it known how long it is."""
+    samples_N = file.read(dtype="float32")
+    if found := missing_end_mp3(file, path, len(samples_N)):
+        raise _truncated(path, found)
+    return samples_N
+
+
+def _check_end(file: soundfile.SoundFile, path: Path) -> None:
+    if found := missing_end(file, path):
+        raise _truncated(path, found)
+
+
+def _truncated(path: Path, found: str) -> DataError:
+    return DataError(f"{path}: truncated or damaged: found {found}; get the file again, or convert it from its source")
+
+
+def _bounds(path: Path, start: Seconds, end: Seconds | None, rate: int, num_samples: int) -> tuple[int, int]:
+    """Return the first sample of a segment and the one behind its last."""
+    first = round(start * rate)
+    last = num_samples if end is None else round(end * rate)
+    if not 0 <= first < last <= num_samples:
+        until = "the end" if end is None else f"{end} s"
+        raise DataError(
+            f"{path}: found a segment from {start} s to {until}, expected one within the {num_samples / rate} s "
+            "of audio; correct `segments`"
+        )
+    return first, last
+
+
+@functools.lru_cache(maxsize=8)
+def _resampler(rate: int, sample_rate: int) -> Resample:
+    return Resample(
+        rate,
+        sample_rate,
+        resampling_method="sinc_interp_kaiser",
+        lowpass_filter_width=64,
+        rolloff=0.9475937167399596,
+        beta=14.769656459379492,
+    )

@@ -1,0 +1,141 @@
+"""Utterances put together for the model, and read ahead of it by worker processes."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader
+
+from speechllm.data.dataset import DumpDataset, Example
+from speechllm.data.sampler import BucketSampler, SequentialBatches
+from speechllm.interfaces import Frontend, Seconds
+
+
+@dataclass
+class Batch:
+    """Utterances padded to one length."""
+
+    utt_ids: list[str]
+    inputs: Tensor
+    """feats_BTF, normalised, silent beyond ``lens_B``; or states_BLD, zero beyond; float32."""
+    lens_B: Tensor
+    """Number of valid frames, int64."""
+    texts: list[str]
+    """Transcripts, empty where the data has none."""
+    durations: list[Seconds]
+    encoded: bool
+    """Whether ``inputs`` are encoder states."""
+    epoch: int = 0
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """Return the batch with its tensors on ``device``."""
+        return replace(self, inputs=self.inputs.to(device), lens_B=self.lens_B.to(device))
+
+    def mismatched(self) -> "Batch":
+        """Return the batch with each utterance's speech replaced by that of the one before it."""
+        assert len(self.utt_ids) > 1, "alone, an utterance has no other to borrow from"
+        return replace(self, inputs=self.inputs.roll(1, 0), lens_B=self.lens_B.roll(1, 0))
+
+
+class Collate:
+    """Make a batch of examples; what becomes of one does not depend on the others.
+
+    Args:
+        frontend: normalises features; not used for encoder states.
+        pad_multiple: features are padded to a multiple of this many frames (``Encoder.pad_multiple``);
+            None: to the longest. Encoder states always to the longest.
+        encoded: whether the examples are encoder states.
+    """
+
+    def __init__(self, frontend: Frontend | None, pad_multiple: int | None, encoded: bool) -> None:
+        assert encoded or frontend is not None, "features need their frontend"
+        self.frontend, self.pad_multiple, self.encoded = frontend, pad_multiple, encoded
+
+    def __call__(self, examples: list[Example]) -> Batch:
+        """Return the batch of ``examples``, in their order."""
+        arrays = [torch.tensor(example.inputs_TF, dtype=torch.float32) for example in examples]
+        if self.frontend is None or self.encoded:
+            lens = [len(array) for array in arrays]
+            inputs = pad_sequence(arrays, batch_first=True)
+        else:
+            frontend, multiple = self.frontend, self.pad_multiple or 1
+            lens = [frontend.valid_frames(len(array)) for array in arrays]
+            num_frames = -(-max(lens) // multiple) * multiple
+            inputs = torch.stack([frontend.normalize(array, num_frames) for array in arrays])
+        return Batch(
+            utt_ids=[example.utt_id for example in examples],
+            inputs=inputs,
+            lens_B=torch.tensor(lens),
+            texts=[example.text for example in examples],
+            durations=[example.duration for example in examples],
+            encoded=self.encoded,
+        )
+
+
+class BatchList(Sequence[Batch]):
+    """Batches that are read each time they are asked for, in any order.
+
+    Args:
+        dataset: where the utterances are read.
+        batches: utterance ids of each batch.
+        collate: makes a batch of them.
+    """
+
+    def __init__(self, dataset: DumpDataset, batches: Sequence[list[str]], collate: Collate) -> None:
+        self._dataset, self._batches, self._collate = dataset, batches, collate
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, index: Any) -> Any:
+        assert isinstance(index, int), "one batch at a time"
+        return self._collate([self._dataset[utt_id] for utt_id in self._batches[index]])
+
+
+class Loader:
+    """Reads the batches of a sampler, in its order; counts in a ``BucketSampler`` those that were taken.
+
+    Each pass goes through the sampler's present epoch, from its present position.
+    """
+
+    def __init__(
+        self, dataset: DumpDataset, batches: BucketSampler | SequentialBatches, collate: Collate, num_workers: int
+    ) -> None:
+        self.batches = batches
+        # A generator of its own keeps the global random state, on which an exact resume depends, untouched.
+        self._loader = DataLoader(
+            dataset,
+            batch_sampler=batches,
+            collate_fn=collate,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            generator=torch.Generator(),
+        )
+
+    def __len__(self) -> int:
+        """Return the number of batches of the present epoch on this rank."""
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self._loader:
+            if isinstance(self.batches, BucketSampler):
+                batch.epoch = self.batches.epoch
+                self.batches.position += 1
+            yield batch
+
+
+def make_loader(
+    dataset: DumpDataset, batches: BucketSampler | SequentialBatches, collate: Collate, num_workers: int = 0
+) -> Loader:
+    """Return an iterable of ``Batch`` over the utterances that ``batches`` names.
+
+    Args:
+        dataset: where the utterances are read.
+        batches: which utterances form a batch, in which order.
+        collate: makes a batch of them.
+        num_workers: processes that read ahead; 0: batches are read when they are asked for.
+    """
+    return Loader(dataset, batches, collate, num_workers)

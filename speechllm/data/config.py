@@ -1,0 +1,49 @@
+"""The ``data`` section of an experiment."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from speechllm.errors import ConfigError
+
+TranscriptCase: TypeAlias = Literal["as_is", "lower", "sentence"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """What is dumped, what is trained on, and how utterances are put into batches."""
+
+    dump: Literal["features", "encoder"] = "features"
+    """What is computed once and stored: the frontend's features or the frozen encoder's states."""
+    compress: bool = True
+    """Whether features are stored in 16 bits (Kaldi's method 3), not 32; states always are float16."""
+    transcript: TranscriptCase = "sentence"
+    """Case of the transcripts shown to the LLM: as_is, lower, or sentence (first letter capital, the rest lower)."""
+    min_duration: float = 0.1
+    """Training skips and lists utterances shorter than this (seconds)."""
+    max_duration: float = 30.0
+    """Training skips and lists utterances longer than this (seconds); decoding never does."""
+    batch_duration: float = 320.0
+    """Cap on one rank's batch: its longest utterance times its number of utterances (seconds)."""
+    batch_size: int = 16
+    """Cap on one rank's batch (utterances)."""
+    num_buckets: int = 20
+    """Groups of similar duration among which training draws a batch (groups)."""
+    num_workers: int = 0
+    """Processes on each rank that read batches ahead of the model; 0: the model waits (processes)."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "num_buckets"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}: found {getattr(self, name)}, expected at least 1")
+        if self.num_workers < 0:
+            raise ConfigError(f"num_workers: found {self.num_workers}, expected 0 or more")
+        if not 0 <= self.min_duration < self.max_duration:
+            raise ConfigError(
+                f"min_duration: found {self.min_duration}, expected at least 0 and less than max_duration "
+                f"({self.max_duration})"
+            )
+        if self.batch_duration < self.max_duration:
+            raise ConfigError(
+                f"batch_duration: found {self.batch_duration}, expected at least max_duration ({self.max_duration}), "
+                "so that every utterance fits; raise the one or lower the other"
+            )

@@ -1,0 +1,214 @@
+"""A Kaldi data directory: one set of utterances as a handful of sorted text tables.
+
+    wav.scp    recording -> path of an audio file; without `segments`, a recording is an utterance
+    segments   utterance -> recording, start and end in seconds; only where utterances are parts of recordings
+    text       utterance -> transcript
+    utt2spk    utterance -> speaker, with whose id the utterance's begins
+    spk2utt    speaker -> its utterances
+    utt2dur    utterance -> duration in seconds
+    dropped    utterance -> why it was left out; only where some were
+    made_by    what the directory was made by and from; only where a verb of this package made it
+
+A path is absolute or, as everywhere in Kaldi, relative to the working directory; Kaldi's pipes are refused.
+"""
+
+import hashlib
+import itertools
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from speechllm.data.atomic import new_dir
+from speechllm.data.table import read_table, write_table
+from speechllm.errors import DataError
+from speechllm.interfaces import Seconds
+
+__all__ = ["DataDir", "Utterance", "read_data_dir", "read_table", "write_data_dir", "write_table"]
+
+TABLES = ("wav.scp", "segments", "text", "utt2spk", "spk2utt", "utt2dur")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Utterance:
+    """One utterance: where its samples are, who speaks and what is said."""
+
+    utt_id: str
+    speaker: str
+    path: Path
+    start: Seconds = 0.0
+    end: Seconds | None = None
+    """None: the end of the file."""
+    duration: Seconds
+    text: str | None = None
+    recording: str = ""
+    """Id of the file in wav.scp; empty: there are no segments, and it is the utterance's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataDir:
+    """A data directory that was read and found consistent."""
+
+    path: Path
+    utts: list[Utterance]
+    """Sorted by utterance id."""
+
+
+def read_data_dir(path: str | Path, need_text: bool = True) -> DataDir:
+    """Read a data directory; ``validate_data_dir`` finds more, and lists all that is wrong.
+
+    Args:
+        path: the directory.
+        need_text: whether ``text`` must be there; if it is, it is read in any case.
+
+    Raises:
+        DataError: at the first table that is missing or malformed, or whose ids are not those of ``utt2spk``.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise DataError(f"{path}: no such data directory; `speechllm prepare` writes those of a corpus")
+    utt2spk = read_table(path / "utt2spk")
+    utt2dur = _read_same_ids(path / "utt2dur", utt2spk)
+    texts = _read_same_ids(path / "text", utt2spk) if need_text or (path / "text").exists() else {}
+    segments = _read_same_ids(path / "segments", utt2spk) if (path / "segments").exists() else {}
+    wavs = read_table(path / "wav.scp") if segments else _read_same_ids(path / "wav.scp", utt2spk)
+    utts = []
+    for utt, speaker in utt2spk.items():
+        recording, start, end = utt, 0.0, None
+        if segments:
+            recording, start, end = parse_segment(segments[utt], f"{path}/segments: {utt}")
+        if recording not in wavs:
+            raise DataError(f"{path}/segments: {utt} is a part of {recording!r}, which wav.scp does not list")
+        utts.append(
+            Utterance(
+                utt_id=utt,
+                speaker=speaker,
+                path=parse_wav(wavs[recording], f"{path}/wav.scp: {recording}"),
+                start=start,
+                end=end,
+                duration=parse_seconds(utt2dur[utt], f"{path}/utt2dur: {utt}"),
+                text=texts.get(utt),
+                recording=recording if segments else "",
+            )
+        )
+    return DataDir(path=path, utts=utts)
+
+
+def write_data_dir(
+    path: str | Path, utts: Iterable[Utterance], dropped: Mapping[str, str] | None = None, made_by: str = ""
+) -> None:
+    """Write the utterances as a data directory, in place of the one that may be there, complete or not at all.
+
+    Args:
+        path: the directory.
+        utts: in any order; durations are rounded to 0.1 microseconds.
+        dropped: utterance id to the reason why it is not among them.
+        made_by: for ``is_made``, what the directory is made by and from.
+
+    Raises:
+        DataError: if there are no utterances, two have one id, two files one recording id, or some have no text.
+    """
+    tables = to_tables(utts, Path(path), dropped)
+    with new_dir(Path(path)) as temporary:
+        for name, table in tables.items():
+            write_table(temporary / name, table)
+        if made_by:
+            (temporary / "made_by").write_text(made_by, encoding="utf-8")
+
+
+def is_made(path: str | Path, made_by: str) -> bool:
+    """Whether the directory is there, complete, and made by and from just this."""
+    file = Path(path) / "made_by"
+    return file.is_file() and file.read_text(encoding="utf-8") == made_by
+
+
+def fingerprint(path: str | Path) -> str:
+    """Return a line that names a data directory and changes with its tables."""
+    digest = hashlib.sha256()
+    for table in (Path(path) / name for name in TABLES):
+        digest.update(table.read_bytes() if table.exists() else b"\0")
+    return f"{path} {digest.hexdigest()[:16]}"
+
+
+def invert(utt2spk: Mapping[str, str]) -> dict[str, str]:
+    """Return spk2utt: every speaker's utterances, sorted."""
+    spk2utt: dict[str, list[str]] = {}
+    for utt in sorted(utt2spk):
+        spk2utt.setdefault(utt2spk[utt], []).append(utt)
+    return {speaker: " ".join(utts) for speaker, utts in spk2utt.items()}
+
+
+def parse_wav(value: str, where: str) -> Path:
+    """Read a value of wav.scp: a path, of which no pipe is made."""
+    if value.endswith("|"):
+        raise DataError(f"{where}: found the command {value!r}, expected a path; write the audio to a file first")
+    return Path(value)
+
+
+def parse_seconds(value: str, where: str) -> Seconds:
+    """Read a number of seconds."""
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not math.isfinite(seconds):
+        raise DataError(f"{where}: found {value!r}, expected a number of seconds")
+    return seconds
+
+
+def parse_segment(value: str, where: str) -> tuple[str, Seconds, Seconds | None]:
+    """Read a value of ``segments``: recording, start and end, which is None for Kaldi's -1."""
+    fields = value.split()
+    if len(fields) != 3:
+        raise DataError(f"{where}: found {value!r}, expected a recording, its start and its end in seconds")
+    start, end = (parse_seconds(field, where) for field in fields[1:])
+    return fields[0], start, None if end == -1 else end
+
+
+def _read_same_ids(path: Path, utt2spk: Mapping[str, str]) -> dict[str, str]:
+    table = read_table(path, allow_empty=path.name == "text")
+    if different := sorted(table.keys() ^ utt2spk.keys()):
+        raise DataError(
+            f"{path}: {len(different)} ids are in only one of {path.name} and utt2spk, the first {different[0]!r}; "
+            f"`speechllm validate {path.parent}` lists all that is wrong"
+        )
+    return table
+
+
+def to_tables(
+    utts: Iterable[Utterance], path: Path, dropped: Mapping[str, str] | None = None
+) -> dict[str, dict[str, str]]:
+    """Return the tables that hold the utterances, by file name; ``path`` is named in errors.
+
+    Raises:
+        DataError: as ``write_data_dir``.
+    """
+    utts = sorted(utts, key=lambda utt: utt.utt_id)
+    if not utts:
+        raise DataError(f"{path}: no utterance is left, nothing is written")
+    for first, second in itertools.pairwise(utts):
+        if first.utt_id == second.utt_id:
+            raise DataError(f"{path}: found two utterances {first.utt_id!r} ({first.path} and {second.path})")
+    texts = {utt.utt_id: utt.text for utt in utts if utt.text is not None}
+    segments = {
+        utt.utt_id: f"{utt.recording} {_format(utt.start)} {-1 if utt.end is None else _format(utt.end)}"
+        for utt in utts
+        if utt.recording
+    }
+    for name, table in (("text", texts), ("segments", segments)):
+        if table and len(table) != len(utts):
+            raise DataError(f"{path}: {len(table)} of {len(utts)} utterances have {name}, expected all or none")
+    wavs: dict[str, str] = {}
+    for utt in utts:
+        recording = utt.recording or utt.utt_id
+        if wavs.setdefault(recording, str(utt.path)) != str(utt.path):
+            raise DataError(f"{path}: recording {recording!r} is both {wavs[recording]} and {utt.path}")
+    utt2spk = {utt.utt_id: utt.speaker for utt in utts}
+    utt2dur = {utt.utt_id: _format(utt.duration) for utt in utts}
+    tables = {"wav.scp": wavs, "utt2spk": utt2spk, "spk2utt": invert(utt2spk), "utt2dur": utt2dur}
+    maybe = {"segments": segments, "text": texts, "dropped": dict(dropped or {})}
+    return tables | {name: table for name, table in maybe.items() if table}
+
+
+def _format(seconds: Seconds) -> str:
+    return repr(round(float(seconds), 7))

@@ -1,0 +1,154 @@
+"""The utterances of a dump, read one at a time when they are asked for."""
+
+import re
+import struct
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import kaldiio.matio
+import numpy as np
+from torch.utils.data import Dataset
+
+from speechllm.data.config import DataConfig, TranscriptCase
+from speechllm.data.data_dir import read_table, write_table
+from speechllm.errors import DataError
+from speechllm.interfaces import Seconds
+
+
+@dataclass(frozen=True)
+class Example:
+    """One utterance, as it was dumped."""
+
+    utt_id: str
+    speaker: str
+    inputs_TF: np.ndarray
+    """Features not yet normalised (float32), or encoder states (float16)."""
+    text: str
+    """Transcript, empty if there is none."""
+    duration: Seconds
+
+
+class DumpDataset(Dataset[Example]):
+    """A dump, by utterance id: ``dataset["1272-128104-0000"]``.
+
+    A matrix is read from its place in the ark when it is asked for, through a file that is opened for
+    it alone, so any number of worker processes may share a dataset. Transcripts, durations and
+    lengths are known without reading.
+
+    Args:
+        dump_dir: written by ``merge_dump``; relative paths in its feats.scp start from the present directory.
+        transcript: case in which transcripts are given.
+
+    Raises:
+        DataError: if the dump is not complete or its files do not agree.
+    """
+
+    def __init__(self, dump_dir: str | Path, transcript: TranscriptCase = "as_is") -> None:
+        self.dump_dir = Path(dump_dir)
+        if not (self.dump_dir / "feats.scp").is_file():
+            raise DataError(f"{self.dump_dir}: no finished dump (feats.scp is missing); run stage 2")
+        self._places = read_table(self.dump_dir / "feats.scp")
+        self.utt_ids = list(self._places)
+        self.speakers = self._table("utt2spk")
+        self.num_frames = {utt_id: int(n) for utt_id, n in self._table("utt2num_frames").items()}
+        self.durations: dict[str, Seconds] = {utt_id: float(d) for utt_id, d in self._table("utt2dur").items()}
+        self.texts: dict[str, str] | None = None
+        """Transcripts; None if the dump has none, which is enough for decoding."""
+        if (self.dump_dir / "text").is_file():
+            self.texts = {utt_id: change_case(text, transcript) for utt_id, text in self._table("text").items()}
+
+    def __len__(self) -> int:
+        return len(self.utt_ids)
+
+    def __getitem__(self, utt_id: str) -> Example:
+        """Read one utterance.
+
+        Raises:
+            DataError: if its matrix cannot be read or has not the length that utt2num_frames says.
+        """
+        inputs_TF = _read_matrix(self._places[utt_id], f"{self.dump_dir}: {utt_id}")
+        if len(inputs_TF) != self.num_frames[utt_id]:
+            raise DataError(
+                f"{self.dump_dir}: {utt_id}: found {len(inputs_TF)} frames, expected {self.num_frames[utt_id]} "
+                "(utt2num_frames); delete the dump and run stage 2 again"
+            )
+        text = "" if self.texts is None else self.texts[utt_id]
+        return Example(utt_id, self.speakers[utt_id], inputs_TF, text, self.durations[utt_id])
+
+    def _table(self, name: str) -> dict[str, str]:
+        table = read_table(self.dump_dir / name, allow_empty=name == "text")
+        wrong = table.keys() ^ self._places.keys()
+        if wrong:
+            raise DataError(
+                f"{self.dump_dir}: {len(wrong)} utterances are not both in {name} and in feats.scp, the first is "
+                f"{min(wrong)}; run stage 2 again"
+            )
+        return table
+
+
+def change_case(text: str, transcript: TranscriptCase) -> str:
+    """Return a transcript as the LLM is to write it: unchanged, in lower case, or as a sentence."""
+    if transcript == "as_is":
+        return text
+    if transcript == "lower":
+        return text.lower()
+    return re.sub(r"^\W*\w", lambda match: match[0].upper(), text.lower(), count=1)
+
+
+def select_for_training(
+    dataset: DumpDataset, config: DataConfig, skipped_path: str | Path | None = None
+) -> tuple[list[str], dict[str, str]]:
+    """Choose the utterances to train on.
+
+    Args:
+        dataset: with transcripts.
+        config: the shortest and the longest duration.
+        skipped_path: where the skipped utterances are listed, ``utt_id reason`` a line, and a sentence
+            counts them; None, for all ranks but one: nothing is written or said.
+
+    Returns:
+        The ids that are kept, in the dataset's order, and the reason for each that is skipped.
+
+    Raises:
+        DataError: if there are no transcripts, or nothing is left.
+    """
+    if dataset.texts is None:
+        raise DataError(f"{dataset.dump_dir}: no file text, but training needs transcripts; add it and run stage 2")
+    kept, skipped = [], {}
+    for utt_id in dataset.utt_ids:
+        if dataset.durations[utt_id] > config.max_duration:
+            skipped[utt_id] = f"longer than {config.max_duration} s"
+        elif dataset.durations[utt_id] < config.min_duration:
+            skipped[utt_id] = f"shorter than {config.min_duration} s"
+        elif not dataset.texts[utt_id].strip():
+            skipped[utt_id] = "empty transcript"
+        else:
+            kept.append(utt_id)
+    reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(skipped.values()).items())
+    summary = f"{len(skipped)} of {len(dataset)} utterances skipped" + (f" ({reasons})" if skipped else "")
+    if skipped_path is not None:
+        write_table(skipped_path, skipped)
+        print(f"{dataset.dump_dir}: {summary}; listed in {skipped_path}", flush=True)
+    if not kept:
+        raise DataError(f"{dataset.dump_dir}: nothing is left to train on: {summary}")
+    return kept, skipped
+
+
+def _read_matrix(place: str, where: str) -> np.ndarray:
+    """Read the matrix at ``path:offset``."""
+    path, _, offset = place.rpartition(":")
+    try:
+        with Path(path).open("rb") as ark:
+            ark.seek(int(offset))
+            kind = ark.read(3)
+            if kind[:2] != b"\0B" and kind != b"NPY":  # kaldiio would try text, or unpickle it
+                raise ValueError("neither a Kaldi matrix nor a numpy array begins here")
+            ark.seek(int(offset))
+            return kaldiio.matio.read_kaldi(ark)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{where}: no file {path}; dumps are read from the directory where they were made, or re-run stage 2"
+        ) from error
+    except (OSError, ValueError, AssertionError, EOFError, struct.error) as error:
+        raise DataError(f"{where}: cannot read {place}: {error}; delete the dump and run stage 2 again") from error

@@ -1,0 +1,197 @@
+"""Which utterances form a batch, on which rank and in which order.
+
+Everything follows from the utterances' durations, the config, the seed and the epoch, so every rank
+works out the same plan on its own and takes its share of it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from speechllm.data.config import DataConfig
+from speechllm.errors import ConfigError
+from speechllm.interfaces import Seconds
+
+
+class BucketSampler(Sampler[list[str]]):
+    """Batches of similar duration for training, drawn anew every epoch, equally many on every rank.
+
+    Every epoch cuts the utterances, sorted by duration, into buckets whose edges move, shuffles each
+    bucket, fills batches up to the caps, and shuffles the batches. At one step all ranks work on
+    batches of similar duration. Every utterance occurs exactly once an epoch over all ranks: where the
+    number of batches is no multiple of the ranks, some are split in two. Only if every batch holds a
+    single utterance are up to ``world_size - 1`` batches repeated; ``num_repeated`` counts them.
+
+    ``position`` is the number of batches of this epoch that the trainer has taken from the loader
+    (``batch.Loader`` counts them, so batches read ahead are not lost); iteration starts there.
+
+    Args:
+        durations: of each utterance.
+        config: caps and number of buckets.
+        seed: of the shuffling, together with the epoch.
+        rank: which of the ``world_size`` shares this process takes.
+        world_size: number of processes that train together.
+        pad_to: the model pads every utterance to a multiple of this (Whisper's window of 30 s), which
+            counts against ``config.batch_duration``; 0: to the longest of its batch.
+
+    Raises:
+        ConfigError: if there is no utterance.
+    """
+
+    def __init__(
+        self,
+        durations: Mapping[str, Seconds],
+        config: DataConfig,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        pad_to: Seconds = 0.0,
+    ) -> None:
+        assert 0 <= rank < world_size
+        self._padded = _padded_durations(durations, pad_to)
+        self._sorted = np.array(sorted(durations), dtype=object)
+        self._durations = np.array([durations[utt_id] for utt_id in self._sorted])
+        self.config, self.seed, self.rank, self.world_size = config, seed, rank, world_size
+        self.position = 0
+        self.epoch = 0
+        self._draw()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the batches of ``epoch`` and go to its beginning; the present epoch is left where it is."""
+        if epoch != self.epoch:
+            self.epoch, self.position = epoch, 0
+            self._draw()
+
+    def __len__(self) -> int:
+        """Return the number of this rank's batches in the present epoch, those already taken included."""
+        return len(self._steps)
+
+    def __iter__(self) -> Iterator[list[str]]:
+        """Yield the present epoch's batches of utterance ids from ``position`` on."""
+        for step in self._steps[self.position :]:
+            yield step[self.rank]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs; the same on every rank."""
+        return {"epoch": self.epoch, "position": self.position, **self._signature()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to where ``state`` was taken: iteration yields exactly the batches that remained.
+
+        Raises:
+            ConfigError: if the number of ranks, the seed, the utterances or the caps are others now.
+        """
+        self.set_epoch(state["epoch"])
+        for key, found in self._signature().items():
+            if found != state[key]:
+                raise ConfigError(
+                    f"resume: {_MEANING[key]} changed since the checkpoint was written, found {found}, expected "
+                    f"{state[key]}; restore it, or start a new experiment"
+                )
+        self.position = state["position"]
+
+    def _signature(self) -> dict[str, Any]:
+        plan = hashlib.sha256(json.dumps(self._steps).encode()).hexdigest()[:16]
+        return {"world_size": self.world_size, "seed": self.seed, "plan": plan}
+
+    def _draw(self) -> None:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        num_utts = len(self._sorted)
+        order = rng.permutation(num_utts)  # decides between equal durations
+        order = order[np.argsort(self._durations[order], kind="stable")]
+        size = max(-(-num_utts // self.config.num_buckets), self.config.batch_size)
+        edges = range(int(rng.integers(1, size + 1)), num_utts, size)
+        buckets = [rng.permutation(bucket) for bucket in np.split(order, edges)]
+        batches = _fill(self._sorted[np.concatenate(buckets)], self._padded, self.config)
+        self.num_repeated = _make_even(batches, self.world_size)
+        steps = [batches[i : i + self.world_size] for i in range(0, len(batches), self.world_size)]
+        self._steps = [steps[i] for i in rng.permutation(len(steps))]
+
+
+class SequentialBatches(Sampler[list[str]]):
+    """Batches in the order of their duration, for validation and decoding: every utterance once.
+
+    With several ranks, each takes as many batches as the others, by the rule of ``BucketSampler``.
+    An utterance longer than ``config.batch_duration`` is a batch of its own.
+
+    Args:
+        durations: of each utterance.
+        config: caps.
+        rank: which of the ``world_size`` shares this process takes.
+        world_size: 1 gives all batches to whoever asks.
+        descending: longest first, so that too large a batch fails at once.
+        pad_to: as for ``BucketSampler``.
+
+    Raises:
+        ConfigError: if there is no utterance.
+    """
+
+    def __init__(
+        self,
+        durations: Mapping[str, Seconds],
+        config: DataConfig,
+        rank: int = 0,
+        world_size: int = 1,
+        *,
+        descending: bool = True,
+        pad_to: Seconds = 0.0,
+    ) -> None:
+        assert 0 <= rank < world_size
+        order = sorted(durations, key=lambda utt_id: (durations[utt_id], utt_id), reverse=descending)
+        batches = _fill(order, _padded_durations(durations, pad_to), config)
+        self.num_repeated = _make_even(batches, world_size)
+        self._batches = batches[rank::world_size]
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[list[str]]:
+        yield from self._batches
+
+
+_MEANING = {
+    "world_size": "the number of processes (GPUs)",
+    "seed": "the seed",
+    "plan": "the utterances, their durations or the caps of a batch (fingerprint)",
+}
+
+
+def _padded_durations(durations: Mapping[str, Seconds], pad_to: Seconds) -> dict[str, Seconds]:
+    if not durations:
+        raise ConfigError("batches: found no utterance, expected at least one; see which were skipped and why")
+    if not pad_to:
+        return dict(durations)
+    return {utt_id: float(np.ceil(duration / pad_to) * pad_to) for utt_id, duration in durations.items()}
+
+
+def _fill(utt_ids: Iterable[str], padded: Mapping[str, Seconds], config: DataConfig) -> list[list[str]]:
+    """Cut a sequence of utterances into batches, each as large as the caps allow."""
+    batches: list[list[str]] = []
+    longest = 0.0
+    for utt_id in utt_ids:
+        longest = max(longest, padded[utt_id])
+        fits = batches and len(batches[-1]) < config.batch_size
+        if fits and (len(batches[-1]) + 1) * longest <= config.batch_duration:
+            batches[-1].append(utt_id)
+        else:
+            batches.append([utt_id])
+            longest = padded[utt_id]
+    return batches
+
+
+def _make_even(batches: list[list[str]], world_size: int) -> int:
+    """Make the number of batches a multiple of ``world_size``, in place; return how many had to be repeated."""
+    num_repeated = 0
+    for _ in range(-len(batches) % world_size):
+        largest = max(range(len(batches)), key=lambda i: len(batches[i]))
+        half = len(batches[largest]) // 2
+        if half:
+            batches[largest : largest + 1] = [batches[largest][:half], batches[largest][half:]]
+        else:
+            batches.append(batches[num_repeated])
+            num_repeated += 1
+    return num_repeated

@@ -1,0 +1,143 @@
+"""The score directory: ``ref.trn``, ``hyp.trn``, ``result.txt`` and ``score.json``.
+
+With characters scored too, ``ref_cer.trn``, ``hyp_cer.trn`` and ``result_cer.txt`` stand beside them.
+``score.json`` is written last: where it is, the directory is complete.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from speechllm.errors import DataError
+from speechllm.score import transcripts, wer
+from speechllm.score.normalize import Normalizer
+from speechllm.score.sclite import format_result
+from speechllm.score.wer import Counts, ScoredUtterance
+
+SUMMARY = "score.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rate:
+    """Counts and the 95% confidence interval of the error rate in percent."""
+
+    counts: Counts
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What ``score.json`` holds of a score."""
+
+    normalizer: str
+    wer: Rate
+    cer: Rate | None
+    empty: list[str]
+    """Utterances with an empty hypothesis."""
+    loops: list[str]
+    """Utterances with a hypothesis that repeats itself; see ``wer.repetition_loops``."""
+    truncated: list[str] | None
+    """Utterances whose hypothesis was cut at the token cap; None: not known."""
+
+
+def score_files(
+    ref_path: Path, hyp_path: Path, out: Path, normalizer: Normalizer, *, truncated: Path | None, characters: bool
+) -> Summary:
+    """Score the hypotheses of one file against the references of another and write the directory ``out``.
+
+    Args:
+        ref_path: Kaldi ``text`` or ``.trn``; so is ``hyp_path``, with the same utterances in any order.
+        hyp_path: the hypotheses.
+        out: made where it is not there.
+        normalizer: applied to both.
+        truncated: a list of the ids of utterances whose hypothesis was cut at the token cap.
+        characters: whether the character error rate is taken as well.
+
+    Raises:
+        DataError: if a file is wrong or the two do not hold the same utterances; nothing is written then.
+            Or if ``out`` cannot be written.
+    """
+    ref, hyp = transcripts.read(ref_path), transcripts.read(hyp_path)
+    transcripts.check_same_utterances(ref, hyp, ref_path, hyp_path)
+    cut = None if truncated is None else _read_truncated(truncated, hyp, hyp_path)
+    words = wer.score(ref, hyp, normalizer)
+    chars = wer.score(ref, hyp, normalizer, "character") if characters else None
+    summary = Summary(
+        normalizer=str(normalizer),
+        wer=_rate(words),
+        cer=_rate(chars) if chars else None,
+        empty=wer.empty_hypotheses(words),
+        loops=wer.repetition_loops(words),
+        truncated=cut,
+    )
+    if (out / SUMMARY).exists():
+        (out / SUMMARY).unlink()  # of an earlier score, which ends here
+    _write_alignment(out, words, "")
+    if chars:
+        _write_alignment(out, chars, "_cer")
+    write_whole(out / SUMMARY, json.dumps(asdict(summary), indent=1, ensure_ascii=False) + "\n")
+    return summary
+
+
+def read_summary(path: Path) -> Summary:
+    """Read a ``score.json``.
+
+    Raises:
+        DataError: if it is not what ``score_files`` writes.
+    """
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        cer = _rate_from(tree.pop("cer"))
+        word_rate = _rate_from(tree.pop("wer"))
+        if word_rate is None:
+            raise TypeError("wer is null")
+        return Summary(wer=word_rate, cer=cer, **tree)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: is no score of speechllm ({error}); score that directory again") from error
+
+
+def write_whole(path: Path, content: str) -> None:
+    """Write a text file under a temporary name and rename it, so that it is never seen half written.
+
+    Raises:
+        DataError: if that is not possible, for instance because the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(content, encoding="utf-8", newline="\n")
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        hint = "expected a place with room to write to; choose another directory"
+        raise DataError(f"{path}: cannot be written, found: {error.strerror}; {hint}") from error
+
+
+def _rate(utterances: Sequence[ScoredUtterance]) -> Rate:
+    return Rate(counts=wer.count(utterances), interval=wer.bootstrap_interval(utterances))
+
+
+def _rate_from(tree: dict[str, Any] | None) -> Rate | None:
+    if tree is None:
+        return None
+    low, high = tree["interval"]
+    return Rate(counts=Counts(**tree["counts"]), interval=(low, high))
+
+
+def _write_alignment(out: Path, utterances: Sequence[ScoredUtterance], suffix: str) -> None:
+    hyp_name = f"hyp{suffix}.trn"
+    write_whole(out / f"ref{suffix}.trn", transcripts.trn_lines((u.utt_id, " ".join(u.ref)) for u in utterances))
+    write_whole(out / hyp_name, transcripts.trn_lines((u.utt_id, " ".join(u.hyp)) for u in utterances))
+    write_whole(out / f"result{suffix}.txt", format_result(utterances, hyp_name))
+
+
+def _read_truncated(path: Path, hyp: transcripts.Transcripts, hyp_path: Path) -> list[str]:
+    utt_ids = transcripts.read_ids(path)
+    if unknown := [utt_id for utt_id in utt_ids if utt_id not in hyp]:
+        raise DataError(f"{path}: {len(unknown)} utterances are not in {hyp_path}: {transcripts.name_some(unknown)}")
+    return utt_ids

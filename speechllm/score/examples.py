@@ -1,0 +1,15 @@
+"""Hypotheses beside their references, for a person to look at."""
+
+from pathlib import Path
+
+from speechllm.score import transcripts
+
+
+def examples(ref_path: Path, hyp_path: Path, number: int) -> str:
+    """Return ``number`` utterances, chosen evenly over the set, as the two files hold them, in three lines each."""
+    ref, hyp = transcripts.read(ref_path), transcripts.read(hyp_path)
+    transcripts.check_same_utterances(ref, hyp, ref_path, hyp_path)
+    utt_ids = list(ref)
+    number = min(number, len(utt_ids))
+    chosen = [utt_ids[(2 * k + 1) * len(utt_ids) // (2 * number)] for k in range(number)]
+    return "\n".join(f"{utt_id}\nREF: {ref[utt_id]}\nHYP: {hyp[utt_id]}\n" for utt_id in chosen)

@@ -1,0 +1,91 @@
+r"""Text normalisers, by name: a word error rate means something only together with the name of its own.
+
+Every normaliser has a version, which changes whenever its output may; both stand in every result.
+
+==================  ==================================================================================
+``none``            the text as it stands; words are what white space separates
+``librispeech``     upper case; only the letters A to Z and apostrophes; accents are taken off, all
+                    other characters separate words
+``whisper-english`` Whisper's normaliser for English, as transformers keeps it (Radford et al. 2022,
+                    appendix C): lower case, no fillers, contractions spelled out, numbers as digits
+==================  ==================================================================================
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from speechllm.errors import ConfigError, DataError
+
+NAMES = ("none", "librispeech", "whisper-english")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalizer:
+    """A function from text to text, with what identifies it."""
+
+    name: str
+    version: str
+    apply: Callable[[str], str]
+
+    def __call__(self, text: str) -> str:
+        """Return the normalised text, its words separated by single spaces."""
+        return " ".join(self.apply(text).split())
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.version})"
+
+
+def normalizer(name: str, spelling: Path | None = None) -> Normalizer:
+    """Return the normaliser called ``name``.
+
+    Args:
+        name: one of ``NAMES``.
+        spelling: for ``whisper-english``, the JSON mapping of British to American spellings that a
+            Whisper model directory holds as ``normalizer.json``. Transformers does not ship it;
+            without it spellings stay as they are, which the version says.
+    """
+    if spelling is not None and name != "whisper-english":
+        raise ConfigError(f"normalizer {name}: takes no spelling mapping, found {spelling}; leave it out")
+    if name == "none":
+        return Normalizer(name=name, version="1", apply=str)
+    if name == "librispeech":
+        return Normalizer(name=name, version="1", apply=_librispeech)
+    if name == "whisper-english":
+        return _whisper_english(spelling)
+    raise ConfigError(f"normalizer: found {name!r}, expected one of {', '.join(NAMES)}")
+
+
+def _librispeech(text: str) -> str:
+    plain = unicodedata.normalize("NFKD", text.replace("\u2019", "'"))
+    letters = "".join(char for char in plain if not unicodedata.combining(char))
+    return re.sub(r"[^A-Z']+", " ", letters.upper())
+
+
+def _whisper_english(spelling: Path | None) -> Normalizer:
+    from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
+
+    mapping, described = {}, "no spelling mapping"
+    if spelling is not None:
+        mapping = _read_spelling(spelling)
+        digest = hashlib.sha256(json.dumps(mapping, sort_keys=True).encode()).hexdigest()[:8]
+        described = f"{len(mapping)} spellings {digest}"
+    version = f"transformers {importlib.metadata.version('transformers')}, {described}"
+    return Normalizer(name="whisper-english", version=version, apply=EnglishTextNormalizer(mapping))
+
+
+def _read_spelling(path: Path) -> dict[str, str]:
+    try:
+        mapping = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path}: cannot be read as JSON ({error}), expected a Whisper model's normalizer.json"
+        ) from error
+    if not isinstance(mapping, dict) or not all(isinstance(word, str) for word in mapping.values()):
+        raise DataError(f"{path}: expected a JSON object from spellings to spellings, as in normalizer.json")
+    return mapping

@@ -1,0 +1,145 @@
+"""Tables of scores, and the part of a RESULTS.md that is generated from them.
+
+What stands outside the two marker lines is prose and is never touched.
+"""
+
+import datetime
+import importlib.metadata
+import platform
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from speechllm.errors import DataError
+from speechllm.score.directory import SUMMARY, Rate, Summary, read_summary, write_whole
+
+BEGIN = "<!-- generated: begin -->"
+END = "<!-- generated: end -->"
+PACKAGES = ("speechllm", "torch", "transformers", "deepspeed")
+COLUMNS = ("Snt", "Wrd", "Corr", "Sub", "Del", "Ins", "Err", "S.Err", "95% interval")
+COUNTED = ("Empty", "Loops", "Truncated", "Normalizer")
+
+
+def collect(exp: Path) -> dict[str, Summary]:
+    """Return every score below ``exp/decode`` by the name of what was decoded.
+
+    ``exp/decode/<set>/score/score.json`` is named ``<set>``; any other, by its directory below ``decode``.
+
+    Raises:
+        DataError: if there is none, or one cannot be read.
+    """
+    root = exp / "decode"
+    paths = sorted(root.rglob(SUMMARY))
+    if not paths:
+        raise DataError(f"{root}: found no {SUMMARY}, expected decode/<set>/score/{SUMMARY}; decode and score first")
+    found: dict[str, Summary] = {}
+    for path in paths:
+        name = dataset_name(path.parent, root)
+        found[name if name not in found else str(path.relative_to(root))] = read_summary(path)
+    return found
+
+
+def dataset_name(directory: Path, root: Path) -> str:
+    """Return the name of a score directory below ``root``, without the last ``score``."""
+    relative = directory.relative_to(root)
+    return str(relative.parent if relative.name == "score" and len(relative.parts) > 1 else relative)
+
+
+def table(scores: dict[str, Summary], *, characters: bool = False) -> str:
+    """Return a Markdown table with a row for each score: ESPnet's columns, the interval, and what was counted."""
+    columns = ("dataset", *("Chr" if characters and name == "Wrd" else name for name in COLUMNS), *COUNTED)
+    lines = [columns, ("---",) * len(columns)]
+    for name, summary in scores.items():
+        rate = summary.cer if characters else summary.wer
+        if rate is not None:
+            lines.append((name, *_cells(rate), *_counted(summary), summary.normalizer))
+    return "".join(f"|{'|'.join(line)}|\n" for line in lines)
+
+
+def describe(summary: Summary) -> str:
+    """Return the sentences that stand below the row of one score."""
+    low, high = summary.wer.interval
+    empty, loops, truncated = _counted(summary)
+    error_rate = summary.wer.counts.percentages[4]
+    return (
+        f"WER {error_rate:.2f}%, 95% interval {low:.2f} to {high:.2f} (bootstrap over utterances), "
+        f"normalizer {summary.normalizer}.\n"
+        f"Hypotheses: {empty} empty, {loops} in a repetition loop, truncated: {truncated}.\n"
+    )
+
+
+def report(exp: Path, command: str) -> str:
+    """Return what is generated: the environment, the command, and the tables of WER and, where taken, CER."""
+    scores = collect(exp)
+    parts = [f"## Environment\n\n{environment()}"]
+    if command:
+        parts.append(f"## Command\n\n```sh\n{command}\n```\n")
+    parts.append(f"## {exp.name}\n\n### WER\n\n{table(scores)}")
+    if any(summary.cer for summary in scores.values()):
+        parts.append(f"### CER\n\n{table(scores, characters=True)}")
+    return "\n".join(parts)
+
+
+def environment() -> str:
+    """Return a Markdown list: date, Python, platform, package versions (nothing is imported) and git hash."""
+    lines = [
+        ("date", datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")),
+        ("python", platform.python_version()),
+        ("platform", platform.platform()),
+        *((name, _version(name)) for name in PACKAGES),
+        ("git hash", _git_hash(Path(__file__).parent)),
+    ]
+    return "".join(f"- {name}: `{value}`\n" for name, value in lines)
+
+
+def update(path: Path, generated: str) -> None:
+    """Replace what stands between the marker lines of ``path``; create the file where it is not there.
+
+    Raises:
+        DataError: if the file lacks a marker, holds one twice, or has them in the wrong order.
+    """
+    begin, end = f"{BEGIN}\n", f"{END}\n"
+    before, after = f"# {path.stem}\n\n", ""
+    if path.exists():
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        at = [k for k, line in enumerate(lines) if line.strip() in (BEGIN, END)]
+        if [lines[k].strip() for k in at] != [BEGIN, END]:
+            where = (
+                f"{path}: found {_marker_names(lines[k] for k in at)}, expected one {BEGIN} line and one {END} below it"
+            )
+            raise DataError(f"{where}; add or mend these two lines where the tables shall stand")
+        before, after = "".join(lines[: at[0]]), "".join(lines[at[1] + 1 :])
+    write_whole(path, f"{before}{begin}\n{generated}\n{end}{after}")
+
+
+def _marker_names(lines: Iterable[str]) -> str:
+    return ", then ".join(line.strip() for line in lines) or "no marker line"
+
+
+def _cells(rate: Rate) -> tuple[str, ...]:
+    low, high = rate.interval
+    percentages = (f"{value:.1f}" for value in rate.counts.percentages)
+    return str(rate.counts.sentences), str(rate.counts.words), *percentages, f"{low:.1f}-{high:.1f}"
+
+
+def _counted(summary: Summary) -> tuple[str, str, str]:
+    truncated = "not counted" if summary.truncated is None else str(len(summary.truncated))
+    return str(len(summary.empty)), str(len(summary.loops)), truncated
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _git_hash(directory: Path) -> str:
+    """Return the commit that ``directory`` is checked out from, and whether tracked files differ from it."""
+    git = ["git", "-C", str(directory)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run([*git, "diff", "--quiet", "HEAD"], check=False).returncode != 0
+    except (OSError, subprocess.CalledProcessError):
+        return "none"
+    return f"{commit} (with local changes)" if changed else commit

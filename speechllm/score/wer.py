@@ -1,0 +1,158 @@
+"""Word and character error rates, with what must stand beside them: an interval, empty and looping hypotheses."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from speechllm.errors import DataError
+from speechllm.score.align import align_all
+from speechllm.score.normalize import Normalizer
+from speechllm.score.transcripts import Transcripts, name_some, speaker_of
+
+Unit = Literal["word", "character"]
+
+LOOP_REPEATS = 4
+LOOP_PERIODS = range(1, 11)
+BOOTSTRAP_SAMPLES = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """What sclite counts; the words are those of the references (or their characters)."""
+
+    sentences: int
+    correct: int
+    substitutions: int
+    deletions: int
+    insertions: int
+    wrong_sentences: int
+    """Utterances with at least one error."""
+
+    @property
+    def words(self) -> int:
+        """Words of the references."""
+        return self.correct + self.substitutions + self.deletions
+
+    @property
+    def errors(self) -> int:
+        """Substitutions, deletions and insertions."""
+        return self.substitutions + self.deletions + self.insertions
+
+    @property
+    def percentages(self) -> tuple[float, float, float, float, float, float]:
+        """Corr, Sub, Del, Ins and Err in percent of the words, S.Err in percent of the utterances; 0 of none."""
+        parts = (self.correct, self.substitutions, self.deletions, self.insertions, self.errors)
+        corr, sub, dele, ins, err = (part / self.words * 100 if self.words else 0.0 for part in parts)
+        return corr, sub, dele, ins, err, self.wrong_sentences / self.sentences * 100 if self.sentences else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredUtterance:
+    """A reference, a hypothesis and how they are aligned (a letter per column, see ``align``)."""
+
+    utt_id: str
+    ref: list[str]
+    hyp: list[str]
+    alignment: str
+
+    @property
+    def speaker(self) -> str:
+        """The speaker part of the utterance id."""
+        return speaker_of(self.utt_id)
+
+
+def score(ref: Transcripts, hyp: Transcripts, normalizer: Normalizer, unit: Unit = "word") -> list[ScoredUtterance]:
+    """Normalise and align each hypothesis with the reference of the same id, in the order of ``ref``.
+
+    A reference that the normaliser leaves empty stays in the score, as in sclite: all that its
+    hypothesis holds is inserted.
+
+    Raises:
+        DataError: if the normaliser leaves no word in any reference.
+    """
+    pairs = [(_tokens(normalizer(text), unit), _tokens(normalizer(hyp[utt_id]), unit)) for utt_id, text in ref.items()]
+    if not any(words for words, _ in pairs):
+        hint = "expected words in one at least; is it the right normalizer for this language?"
+        raise DataError(f"normalizer {normalizer}: leaves all references empty: {name_some(list(ref))}; {hint}")
+    return [
+        ScoredUtterance(utt_id=utt_id, ref=ref_words, hyp=hyp_words, alignment=alignment)
+        for utt_id, (ref_words, hyp_words), alignment in zip(ref, pairs, align_all(pairs), strict=True)
+    ]
+
+
+def count(utterances: Iterable[ScoredUtterance]) -> Counts:
+    """Return the counts over ``utterances``."""
+    alignments = [utterance.alignment for utterance in utterances]
+    together = "".join(alignments)
+    return Counts(
+        sentences=len(alignments),
+        correct=together.count("C"),
+        substitutions=together.count("S"),
+        deletions=together.count("D"),
+        insertions=together.count("I"),
+        wrong_sentences=sum(letters.count("C") < len(letters) for letters in alignments),
+    )
+
+
+def by_speaker(utterances: Iterable[ScoredUtterance]) -> dict[str, list[ScoredUtterance]]:
+    """Return the utterances of each speaker, speakers in the order of their first utterance."""
+    speakers: dict[str, list[ScoredUtterance]] = {}
+    for utterance in utterances:
+        speakers.setdefault(utterance.speaker, []).append(utterance)
+    return speakers
+
+
+def bootstrap_interval(utterances: Sequence[ScoredUtterance], seed: int = 0) -> tuple[float, float]:
+    """Return the 95% confidence interval of the error rate in percent: a percentile bootstrap over utterances.
+
+    Utterances are drawn with replacement ``BOOTSTRAP_SAMPLES`` times (Bisani and Ney, "Bootstrap
+    estimates for confidence intervals in ASR performance evaluation", ICASSP 2004). It says how far
+    the rate depends on these utterances; that a speaker's utterances resemble each other it does not see.
+    """
+    words = np.array([len(utterance.ref) for utterance in utterances], np.float64)
+    errors = np.array([len(u.alignment) - u.alignment.count("C") for u in utterances], np.float64)
+    random = np.random.default_rng(seed)
+    rates = []
+    for _ in range(BOOTSTRAP_SAMPLES):
+        drawn = random.integers(len(words), size=len(words), dtype=np.int32)
+        if num_words := words[drawn].sum():
+            rates.append(errors[drawn].sum() / num_words * 100)
+    low, high = np.percentile(rates, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def empty_hypotheses(utterances: Iterable[ScoredUtterance]) -> list[str]:
+    """Return the ids of the utterances whose normalised hypothesis holds no word."""
+    return [utterance.utt_id for utterance in utterances if not utterance.hyp]
+
+
+def repetition_loops(utterances: Iterable[ScoredUtterance]) -> list[str]:
+    """Return the ids of the utterances whose hypothesis repeats itself.
+
+    The criterion: some sequence of 1 to 10 words stands at least 4 times in direct succession in
+    the hypothesis, and more often than any does in the reference.
+    """
+    return [
+        u.utt_id
+        for u in utterances
+        if len(u.hyp) - len(set(u.hyp)) >= LOOP_REPEATS - 1
+        and _repeats(u.hyp) >= max(LOOP_REPEATS, _repeats(u.ref) + 1)
+    ]
+
+
+def _repeats(words: list[str]) -> int:
+    """Return how often in direct succession the sequence of words stands that is repeated most."""
+    most = min(1, len(words))
+    for period in LOOP_PERIODS:
+        run = 0  # words in a row that equal the word one period before
+        for earlier, word in zip(words, words[period:], strict=False):
+            run = run + 1 if word == earlier else 0
+            most = max(most, run // period + 1)
+    return most
+
+
+def _tokens(text: str, unit: Unit) -> list[str]:
+    """Split into words, or into characters with ``<space>`` between words as ESPnet's scoring does."""
+    return text.split() if unit == "word" else ["<space>" if char == " " else char for char in text]

@@ -1,0 +1,119 @@
+"""Reading a dump, and choosing what to train on."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+from toy_dump import make_dump
+
+from speechllm.data.config import DataConfig
+from speechllm.data.data_dir import read_table, write_table
+from speechllm.data.dataset import DumpDataset, change_case, select_for_training
+from speechllm.errors import DataError
+
+
+def test_an_example_has_all_that_the_dump_knows(tmp_path: Path) -> None:
+    dataset = DumpDataset(make_dump(tmp_path, 0.5, 1.0), "sentence")
+    example = dataset["spk1-001"]
+    assert (example.utt_id, example.speaker, example.text, example.duration) == ("spk1-001", "spk1", "Hello world", 1.0)
+    assert example.inputs_TF.shape == (100, 4)
+    assert dataset.num_frames == {"spk0-000": 50, "spk1-001": 100}
+    assert dataset.durations == {"spk0-000": 0.5, "spk1-001": 1.0}
+
+
+def test_decoding_needs_no_text_but_training_does(tmp_path: Path) -> None:
+    dataset = DumpDataset(make_dump(tmp_path, 0.5, text=None))
+    assert dataset.texts is None
+    assert dataset["spk0-000"].text == ""
+    with pytest.raises(DataError, match="no file text, but training needs transcripts"):
+        select_for_training(dataset, DataConfig())
+
+
+@pytest.mark.parametrize(
+    ("text", "lower", "sentence"),
+    [
+        ("HELLO MISTER O'NEILL", "hello mister o'neill", "Hello mister o'neill"),
+        ("'TIS LATE", "'tis late", "'Tis late"),
+        ("É TARDE", "é tarde", "É tarde"),
+        ("3 DOGS", "3 dogs", "3 dogs"),
+        ("", "", ""),
+    ],
+)
+def test_case(text: str, lower: str, sentence: str) -> None:
+    assert change_case(text, "as_is") == text
+    assert change_case(text, "lower") == lower
+    assert change_case(text, "sentence") == sentence
+
+
+def test_what_is_skipped_is_counted_and_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dump_dir = make_dump(tmp_path, 0.05, 0.5, 0.7, 1.5, 2.0)
+    write_table(dump_dir / "text", read_table(dump_dir / "text") | {"spk0-002": ""})
+    config = DataConfig(min_duration=0.1, max_duration=1.0)
+    kept, skipped = select_for_training(DumpDataset(dump_dir), config, tmp_path / "exp/skipped")
+    assert kept == ["spk1-001"]
+    assert skipped == read_table(tmp_path / "exp/skipped")
+    assert skipped == {
+        "spk0-000": "shorter than 0.1 s",
+        "spk0-002": "empty transcript",
+        "spk0-004": "longer than 1.0 s",
+        "spk1-003": "longer than 1.0 s",
+    }
+    said = capsys.readouterr().out
+    assert "4 of 5 utterances skipped (" in said
+    for reason in ("1 shorter than 0.1 s", "1 empty transcript", "2 longer than 1.0 s"):
+        assert reason in said
+    with pytest.raises(DataError, match=r"nothing is left to train on: 5 of 5 utterances skipped \(5 shorter"):
+        select_for_training(DumpDataset(dump_dir), DataConfig(min_duration=2.5))
+    assert capsys.readouterr().out == ""
+
+
+def test_nothing_skipped_is_said_and_empties_the_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_table(tmp_path / "skipped", {"of": "an earlier run"})
+    select_for_training(DumpDataset(make_dump(tmp_path, 0.5, 0.7)), DataConfig(), tmp_path / "skipped")
+    assert "0 of 2 utterances skipped; listed in" in capsys.readouterr().out
+    assert read_table(tmp_path / "skipped") == {}
+
+
+def test_an_unfinished_dump_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no finished dump \(feats.scp is missing\); run stage 2"):
+        DumpDataset(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["text", "utt2spk", "utt2dur", "utt2num_frames"])
+def test_tables_that_disagree_are_refused(tmp_path: Path, name: str) -> None:
+    dump_dir = make_dump(tmp_path, 0.5, 1.0)
+    write_table(dump_dir / name, {"spk0-000": "1"})
+    with pytest.raises(DataError, match=f"1 utterances are not both in {name} and in feats.scp.*spk1-001"):
+        DumpDataset(dump_dir)
+
+
+@pytest.mark.parametrize(("encoded", "compress"), [(False, False), (False, True), (True, False)])
+def test_a_truncated_ark_is_an_error_that_names_the_utterance(tmp_path: Path, encoded: bool, compress: bool) -> None:
+    dump_dir = make_dump(tmp_path, 0.5, 1.0, encoded=encoded, compress=compress)
+    ark = dump_dir / "feats.1.ark"
+    place = int(read_table(dump_dir / "feats.scp")["spk1-001"].rpartition(":")[2])
+    for size in (ark.stat().st_size - 3, place + 9, place + 4, place + 1, 0):
+        ark.write_bytes(ark.read_bytes()[:size])
+        with pytest.raises(DataError, match=r"spk1-001: cannot read .*delete the dump and run stage 2"):
+            DumpDataset(dump_dir)["spk1-001"]
+
+
+def test_wrong_places_are_errors(tmp_path: Path) -> None:
+    dump_dir = make_dump(tmp_path, 0.5, 1.0)
+    places = read_table(dump_dir / "feats.scp")
+    write_table(dump_dir / "feats.scp", {"spk0-000": places["spk1-001"], "spk1-001": places["spk1-001"] + "1"})
+    dataset = DumpDataset(dump_dir)
+    with pytest.raises(DataError, match="spk0-000: found 100 frames, expected 50"):
+        dataset["spk0-000"]
+    with pytest.raises(DataError, match=r"spk1-001: cannot read .*neither a Kaldi matrix nor a numpy array"):
+        dataset["spk1-001"]
+    (dump_dir / "feats.1.ark").unlink()
+    with pytest.raises(DataError, match=r"no file .*feats.1.ark; dumps are read from the directory where"):
+        dataset["spk0-000"]
+
+
+def test_a_pickle_in_an_ark_is_not_opened(tmp_path: Path) -> None:
+    dump_dir = make_dump(tmp_path, 0.5)
+    (dump_dir / "feats.1.ark").write_bytes(b"spk0-000 PKL" + pickle.dumps([1, 2, 3]))
+    with pytest.raises(DataError, match="neither a Kaldi matrix nor a numpy array"):
+        DumpDataset(dump_dir)["spk0-000"]

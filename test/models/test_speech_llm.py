@@ -1,0 +1,88 @@
+"""The joined model: what is spliced where, which tokens are learned, and that batches change nothing."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from speechllm.connectors import fc
+from speechllm.data.batch import Batch
+from speechllm.decoders import causal_lm
+from speechllm.interfaces import GenerationOptions
+from speechllm.models.prompt import PromptConfig
+from speechllm.models.speech_llm import SpeechLLM
+
+
+@pytest.fixture(scope="module")
+def model(tiny_llm: Path) -> SpeechLLM:
+    torch.manual_seed(0)
+    connector = fc.Config(merge=4, hidden=32).build(input_dim=16, output_dim=48)
+    decoder = causal_lm.Config(path=str(tiny_llm)).build()
+    return SpeechLLM(None, connector, decoder, PromptConfig(template="vicuna")).eval()
+
+
+def batch_of(texts: list[str], lengths: list[int]) -> Batch:
+    torch.manual_seed(1)
+    states = torch.randn(len(texts), max(lengths), 16)
+    ids = [f"utt{i}" for i in range(len(texts))]
+    return Batch(ids, states, torch.tensor(lengths), texts, [length / 50 for length in lengths], encoded=True)
+
+
+def one_of(batch: Batch, i: int) -> Batch:
+    length = int(batch.lens_B[i])
+    inputs = batch.inputs[i : i + 1, :length]
+    return Batch([batch.utt_ids[i]], inputs, batch.lens_B[i : i + 1], [batch.texts[i]], [batch.durations[i]], True)
+
+
+def test_loss_is_that_of_the_transcript_and_its_end_alone(model: SpeechLLM) -> None:
+    batch = batch_of(["the quick brown fox"], [30])
+    target = model.decoder.tokenize("the quick brown fox", end=True)
+    before, after = model.prompt.parts("utt0", 0)
+    speech_SE = model.connector(batch.inputs, batch.lens_B)[0][0]
+    embed = model.decoder.embed
+    sequence = torch.cat([embed(torch.tensor(before)), speech_SE, embed(torch.tensor(after)), embed(torch.tensor(target))])
+    logits_UV = model.decoder.model(inputs_embeds=sequence[None]).logits[0]
+    expected = cross_entropy(logits_UV[-len(target) - 1 : -1], torch.tensor(target))
+    output = model(batch)
+    torch.testing.assert_close(output.loss, expected, atol=1e-5, rtol=0)
+    assert int(output.num_tokens) == len(target)
+    assert target[-1] == model.decoder.tokenizer.eos_token_id  # pad is the same token, and yet the end is learned
+
+
+def test_loss_of_a_batch_is_the_mean_over_its_tokens(model: SpeechLLM) -> None:
+    batch = batch_of(["the quick brown fox", "she", "all year all year"], [30, 7, 22])
+    together = model(batch)
+    alone = [model(one_of(batch, i)) for i in range(3)]
+    expected = sum(o.loss.item() * int(o.num_tokens) for o in alone) / sum(int(o.num_tokens) for o in alone)
+    assert float(together.loss) == pytest.approx(expected, abs=1e-5)
+    assert int(together.num_correct) == sum(int(o.num_correct) for o in alone)
+
+
+def test_batch_equals_single_hypothesis(model: SpeechLLM) -> None:
+    batch = batch_of(["", "", ""], [40, 9, 23])
+    options = GenerationOptions(num_beams=2)
+    together = model.generate(batch, [8, 5, 7], options)
+    for i, cap in enumerate([8, 5, 7]):
+        assert model.generate(one_of(batch, i), [cap], options)[0][0].text == together[i][0].text
+
+
+def test_only_the_connector_learns(model: SpeechLLM) -> None:
+    model.zero_grad()
+    model(batch_of(["the lazy dog", "she had"], [30, 12])).loss.backward()
+    assert all(name.startswith("connector.") for name in model.trainable_state())
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is not None) == name.startswith("connector."), name
+
+
+def test_the_wrong_speech_changes_the_loss(model: SpeechLLM) -> None:
+    batch = batch_of(["the lazy dog", "she had"], [30, 12])
+    wrong = batch.mismatched()
+    assert wrong.lens_B.tolist() == [12, 30]
+    assert wrong.texts == batch.texts
+    assert float(model(wrong).loss) != pytest.approx(float(model(batch).loss), abs=1e-6)
+
+
+def test_an_empty_transcript_is_its_end(model: SpeechLLM) -> None:
+    output = model(batch_of(["", "she had"], [10, 12]))
+    assert output.loss.isfinite()

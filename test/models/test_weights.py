@@ -1,0 +1,69 @@
+"""Checkpoints of trained weights: what goes in, what is refused."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from speechllm.decoders import causal_lm
+from speechllm.errors import ConfigError
+from speechllm.models.weights import average_weights, fingerprint, load_weights, read_metadata, save_weights
+
+
+def layer(value: float = 0.0, width: int = 3) -> nn.Module:
+    module = nn.Sequential(nn.Linear(width, 2), nn.Linear(2, 2))
+    module[1].requires_grad_(False)
+    nn.init.constant_(module[0].weight, value)
+    return module
+
+
+def trained(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: p.detach() for name, p in module.named_parameters() if p.requires_grad}
+
+
+def test_there_and_back(tmp_path: Path) -> None:
+    save_weights(tmp_path / "a.safetensors", trained(layer(3.0)), {"step": 7, "bases": {"decoder": "x"}})
+    assert read_metadata(tmp_path / "a.safetensors")["step"] == 7
+    module = layer()
+    load_weights(module, tmp_path / "a.safetensors", {"decoder": "x"})
+    assert (module[0].weight == 3.0).all()
+
+
+def test_another_base_model_is_refused(tmp_path: Path) -> None:
+    save_weights(tmp_path / "a.safetensors", trained(layer()), {"bases": {"decoder": "x"}})
+    with pytest.raises(ConfigError, match="trained on another decoder: fingerprint x, found y"):
+        load_weights(layer(), tmp_path / "a.safetensors", {"decoder": "y"})
+
+
+def test_a_wrong_shape_or_name_is_refused(tmp_path: Path) -> None:
+    save_weights(tmp_path / "a.safetensors", trained(layer(width=4)), {})
+    with pytest.raises(ConfigError, match=r"0\.weight is \[2, 4\], expected \[2, 3\]"):
+        load_weights(layer(), tmp_path / "a.safetensors", {})
+    save_weights(tmp_path / "b.safetensors", {"0.weight": torch.zeros(2, 3), "other": torch.zeros(1)}, {})
+    with pytest.raises(ConfigError, match=r"missing 0\.bias; unknown other"):
+        load_weights(layer(), tmp_path / "b.safetensors", {})
+
+
+def test_no_file_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file, expected trained weights"):
+        load_weights(layer(), tmp_path / "a.safetensors", {})
+
+
+def test_average(tmp_path: Path) -> None:
+    for i, value in enumerate([1.0, 2.0, 6.0]):
+        save_weights(tmp_path / f"{i}.safetensors", trained(layer(value)), {})
+    mean = average_weights(sorted(tmp_path.glob("*.safetensors")))
+    assert torch.allclose(mean["0.weight"], torch.tensor(3.0))
+
+
+def test_fingerprint_knows_the_base_model_whatever_its_precision_or_adapters(tiny_llm: Path) -> None:
+    config = causal_lm.Config(path=str(tiny_llm))
+    plain = fingerprint(config.build().model)
+    assert fingerprint(config.build(torch.bfloat16).model) == plain
+    adapted = causal_lm.Config(path=str(tiny_llm), lora=causal_lm.LoraOptions()).build()
+    assert fingerprint(adapted.model) == plain
+    other = config.build().model
+    with torch.no_grad():
+        other.model.layers[0].mlp.up_proj.weight[0, 0] += 1.0
+    assert fingerprint(other) != plain

@@ -1,0 +1,118 @@
+"""The score directory: what is written, and that bad input writes nothing."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from speechllm.errors import DataError
+from speechllm.score import transcripts
+from speechllm.score.directory import Summary, read_summary, score_files, write_whole
+from speechllm.score.normalize import normalizer
+
+REF = "84-1-1 THE CAT\n84-1-2 SAT\n85-1-1 YES YES\n"
+HYP = "85-1-1\n84-1-1 the cat\n84-1-2 no no no no\n"
+
+
+def run(
+    folder: Path,
+    *,
+    ref: str = REF,
+    hyp: str = HYP,
+    name: str = "librispeech",
+    cut: str | None = None,
+    chars: bool = False,
+) -> Summary:
+    (folder / "ref").write_text(ref)
+    (folder / "hyp").write_text(hyp)
+    if cut is not None:
+        (folder / "cut").write_text(cut)
+    truncated = None if cut is None else folder / "cut"
+    paths = (folder / "ref", folder / "hyp", folder / "out" / "score")
+    return score_files(*paths, normalizer(name), truncated=truncated, characters=chars)
+
+
+def test_files_and_summary(tmp_path: Path) -> None:
+    summary = run(tmp_path, cut="84-1-2\n", chars=True)
+    out = tmp_path / "out" / "score"
+    assert sorted(path.name for path in out.iterdir()) == [
+        "hyp.trn",
+        "hyp_cer.trn",
+        "ref.trn",
+        "ref_cer.trn",
+        "result.txt",
+        "result_cer.txt",
+        "score.json",
+    ]
+    assert (out / "hyp.trn").read_text() == "THE CAT (84-84-1-1)\nNO NO NO NO (84-84-1-2)\n (85-85-1-1)\n"
+    assert (out / "ref_cer.trn").read_text().splitlines()[0] == "T H E <space> C A T (84-84-1-1)"
+    assert summary.wer.counts.words == 5
+    assert summary.wer.counts.errors == 1 + 3 + 2
+    assert summary.cer is not None
+    assert summary.cer.counts.words == 7 + 3 + 7
+    assert (summary.empty, summary.loops, summary.truncated) == (["85-1-1"], ["84-1-2"], ["84-1-2"])
+    assert summary.normalizer == "librispeech (1)"
+
+
+def test_summary_is_read_back_as_written(tmp_path: Path) -> None:
+    for characters in (True, False):
+        summary = run(tmp_path, chars=characters)
+        assert read_summary(tmp_path / "out/score/score.json") == summary
+
+
+def test_own_trn_files_score_the_same(tmp_path: Path) -> None:
+    first = run(tmp_path)
+    out = tmp_path / "out" / "score"
+    again = score_files(
+        tmp_path / "ref", out / "hyp.trn", tmp_path / "2", normalizer("librispeech"), truncated=None, characters=False
+    )
+    assert again == first
+
+
+def test_bad_input_writes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="1 of 3 references have no hypothesis: 85-1-1"):
+        run(tmp_path, hyp="84-1-1 x\n84-1-2 y\n")
+    with pytest.raises(DataError, match=r"cut: 1 utterances are not in .*hyp: 99-1-1"):
+        run(tmp_path, cut="99-1-1\n")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_score_that_stops_halfway_leaves_no_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(tmp_path)
+
+    def fail(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("speechllm.score.directory.format_result", fail)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path)
+    assert not (tmp_path / "out/score/score.json").exists()
+
+
+def test_out_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "score").write_text("")
+    with pytest.raises(DataError, match="cannot be written"):
+        run(tmp_path)
+
+
+def test_write_whole_leaves_no_temporary_file(tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(DataError, match="taken: cannot be written"):
+        write_whole(tmp_path / "taken", "x")
+    write_whole(tmp_path / "new", "x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "taken"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"wer": null, "cer": null}', '{"wer": 1, "cer": null}'])
+def test_foreign_summary(tmp_path: Path, content: str) -> None:
+    (tmp_path / "score.json").write_text(content)
+    with pytest.raises(DataError, match=r"score\.json: is no score of speechllm"):
+        read_summary(tmp_path / "score.json")
+
+
+def test_summary_holds_ids_as_text(tmp_path: Path) -> None:
+    run(tmp_path, ref="\u00e9-1 A\n", hyp="\u00e9-1\n")
+    tree = json.loads((tmp_path / "out/score/score.json").read_text(encoding="utf-8"))
+    assert tree["empty"] == ["\u00e9-1"]
+    assert transcripts.read(tmp_path / "out/score/hyp.trn") == {"\u00e9-1": ""}

@@ -1,0 +1,66 @@
+"""Normalisers: what they do to text, and that each says which one it is."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from speechllm.errors import ConfigError, DataError
+from speechllm.score.normalize import NAMES, normalizer
+
+
+def test_none_changes_only_white_space() -> None:
+    assert normalizer("none")(" It's  a\tTest, 5\u00a0times. ") == "It's a Test, 5 times."
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Well-known: it's  five o\u2019clock!", "WELL KNOWN IT'S FIVE O'CLOCK"),
+        ("Café, naïve", "CAFE NAIVE"),
+        ("... 12 ...", ""),
+    ],
+)
+def test_librispeech(text: str, expected: str) -> None:
+    assert normalizer("librispeech")(text) == expected
+
+
+def test_whisper_english() -> None:
+    normalize = normalizer("whisper-english")
+    assert normalize("Mr. Smith won't, um, pay TWENTY-ONE [noise]") == "mister smith will not pay 21"
+    assert normalize("colour") == "colour"
+    assert normalize.version.endswith("no spelling mapping")
+
+
+def test_whisper_english_with_the_mapping_of_a_model_directory(tmp_path: Path) -> None:
+    path = tmp_path / "normalizer.json"
+    path.write_text(json.dumps({"colour": "color"}))
+    normalize = normalizer("whisper-english", path)
+    assert normalize("Colour") == "color"
+    assert "1 spellings " in normalize.version
+    path.write_text(json.dumps({"colour": "hue"}))
+    assert normalizer("whisper-english", path).version != normalize.version
+
+
+def test_every_normalizer_names_itself_with_a_version() -> None:
+    for name in NAMES:
+        assert str(normalizer(name)).startswith(f"{name} (")
+        assert normalizer(name).version
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(ConfigError, match="found 'whisper', expected one of none, librispeech, whisper-english"):
+        normalizer("whisper")
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", '{"a": 1}', "not json"])
+def test_bad_mapping(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "normalizer.json"
+    path.write_text(content)
+    with pytest.raises(DataError, match=r"normalizer\.json"):
+        normalizer("whisper-english", path)
+
+
+def test_mapping_for_a_normalizer_that_takes_none(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="normalizer none: takes no spelling mapping"):
+        normalizer("none", tmp_path / "normalizer.json")

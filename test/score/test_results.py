@@ -1,0 +1,98 @@
+"""Tables, and the generated part of RESULTS.md."""
+
+from pathlib import Path
+
+import pytest
+
+from speechllm.errors import DataError
+from speechllm.score import results
+from speechllm.score.directory import score_files
+from speechllm.score.normalize import normalizer
+
+
+def make_score(out: Path, hyp: str, *, characters: bool = False) -> None:
+    folder = out.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "ref").write_text("84-1-1 A B C D\n85-1-1 E F\n")
+    (folder / "hyp").write_text(hyp)
+    score_files(folder / "ref", folder / "hyp", out, normalizer("none"), truncated=None, characters=characters)
+
+
+@pytest.fixture
+def exp(tmp_path: Path) -> Path:
+    make_score(tmp_path / "exp/qf/decode/test-clean/score", "84-1-1 A B C D\n85-1-1 E X\n")
+    make_score(tmp_path / "exp/qf/decode/test-other/score", "84-1-1 A\n85-1-1\n", characters=True)
+    make_score(tmp_path / "exp/qf/decode/test-other/score-upper", "84-1-1 A B C D\n85-1-1 E F\n")
+    return tmp_path / "exp/qf"
+
+
+def test_table_in_espnet_form(exp: Path) -> None:
+    lines = results.table(results.collect(exp)).splitlines()
+    assert lines[0].startswith("|dataset|Snt|Wrd|Corr|Sub|Del|Ins|Err|S.Err|95% interval|")
+    assert lines[1] == "|" + "---|" * (lines[0].count("|") - 1)
+    assert lines[2].startswith("|test-clean|2|6|83.3|16.7|0.0|0.0|16.7|50.0|")
+    assert lines[3].startswith("|test-other|2|6|16.7|0.0|83.3|0.0|83.3|100.0|75.0-100.0|1|0|not counted|none (1)|")
+    assert lines[4].startswith("|test-other/score-upper|2|6|100.0|0.0|0.0|0.0|0.0|0.0|0.0-0.0|0|0|")
+    assert len(lines) == 5
+
+
+def test_characters_only_where_they_were_scored(exp: Path) -> None:
+    lines = results.table(results.collect(exp), characters=True).splitlines()
+    assert lines[0].startswith("|dataset|Snt|Chr|")
+    assert [line.split("|")[1] for line in lines[2:]] == ["test-other"]
+
+
+def test_report(exp: Path) -> None:
+    text = results.report(exp, "./run.sh --ngpu 8")
+    for expected in (
+        "- date: `",
+        "- python: `3.",
+        "- torch: `",
+        "- git hash: `",
+        "```sh\n./run.sh --ngpu 8\n```",
+        "## qf",
+    ):
+        assert expected in text
+    assert text.index("### WER") < text.index("### CER")
+    assert "## Command" not in results.report(exp, "")
+
+
+def test_no_score_hides_another(exp: Path) -> None:
+    (exp / "decode/test-clean/score.json").write_text((exp / "decode/test-clean/score/score.json").read_text())
+    assert list(results.collect(exp))[:2] == ["test-clean", "test-clean/score.json"]
+
+
+def test_no_scores(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"decode: found no score\.json"):
+        results.collect(tmp_path)
+
+
+def test_update_creates_the_file_and_replaces_only_its_part(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "RESULTS.md"
+    results.update(path, "first\n")
+    assert path.read_text() == f"# RESULTS\n\n{results.BEGIN}\n\nfirst\n\n{results.END}\n"
+    path.write_text("prose before\n" + path.read_text() + "prose after, no newline")
+    results.update(path, "second\n")
+    assert path.read_text() == (
+        f"prose before\n# RESULTS\n\n{results.BEGIN}\n\nsecond\n\n{results.END}\nprose after, no newline"
+    )
+    once = path.read_bytes()
+    results.update(path, "second\n")
+    assert path.read_bytes() == once
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "no marker\n",
+        f"{results.BEGIN}\n",
+        f"{results.END}\n{results.BEGIN}\n",
+        f"{results.BEGIN}\n{results.END}\n{results.BEGIN}\n{results.END}\n",
+    ],
+)
+def test_update_refuses_wrong_markers(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "RESULTS.md"
+    path.write_text(content)
+    with pytest.raises(DataError, match=r"RESULTS\.md: found .*, expected one <!-- generated: begin -->"):
+        results.update(path, "x\n")
+    assert path.read_text() == content

