@@ -134,7 +134,10 @@ def _fetch_rest(url: str, part: Path) -> str | None:
 
 def _receive(response: http.client.HTTPResponse, part: Path, have: int) -> str | None:
     """Write the body of a response; return what cut it off."""
-    resumed = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+    resumed = response.status == 206
+    if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+        part.unlink()
+        return "the server sent another part than asked for"
     if not resumed:
         have = 0  # the server ignores ranges and begins anew
     length = response.headers.get("Content-Length")
