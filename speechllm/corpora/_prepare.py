@@ -30,7 +30,7 @@ def check_request(corpus: ModuleType, root: str, sets: Sequence[str]) -> Path:
             f"{corpus.VARIABLE}=/path/to/corpus"
         )
     for name in sets:
-        if name not in corpus.SETS:
+        if not corpus.has_set(Path(root), name):
             close = difflib.get_close_matches(name, corpus.SETS, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise ConfigError(f"unknown set {name!r}, expected one of {', '.join(corpus.SETS)}{hint}")

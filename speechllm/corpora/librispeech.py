@@ -38,6 +38,11 @@ _COMBINED = {"train_960": ("train_clean_100", "train_clean_360", "train_other_50
 SETS = (*_RESOURCE, *_COMBINED)
 
 
+def has_set(root: Path, name: str) -> bool:
+    """Return whether a set is published, or lies under ``root`` in the same layout: ``train_mini`` in train-mini."""
+    return name in SETS or _folder(root, name).is_dir()
+
+
 def download(root: Path, sets: list[str], base_url: str | None = None) -> None:
     """Fetch and unpack the sets whose folders are not there yet.
 

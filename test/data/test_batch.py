@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from toy_dump import make_data_dir, make_dump
+from toy_data import make_data_dir, make_dump
 from transformers import WhisperFeatureExtractor
 
 from speechllm.data.audio import read_audio

@@ -4,7 +4,7 @@ import pickle
 from pathlib import Path
 
 import pytest
-from toy_dump import make_dump
+from toy_data import make_dump
 
 from speechllm.data.config import DataConfig
 from speechllm.data.data_dir import read_table, write_table

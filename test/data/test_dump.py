@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from toy_dump import energies, half, make_data_dir
+from toy_data import energies, half, make_data_dir
 
 from speechllm.data.data_dir import Utterance, read_data_dir, read_table, write_data_dir, write_table
 from speechllm.data.dataset import DumpDataset

@@ -1,4 +1,4 @@
-"""Small data directories of noise, and their dumps, for the tests of this folder."""
+"""Small data directories of noise, and their dumps."""
 
 from pathlib import Path
 

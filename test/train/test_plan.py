@@ -1,0 +1,57 @@
+"""Learning rate, plan and DeepSpeed settings."""
+
+import json
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+from speechllm.errors import ConfigError
+from speechllm.train.config import TrainConfig
+from speechllm.train.engine import deepspeed_config
+from speechllm.train.plan import GIB, make_plan
+from speechllm.train.schedule import learning_rate
+
+
+def test_learning_rate() -> None:
+    config = TrainConfig(lr=1.0, final_lr=0.1, warmup_steps=10, max_steps=110)
+    assert learning_rate(1, config) == pytest.approx(0.1)
+    assert learning_rate(10, config) == pytest.approx(1.0)
+    assert learning_rate(60, config) == pytest.approx(0.55)
+    assert learning_rate(110, config) == pytest.approx(0.1)
+    assert learning_rate(1, TrainConfig(lr=1.0, warmup_steps=0)) == pytest.approx(1.0, abs=1e-6)
+
+
+def model() -> nn.Module:
+    parts = nn.ModuleDict({"connector": nn.Linear(1000, 1000, bias=False), "decoder": nn.Linear(1000, 9000, bias=False)})
+    parts["decoder"].requires_grad_(False)
+    return parts
+
+
+def test_the_plan_counts_what_zero_divides() -> None:
+    whole = make_plan(model(), "bfloat16", 0, 4)
+    assert whole.parameters == {"connector": 1_000_000, "decoder": 9_000_000}
+    assert whole.trainable == {"connector": 1_000_000, "decoder": 0}
+    assert (whole.weight_bytes, whole.gradient_bytes, whole.optimizer_bytes) == (20e6, 2e6, 12e6)
+    assert make_plan(model(), "bfloat16", 1, 4).optimizer_bytes == 3e6
+    assert make_plan(model(), "bfloat16", 2, 4).gradient_bytes == 0.5e6
+    assert make_plan(model(), "bfloat16", 3, 4).weight_bytes == 5e6
+    assert make_plan(model(), "float32", 0, 4).optimizer_bytes == 8e6
+    assert f"{34e6 / GIB:.2f} GiB" in str(whole)
+
+
+def test_the_json_may_not_say_what_the_yaml_says(tmp_path: Path) -> None:
+    path = tmp_path / "ds.json"
+    path.write_text(json.dumps({"bf16": {"enabled": True}}))
+    with pytest.raises(ConfigError, match=r"sets 'bf16', which train\.dtype of the YAML decides"):
+        deepspeed_config(TrainConfig(deepspeed=str(path)))
+    path.write_text("{")
+    with pytest.raises(ConfigError, match=r"train\.deepspeed: cannot read"):
+        deepspeed_config(TrainConfig(deepspeed=str(path)))
+
+
+def test_settings_of_the_yaml_reach_deepspeed() -> None:
+    settings = deepspeed_config(TrainConfig(dtype="bfloat16", accumulation=3, max_grad_norm=0.5))
+    assert settings["bf16"] == {"enabled": True}
+    assert settings["gradient_accumulation_steps"] == 3
+    assert settings["gradient_clipping"] == 0.5

@@ -1,0 +1,125 @@
+#!/usr/bin/env bash
+# Install speechllm, editable, into .venv beside setup.py, or into the environment that is active. Done once:
+# a second call returns at once unless setup.py or what is asked for has changed.
+#
+#   bash tools/install.sh [--active] [--extra NAME] [--pip "PACKAGE ..."] [--apt "PACKAGE ..."]
+#
+#   --active   use the Python that is first in PATH, and its environment, instead of .venv
+#   --extra    extra of setup.py: test (as given) or dev
+#   --pip      further Python packages
+#   --apt      Debian packages, if this machine has apt-get and lets us use it; never an error
+set -euo pipefail
+shopt -s inherit_errexit
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+active=false extra=test pip_packages=() apt_packages=()
+need_gb=12
+
+die() {
+  echo "install: $1" >&2
+  exit "${2:-1}"
+}
+
+parse_options() {
+  while [ $# -gt 0 ]; do
+    case "$1" in
+      --active) active=true && shift && continue ;;
+      --extra | --pip | --apt) [ $# -gt 1 ] || die "$1 wants a value" 2 ;;
+      *) die "unknown option $1, expected --active, --extra, --pip or --apt" 2 ;;
+    esac
+    case "$1" in
+      --extra) extra=$2 ;;
+      --pip) read -r -a pip_packages <<<"$2" ;;
+      --apt) read -r -a apt_packages <<<"$2" ;;
+    esac
+    shift 2
+  done
+}
+
+new_enough() {
+  "$1" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
+}
+
+find_python() {
+  local name
+  for name in python3 python3.12 python3.11 python3.13 python3.10 python; do
+    if command -v "$name" >/dev/null && new_enough "$name"; then
+      command -v "$name"
+      return
+    fi
+  done
+  die "no Python 3.10 or newer in PATH, found $(python3 --version 2>&1 || true); install one and run again"
+}
+
+# Print the Python of the environment to install into, making .venv where it is not there.
+environment_python() {
+  local python
+  if $active; then
+    python=$(command -v python || command -v python3 || true)
+    if [ -z "$python" ] || ! new_enough "$python"; then
+      die "--active: found $("${python:-python}" --version 2>&1 || true), expected Python 3.10 or newer; activate another"
+    fi
+    echo "$python"
+    return
+  fi
+  if ! "$root/.venv/bin/python" -m pip --version >/dev/null 2>&1; then
+    python=$(find_python)
+    "$python" -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv >&2
+    echo "Creating .venv with $("$python" --version)." >&2
+    "$python" -m venv --clear "$root/.venv" >&2 || die "$python cannot make a venv; on Debian: apt-get install python3-venv"
+  fi
+  echo "$root/.venv/bin/python"
+}
+
+apt_install() {
+  local package as_root=()
+  for package in "$@"; do
+    if dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed'; then
+      continue
+    elif ! command -v apt-get >/dev/null; then
+      echo "There is no apt-get on this machine: going on without $package."
+      continue
+    elif [ "$(id -u)" != 0 ] && ! sudo -n true 2>/dev/null; then
+      echo "apt-get may only be used by root: going on without $package."
+      continue
+    fi
+    [ "$(id -u)" = 0 ] || as_root=(sudo -n)
+    echo "Installing the Debian package $package."
+    apt_get install -y --no-install-recommends "$package" ||
+      { apt_get update && apt_get install -y --no-install-recommends "$package"; } ||
+      echo "apt-get could not install it: going on without $package."
+  done
+}
+
+apt_get() {
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq "$@" >/dev/null 2>&1 </dev/null
+}
+
+# Refuse to begin an installation that the disk cannot hold; torch with its CUDA libraries is the bulk of it.
+check_disk() {
+  local free_gb
+  ! "$1" -c 'import torch' 2>/dev/null || return 0
+  free_gb=$(df -Pk "$("$1" -c 'import sys; print(sys.prefix)')" | awk 'NR == 2 {print int($4 / 1e6)}')
+  [ "$free_gb" -ge "$need_gb" ] || die "found $free_gb GB free on the disk, expected $need_gb GB; make room and run again"
+}
+
+main() {
+  local python prefix wanted stamp
+  parse_options "$@"
+  [ "${#apt_packages[@]}" = 0 ] || apt_install "${apt_packages[@]}"
+  python=$(environment_python)
+  prefix=$("$python" -c 'import sys; print(sys.prefix)')
+  wanted=("${root}[$extra]" "${pip_packages[@]}")
+  stamp="$prefix/.speechllm-$({ echo "${wanted[@]}" && cat "$root/setup.py"; } | sha256sum | cut -c 1-16)"
+  if [ -e "$stamp" ]; then
+    echo "speechllm is installed in $prefix."
+    return
+  fi
+  check_disk "$python"
+  echo "Installing speechllm with pip into $prefix (the first time about 3 GB to download)."
+  "$python" -m pip install --disable-pip-version-check --editable "${wanted[@]}" </dev/null |
+    { grep -v '^Requirement already satisfied' || true; }
+  touch "$stamp"
+}
+
+main "$@"

