@@ -9,6 +9,7 @@ import ast
 import dataclasses
 import difflib
 import inspect
+import json
 import textwrap
 import types
 import typing
@@ -98,10 +99,16 @@ def explain(config: Any, indent: str = "") -> str:
                 lines.append(f"{indent}  type: {component_to_dict(field.metadata['kind'], value)['type']}")
             lines.append(explain(value, indent + "  "))
         else:
-            plain = {field.name: list(value) if isinstance(value, tuple) else value}
-            text = yaml.safe_dump(plain, default_flow_style=None, width=1000, allow_unicode=True).strip()
-            lines.append(f"{indent}{text}{comment}")
+            lines.append(f"{indent}{field.name}: {_one_line(value)}{comment}")
     return "\n".join(lines)
+
+
+def _one_line(value: Any) -> str:
+    """Return a plain value as YAML on one line."""
+    if isinstance(value, str) and "\n" in value:
+        return json.dumps(value, ensure_ascii=False)
+    plain = list(value) if isinstance(value, tuple) else value
+    return yaml.safe_dump([plain], default_flow_style=True, width=10**6, allow_unicode=True).strip()[1:-1]
 
 
 def field_help(cls: type) -> dict[str, str]:

@@ -83,7 +83,9 @@ def fetch_models(config: ExperimentConfig) -> None:
     """Download the base models that are named by hub id and not yet in the cache."""
     for part in (config.encoder, config.decoder):
         if not Path(part.path).is_dir():
-            huggingface_hub.snapshot_download(part.path, ignore_patterns=["*.h5", "*.msgpack", "*.onnx", "*.ot", "*.gguf"])
+            huggingface_hub.snapshot_download(
+                part.path, ignore_patterns=["*.h5", "*.msgpack", "*.onnx", "*.ot", "*.gguf"]
+            )
 
 
 def build(config: ExperimentConfig, dtype: torch.dtype) -> Built:
@@ -118,7 +120,9 @@ def build_encoder(config: ExperimentConfig, dtype: torch.dtype) -> tuple[Fronten
     return frontend, encoder, identity, bases
 
 
-def load_model(exp_dir: Path, config: ExperimentConfig, dtype: torch.dtype, weights: str = "model.safetensors") -> Built:
+def load_model(
+    exp_dir: Path, config: ExperimentConfig, dtype: torch.dtype, weights: str = "model.safetensors"
+) -> Built:
     """Build the model of an experiment and load its trained weights."""
     built = build(config, dtype)
     load_weights(built.model, exp_dir / weights, built.bases)
@@ -126,7 +130,9 @@ def load_model(exp_dir: Path, config: ExperimentConfig, dtype: torch.dtype, weig
     return built
 
 
-def read_experiment(exp_dir: Path, inference_config: Path | None = None, overrides: Iterable[str] = ()) -> ExperimentConfig:
+def read_experiment(
+    exp_dir: Path, inference_config: Path | None = None, overrides: Iterable[str] = ()
+) -> ExperimentConfig:
     """Read the configuration that an experiment was trained with, with another ``decode`` section if given."""
     if not (exp_dir / "config.yaml").is_file():
         raise ConfigError(f"{exp_dir}: no config.yaml, expected a trained experiment; run the training stage first")
@@ -148,12 +154,19 @@ def start_record(exp_dir: Path, config: ExperimentConfig) -> None:
     path = exp_dir / "config.yaml"
     if path.exists() and (exp_dir / "checkpoints" / "resume.json").exists():
         old = configs.to_dict(load_config(path))
-        changed = [key for key in ("seed", "frontend", "encoder", "connector", "decoder", "prompt") if old[key] != tree[key]]
+        changed = [
+            key for key in ("seed", "frontend", "encoder", "connector", "decoder", "prompt") if old[key] != tree[key]
+        ]
         if changed:
             raise ConfigError(
                 f"{exp_dir}: was trained with another {' and '.join(changed)}; choose another --tag, or remove it"
             )
-    record = {"command": " ".join(sys.argv), "date": time.strftime("%F %T"), "git": _git_hash(), "versions": _versions()}
+    record = {
+        "command": " ".join(sys.argv),
+        "date": time.strftime("%F %T"),
+        "git": _git_hash(),
+        "versions": _versions(),
+    }
     for name, content in (("config.yaml", tree), ("run.yaml", record)):
         temporary = exp_dir / f"{name}.tmp"
         temporary.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")

@@ -26,7 +26,18 @@ class Toy:
         if processes > 1:
             launcher += ["torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", "29571", "-m"]
         dumps = ["--train", str(self.train), "--valid", str(self.valid)]
-        return [*launcher, "speechllm", "train", "--config", str(self.config), *dumps, "--set", *overrides, "--", str(exp_dir)]
+        return [
+            *launcher,
+            "speechllm",
+            "train",
+            "--config",
+            str(self.config),
+            *dumps,
+            "--set",
+            *overrides,
+            "--",
+            str(exp_dir),
+        ]
 
     def run(self, exp_dir: Path, *overrides: str, processes: int = 1) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -54,6 +54,7 @@ def convert(source: Path, target: Path) -> None:
     with (source / "model.bin").open("rb") as file:
         variables = read_variables(file)
     tokenizer = WhisperTokenizer.from_pretrained(source)
+    tokenizer.pad_token = tokenizer.eos_token
     model = WhisperForConditionalGeneration(whisper_config(variables, tokenizer)).half()
     missing, unexpected = model.load_state_dict(state_dict(variables), strict=False)
     if unexpected or set(missing) != {"proj_out.weight"}:  # tied to the embeddings

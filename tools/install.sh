@@ -118,7 +118,7 @@ main() {
   check_disk "$python"
   echo "Installing speechllm with pip into $prefix (the first time about 3 GB to download)."
   "$python" -m pip install --disable-pip-version-check --editable "${wanted[@]}" </dev/null |
-    { grep -v '^Requirement already satisfied' || true; }
+    { grep -E '^ *Downloading |^(Installing collected|Successfully installed)' || true; }
   touch "$stamp"
 }
 

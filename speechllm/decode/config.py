@@ -28,7 +28,9 @@ class DecodeConfig:
     def __post_init__(self) -> None:
         """Check what YAML types cannot."""
         if self.search.nbest > self.search.num_beams:
-            raise ConfigError(f"search.nbest: found {self.search.nbest}, expected at most num_beams, {self.search.num_beams}")
+            raise ConfigError(
+                f"search.nbest: found {self.search.nbest}, expected at most num_beams, {self.search.num_beams}"
+            )
 
     def cap(self, duration: Seconds) -> int:
         """Return the most tokens that a hypothesis for ``duration`` seconds may have."""

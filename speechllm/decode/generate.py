@@ -67,7 +67,9 @@ def merge_jobs(out_dir: Path, utt_ids: Iterable[str], nj: int) -> str:
     for job in range(1, nj + 1):
         path = out_dir / f"nbest.{job}.jsonl"
         if not path.exists():
-            raise DataError(f"{path}: not there, expected the result of job {job} of {nj}; run the decoding stage again")
+            raise DataError(
+                f"{path}: not there, expected the result of job {job} of {nj}; run the decoding stage again"
+            )
         for row in _read(path):
             if row["utt_id"] in rows:
                 raise DataError(f"{path}: second hypothesis for {row['utt_id']}; remove {out_dir} and decode again")

@@ -110,4 +110,6 @@ def _base_name(name: str) -> str:
 
 def _check_exists(path: Path) -> None:
     if not path.is_file():
-        raise ConfigError(f"{path}: no such file, expected trained weights; run the training and averaging stages first")
+        raise ConfigError(
+            f"{path}: no such file, expected trained weights; run the training and averaging stages first"
+        )

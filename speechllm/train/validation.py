@@ -65,7 +65,9 @@ class Validator:
             output = engine(batches[start if is_repeat else index].to(engine.device))
             if not is_repeat:
                 tokens = float(output.num_tokens)
-                sums += torch.tensor([float(output.loss) * tokens, float(output.num_correct), tokens], device=sums.device)
+                sums += torch.tensor(
+                    [float(output.loss) * tokens, float(output.num_correct), tokens], device=sums.device
+                )
         if world_size > 1:
             torch.distributed.all_reduce(sums)
         loss, correct, tokens = sums.tolist()

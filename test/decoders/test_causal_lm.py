@@ -38,7 +38,9 @@ def test_selected_logits_are_those_of_the_whole_sequence(decoder: CausalLM) -> N
     torch.testing.assert_close(logits, whole[select_BU], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("options", [{}, {"num_beams": 3, "nbest": 2}, {"repetition_penalty": 1.3, "no_repeat_ngram": 2}])
+@pytest.mark.parametrize(
+    "options", [{}, {"num_beams": 3, "nbest": 2}, {"repetition_penalty": 1.3, "no_repeat_ngram": 2}]
+)
 def test_batch_equals_single(decoder: CausalLM, options: dict) -> None:
     search = GenerationOptions(**options)
     prompts = prompts_of(decoder, "the quick brown fox", "she had", "all year all year all year all")

@@ -41,7 +41,9 @@ def test_loss_is_that_of_the_transcript_and_its_end_alone(model: SpeechLLM) -> N
     before, after = model.prompt.parts("utt0", 0)
     speech_SE = model.connector(batch.inputs, batch.lens_B)[0][0]
     embed = model.decoder.embed
-    sequence = torch.cat([embed(torch.tensor(before)), speech_SE, embed(torch.tensor(after)), embed(torch.tensor(target))])
+    sequence = torch.cat(
+        [embed(torch.tensor(before)), speech_SE, embed(torch.tensor(after)), embed(torch.tensor(target))]
+    )
     logits_UV = model.decoder.model(inputs_embeds=sequence[None]).logits[0]
     expected = cross_entropy(logits_UV[-len(target) - 1 : -1], torch.tensor(target))
     output = model(batch)

@@ -23,7 +23,9 @@ def test_learning_rate() -> None:
 
 
 def model() -> nn.Module:
-    parts = nn.ModuleDict({"connector": nn.Linear(1000, 1000, bias=False), "decoder": nn.Linear(1000, 9000, bias=False)})
+    parts = nn.ModuleDict(
+        {"connector": nn.Linear(1000, 1000, bias=False), "decoder": nn.Linear(1000, 9000, bias=False)}
+    )
     parts["decoder"].requires_grad_(False)
     return parts
 

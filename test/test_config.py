@@ -1,0 +1,118 @@
+"""Strict configs: every mistake is a sentence that names the key."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from speechllm import config as configs
+from speechllm.config import component
+from speechllm.errors import ConfigError
+from speechllm.registry import available, component_module
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    """An inner section."""
+
+    rate: float = 0.5
+    """A rate."""
+    kind: Literal["a", "b"] = "a"
+    """A choice."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outer:
+    """A whole configuration."""
+
+    steps: int
+    """Steps."""
+    inner: Inner = field(default_factory=Inner)
+    """A section."""
+    names: tuple[str, ...] = ()
+    """Names."""
+    maybe: Inner | None = None
+    """A section or nothing."""
+    connector: Any = component("connectors")
+    """A component."""
+
+
+def load(tmp_path: Path, text: str, *overrides: str) -> Outer:
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    return configs.load(Outer, path, overrides)
+
+
+GOOD = "steps: 3\nconnector: {type: fc, merge: 7}\n"
+
+
+def test_values_reach_their_fields(tmp_path: Path) -> None:
+    config = load(tmp_path, GOOD + "inner: {rate: 1e-4, kind: b}\nnames: [x, y]\nmaybe: {rate: 2}\n")
+    assert (config.steps, config.inner.rate, config.inner.kind, config.names) == (3, 1e-4, "b", ("x", "y"))
+    assert config.maybe == Inner(rate=2.0)
+    assert config.connector.merge == 7
+    assert configs.build(Outer, configs.to_dict(config)) == config
+
+
+def test_overrides_win_and_the_last_most(tmp_path: Path) -> None:
+    config = load(tmp_path, GOOD, "inner.rate=3e-4", "inner.rate=0.25", "connector.merge=4", "maybe={kind: b}")
+    assert (config.inner.rate, config.connector.merge, config.maybe) == (0.25, 4, Inner(kind="b"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stepps: 3", r"x\.yaml: stepps: unknown key; did you mean 'steps'\?"),
+        ("{}", "steps: required, but not given"),
+        (GOOD + "inner: {rat: 1}", r"inner\.rat: unknown key; did you mean 'rate'\?"),
+        (GOOD + "inner: {kind: c}", r"inner\.kind: expected one of a, b, found 'c'"),
+        (GOOD + "inner: {rate: fast}", r"inner\.rate: expected float, found 'fast'"),
+        ("steps: true\nconnector: {type: fc}", "steps: expected int, found True"),
+        (GOOD + "names: [1]", r"names\[0\]: expected str, found 1"),
+        (
+            "steps: 1\nconnector: {type: fcc}",
+            r"connector\.type: unknown connector 'fcc', expected one of .*; did you mean 'fc'",
+        ),
+        ("steps: 1\nconnector: fc", "connector: expected a mapping with a 'type' key, found 'fc'"),
+        ("steps: [", "not valid YAML"),
+        ("steps: 1\nconnector: {type: my_lab.mine}", "connector 'my_lab.mine': no such module"),
+    ],
+)
+def test_mistakes(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path, text)
+
+
+def test_no_file_and_wrong_override(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        configs.load(Outer, tmp_path / "nowhere.yaml")
+    with pytest.raises(ConfigError, match=r"expected section\.key=value"):
+        load(tmp_path, GOOD, "steps")
+    with pytest.raises(ConfigError, match="'steps' is a value, expected a section"):
+        load(tmp_path, GOOD, "steps.more=1")
+
+
+def test_a_component_out_of_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lab_connector.py").write_text(
+        "from dataclasses import dataclass\n@dataclass(frozen=True, kw_only=True)\nclass Config:\n    width: int = 2\n"
+    )
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab_connector.py").rename(tmp_path / "lab/conn.py")
+    monkeypatch.syspath_prepend(tmp_path)
+    config = load(tmp_path, "steps: 1\nconnector: {type: lab.conn, width: 9}")
+    assert config.connector.width == 9
+    assert configs.to_dict(config)["connector"] == {"type": "lab.conn", "width": 9}
+
+
+def test_explained(tmp_path: Path) -> None:
+    assert "  rate: 0.5  # A rate." in configs.explain(load(tmp_path, GOOD)).splitlines()
+
+
+@pytest.mark.parametrize("kind", ["frontends", "encoders", "connectors", "decoders", "corpora"])
+def test_every_component_imports_and_documents_its_fields(kind: str) -> None:
+    assert available(kind)
+    for name in available(kind):
+        module = component_module(kind, name)
+        if kind != "corpora":
+            assert set(configs.field_help(module.Config)) == set(module.Config.__dataclass_fields__), name

@@ -1,0 +1,98 @@
+"""Every run.sh, run dry: the commands it would run, and what it says of mistakes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EGS = Path(__file__).parents[1] / "egs"
+RECIPES = sorted(EGS.glob("*/run.sh"))
+
+
+def run(recipe: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "VIRTUAL_ENV": sys.prefix, **variables}
+    return subprocess.run([recipe, *options], capture_output=True, text=True, env=environment, check=False)
+
+
+@pytest.fixture(params=RECIPES, ids=lambda path: path.parent.name)
+def recipe(request: pytest.FixtureRequest) -> Path:
+    return request.param
+
+
+def test_dry_run_names_every_stage_and_runs_none(recipe: Path) -> None:
+    config = "conf/quickstart.yaml"
+    before = sorted(path.name for path in recipe.parent.iterdir())
+    options = ["--dry_run", "--config", config, "--mismatched", "--baseline", "--ngpu", "0", "--tag", "dry"]
+    result = run(recipe, *options, "--set", "train.lr=1e-4 seed=2", LIBRISPEECH="/nowhere")
+    assert result.returncode == 0, result.stderr
+    printed = result.stdout + result.stderr
+    for stage in range(7):
+        assert f"# stage {stage}:" in printed
+    for verb in (
+        "download",
+        "prepare",
+        "validate",
+        "dump",
+        "train",
+        "average",
+        "decode",
+        "baseline",
+        "score",
+        "results",
+    ):
+        assert f"speechllm {verb} " in printed, verb
+    assert "--set train.lr=1e-4 seed=2 --" in printed
+    assert "Successfully finished. [elapsed=" in printed
+    assert sorted(path.name for path in recipe.parent.iterdir()) == before
+
+
+def test_many_gpus_start_deepspeed(recipe: Path) -> None:
+    result = run(
+        recipe, "--dry_run", "--config", "conf/quickstart.yaml", "--stage", "3", "--stop_stage", "3", "--ngpu", "4"
+    )
+    assert "deepspeed --num_nodes 1 --num_gpus 4 --no_local_rank --module speechllm train" in result.stdout
+
+
+def test_mistakes_end_with_a_sentence(recipe: Path) -> None:
+    for options, variables, message in [
+        (["--stagge", "1"], {}, "unknown option --stagge"),
+        (["--stage"], {}, "option --stage needs a value"),
+        (["extra"], {}, "unexpected argument 'extra'"),
+        (["--config", "conf/none.yaml"], {}, "conf/none.yaml: no such file"),
+        ([], {"LIBRISPEECH": ""}, "where is the corpus? Set LIBRISPEECH"),
+    ]:
+        result = run(recipe, *options, **variables)
+        assert result.returncode == 2, options
+        assert message in result.stderr
+
+
+def test_help_explains_every_option(recipe: Path) -> None:
+    result = run(recipe, "--help")
+    assert result.returncode == 0
+    declared = (
+        (EGS.parent / "utils/recipe.sh").read_text().split('options="')[1].split('"')[0].replace("\\", " ").split()
+    )
+    for option in declared:
+        assert f"--{option} " in result.stdout, option
+
+
+def test_jobs_run_side_by_side_and_failures_are_named(tmp_path: Path) -> None:
+    launcher = EGS.parent / "utils/run_local.sh"
+    log = tmp_path / "log/x.JOB.log"
+    good = subprocess.run(
+        [launcher, "JOB=1:3", log, "bash", "-c", "echo out JOB"], capture_output=True, text=True, check=False
+    )
+    assert good.returncode == 0
+    lines = (tmp_path / "log/x.3.log").read_text().splitlines()
+    assert lines[0].startswith("# bash -c")
+    assert lines[1] == "out 3"
+    assert "with status 0" in lines[-1]
+    bad = subprocess.run(
+        [launcher, "JOB=1:3", log, "bash", "-c", "[ JOB != 2 ]"], capture_output=True, text=True, check=False
+    )
+    assert bad.returncode == 1
+    assert "job 2 failed" in bad.stderr
+    assert "x.2.log" in bad.stderr
