@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 SAMPLE_RATE = 16_000  # Hz
 BLOCK = 40  # utterances spoken by one load of a voice
-MARGIN = 0.1  # seconds of silence kept at either end
+MARGIN = 0.1  # seconds of quiet at either end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,10 +186,14 @@ def resample(samples_N: np.ndarray, ratio: float) -> np.ndarray:
 
 
 def trimmed(samples_N: np.ndarray) -> np.ndarray:
-    """Return the samples from MARGIN before the first loud one to MARGIN after the last; loud is -46 dB of the peak."""
-    loud = np.flatnonzero(np.abs(samples_N) > 0.005 * np.abs(samples_N).max())
+    """Return the samples with MARGIN seconds of quiet on either side of the speech.
+
+    Speech is what lies between the first and the last sample above -46 dB of the peak; the quiet is the voice's own
+    as far as it goes, then zeros.
+    """
     margin = round(MARGIN * SAMPLE_RATE)
-    return samples_N[max(0, loud[0] - margin) : loud[-1] + margin]
+    loud = np.flatnonzero(np.abs(samples_N) > 0.005 * np.abs(samples_N).max())
+    return np.pad(samples_N, margin)[loud[0] : loud[-1] + 1 + 2 * margin]
 
 
 def recorded(samples_N: np.ndarray, random: np.random.Generator) -> np.ndarray:

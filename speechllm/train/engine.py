@@ -3,16 +3,19 @@
 import json
 import os
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
 import deepspeed
 import torch
 from torch import nn
+from torch.utils.cpp_extension import get_default_build_root
 
 from speechllm.errors import ConfigError
 from speechllm.train.config import TrainConfig
 
+STALE = 600.0  # seconds
 OURS = {
     "gradient_accumulation_steps": "accumulation",
     "gradient_clipping": "max_grad_norm",
@@ -57,6 +60,7 @@ def start_processes() -> None:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    _remove_stale_locks()
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     deepspeed.init_distributed("nccl" if torch.cuda.is_available() else "gloo", verbose=False)
@@ -69,3 +73,18 @@ def start_engine(model: nn.Module, config: TrainConfig) -> Any:
         trainable, lr=config.lr, betas=(config.betas[0], config.betas[1]), weight_decay=config.weight_decay
     )
     return deepspeed.initialize(model=model, optimizer=optimizer, config=deepspeed_config(config))[0]
+
+
+def _remove_stale_locks() -> None:
+    """Remove the locks of compilations that were killed: DeepSpeed would wait for them forever.
+
+    On a CPU its first start compiles an operator, which takes a minute or two.
+    """
+    for lock in Path(get_default_build_root()).glob("**/lock"):
+        age = time.time() - lock.stat().st_mtime
+        if age > STALE:
+            lock.unlink(missing_ok=True)
+        else:
+            print(
+                f"{lock}: another process compiles DeepSpeed's operator since {age:.0f} s; waiting for it", flush=True
+            )

@@ -1,0 +1,90 @@
+"""Jobs of decoding: shares, what is left alone, and what a merge refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from speechllm.data.table import read_table
+from speechllm.decode.config import DecodeConfig
+from speechllm.decode.generate import decode_job, finished_job, merge_jobs
+from speechllm.errors import ConfigError, DataError
+from speechllm.interfaces import GenerationOptions, Hypothesis
+from speechllm.stages import mismatched_speech
+
+DURATIONS = {"a": 1.0, "b": 2.0, "c": 3.0}
+
+
+def recognize(utt_ids: list[str]) -> list[list[Hypothesis]]:
+    return [[Hypothesis(text=f"said {u}", score=-1.0, num_tokens=2, truncated=u == "b")] for u in utt_ids]
+
+
+def decode_all(folder: Path, identity: str = "x") -> None:
+    decode_job(recognize, [["a", "b"]], DURATIONS, folder, 1, identity)
+    decode_job(recognize, [["c"]], DURATIONS, folder, 2, identity)
+
+
+def test_shares_become_one_text(tmp_path: Path) -> None:
+    decode_all(tmp_path)
+    sentence = merge_jobs(tmp_path, "cab", 2)
+    assert "3 utterances" in sentence
+    assert "1 reached the token cap" in sentence
+    assert read_table(tmp_path / "text") == {"a": "said a", "b": "said b", "c": "said c"}
+    assert (tmp_path / "truncated").read_text() == "b\n"
+    rows = [json.loads(line) for line in (tmp_path / "nbest.jsonl").read_text().splitlines()]
+    assert [row["utt_id"] for row in rows] == ["a", "b", "c"]
+
+
+def test_a_finished_share_is_known_by_its_utterances_and_identity(tmp_path: Path) -> None:
+    decode_all(tmp_path)
+    assert finished_job(tmp_path, 1, ["b", "a"], "x")
+    assert not finished_job(tmp_path, 1, ["a"], "x")
+    assert not finished_job(tmp_path, 1, ["a", "b"], "another model")
+    assert not finished_job(tmp_path, 3, [], "x")
+
+
+def test_a_job_without_utterances_is_finished(tmp_path: Path) -> None:
+    decode_job(recognize, [], DURATIONS, tmp_path, 4, "x")
+    assert finished_job(tmp_path, 4, [], "x")
+
+
+def test_what_a_merge_refuses(tmp_path: Path) -> None:
+    decode_all(tmp_path)
+    with pytest.raises(DataError, match="expected the result of job 3 of 3"):
+        merge_jobs(tmp_path, "abc", 3)
+    with pytest.raises(DataError, match="1 utterances without a hypothesis: d"):
+        merge_jobs(tmp_path, "abcd", 2)
+    with pytest.raises(DataError, match="1 utterances unknown: c"):
+        merge_jobs(tmp_path, "ab", 2)
+    decode_job(recognize, [["c", "a"]], DURATIONS, tmp_path, 2, "x")
+    with pytest.raises(DataError, match="second hypothesis for a"):
+        merge_jobs(tmp_path, "abc", 2)
+    decode_job(recognize, [["c"]], DURATIONS, tmp_path, 2, "y")
+    with pytest.raises(DataError, match="different models or options"):
+        merge_jobs(tmp_path, "abc", 2)
+    assert not (tmp_path / "text").exists()
+
+
+def test_a_job_that_dies_leaves_no_share(tmp_path: Path) -> None:
+    def dies(utt_ids: list[str]) -> list[list[Hypothesis]]:
+        if utt_ids == ["b"]:
+            raise RuntimeError("out of memory")
+        return recognize(utt_ids)
+
+    with pytest.raises(RuntimeError):
+        decode_job(dies, [["a"], ["b"]], DURATIONS, tmp_path, 1, "x")
+    assert not finished_job(tmp_path, 1, ["a", "b"], "x")
+
+
+def test_cap_follows_duration() -> None:
+    assert DecodeConfig(tokens_per_second=4.0, extra_tokens=5).cap(2.6) == 16
+
+
+def test_nbest_needs_beams() -> None:
+    with pytest.raises(ConfigError, match="expected at most num_beams"):
+        DecodeConfig(search=GenerationOptions(num_beams=2, nbest=3))
+
+
+def test_mismatched_speech_is_never_ones_own() -> None:
+    speech = mismatched_speech(DURATIONS)
+    assert speech == {"a": "b", "b": "c", "c": "a"}

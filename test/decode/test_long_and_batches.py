@@ -1,0 +1,94 @@
+"""Decoding a dump with a whole model: batch size, jobs and order change nothing, and long speech goes through."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from speechllm import experiment, stages
+from speechllm.data.data_dir import Utterance, write_data_dir
+from speechllm.data.dump import merge_dump
+from speechllm.data.table import read_table
+from speechllm.decode.generate import merge_jobs
+from speechllm.errors import ConfigError, DataError
+from speechllm.models.weights import save_weights
+
+YAML = """
+frontend: {{type: log_mel}}
+encoder: {{type: whisper, path: {whisper}, padding: none}}
+connector: {{type: fc, merge: 10, hidden: 32}}
+decoder: {{type: causal_lm, path: {llm}}}
+prompt: {{template: "hear <speech> say"}}
+decode: {{tokens_per_second: 2, extra_tokens: 4, search: {{num_beams: 2, no_repeat_ngram: 3}}}}
+"""
+DURATIONS = (0.4, 1.1, 34.0, 0.7, 2.3)
+
+
+@pytest.fixture(scope="module")
+def exp_dir(tmp_path_factory: pytest.TempPathFactory, tiny_whisper: Path, tiny_llm: Path) -> Path:
+    folder = tmp_path_factory.mktemp("decode")
+    utts = []
+    for i, duration in enumerate(DURATIONS):
+        path = folder / f"s-{i}.flac"
+        soundfile.write(path, np.random.default_rng(i).uniform(-0.3, 0.3, round(duration * 16000)), 16000)
+        utts.append(Utterance(utt_id=f"s-{i}", speaker="s", path=path, duration=duration, text="X"))
+    write_data_dir(folder / "data", utts)
+    (folder / "config.yaml").write_text(YAML.format(whisper=tiny_whisper, llm=tiny_llm))
+    config = experiment.load_config(folder / "config.yaml")
+    stages.dump(config, folder / "data", folder / "dump", nj=1, job=1)
+    merge_dump(folder / "data", folder / "dump", 1)
+    built = experiment.build(config, torch.float32)
+    state = {name: 20 * tensor for name, tensor in built.model.trainable_state().items()}
+    save_weights(folder / "model.safetensors", state, {"bases": built.bases})
+    return folder
+
+
+def decode(exp_dir: Path, out_dir: Path, *overrides: str, nj: int = 1) -> dict[str, str]:
+    config = experiment.read_experiment(exp_dir, overrides=overrides)
+    for job in range(1, nj + 1):
+        stages.decode(exp_dir, config, exp_dir / "dump", out_dir, nj=nj, job=job, mismatched=False)
+    merge_jobs(out_dir, read_table(exp_dir / "dump/feats.scp"), nj)
+    return read_table(out_dir / "text", allow_empty=True)
+
+
+def test_batches_and_jobs_change_no_text(exp_dir: Path, tmp_path: Path) -> None:
+    alone = decode(exp_dir, tmp_path / "1", "decode.batch_size=1")
+    assert len(alone) == len(DURATIONS)  # 34 s included
+    assert len(set(alone.values())) > 1, "hypotheses that are all alike would prove nothing"
+    assert decode(exp_dir, tmp_path / "8", "decode.batch_size=8") == alone
+    assert decode(exp_dir, tmp_path / "jobs", "decode.batch_size=2", nj=3) == alone
+    assert decode(exp_dir, tmp_path / "more", nj=9) == alone  # more jobs than utterances
+
+
+def test_a_dump_of_another_frontend_is_refused(exp_dir: Path, tmp_path: Path) -> None:
+    config = experiment.read_experiment(exp_dir, overrides=["data.dump=encoder"])
+    with pytest.raises(DataError, match="dump made with another frontend than the encoder expects"):
+        stages.decode(exp_dir, config, exp_dir / "dump", tmp_path, nj=1, job=1, mismatched=False)
+
+
+def test_another_base_model_is_refused(exp_dir: Path, tmp_path: Path, tiny_llm: Path) -> None:
+    other = tmp_path / "llm"
+    decoder = experiment.read_experiment(exp_dir).decoder.build()
+    with torch.no_grad():
+        decoder.model.lm_head.weight += 1
+    decoder.model.save_pretrained(other)
+    decoder.tokenizer.save_pretrained(other)
+    config = experiment.read_experiment(exp_dir, overrides=[f"decoder.path={other}"])
+    with pytest.raises(ConfigError, match="trained on another decoder"):
+        stages.decode(exp_dir, config, exp_dir / "dump", tmp_path / "out", nj=1, job=1, mismatched=False)
+
+
+def test_an_untrained_experiment_is_a_sentence(exp_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no config\.yaml, expected a trained experiment"):
+        experiment.read_experiment(tmp_path)
+    config = experiment.read_experiment(exp_dir)
+    with pytest.raises(ConfigError, match="expected trained weights"):
+        stages.decode(tmp_path, config, exp_dir / "dump", tmp_path / "out", nj=1, job=1, mismatched=False)
+
+
+def test_mel_bins_must_fit_the_encoder(exp_dir: Path) -> None:
+    config = experiment.read_experiment(exp_dir, overrides=["frontend.num_mels=128"])
+    with pytest.raises(ConfigError, match=r"gives 128 features a frame.*expects 80; set frontend\.num_mels=80"):
+        experiment.build(config, torch.float32)

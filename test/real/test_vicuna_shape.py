@@ -1,0 +1,68 @@
+"""The paper's YAML, word for word, trained for a step on a Vicuna-shaped LLM with the Llama-2 tokenizer."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import transformers
+from toy_data import make_data_dir
+
+from speechllm import experiment, stages
+from speechllm.data.dump import merge_dump
+from speechllm.decoders.causal_lm import Config
+from speechllm.models.prompt import Prompt
+from speechllm.train.metrics import read_metrics
+
+ROOT = Path(__file__).parents[2]
+RECIPE = ROOT / "egs/librispeech"
+YAML = RECIPE / "conf/whisper_large_v2_vicuna_13b_qf80.yaml"
+TOKENIZER = ROOT / "downloads/models/llama2-tokenizer"
+pytestmark = pytest.mark.skipif(not TOKENIZER.is_dir(), reason="needs tools/fetch_models.py llama2-tokenizer")
+
+
+@pytest.fixture(scope="module")
+def tiny_vicuna(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("vicuna") / "model"
+    config = transformers.LlamaConfig(
+        vocab_size=32000, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4
+    )
+    transformers.LlamaForCausalLM(config).save_pretrained(path)
+    transformers.AutoTokenizer.from_pretrained(TOKENIZER).save_pretrained(path)
+    return path
+
+
+def test_tokens_of_the_vicuna_prompt(tiny_vicuna: Path) -> None:
+    decoder = Config(path=str(tiny_vicuna)).build()
+    prompt = Prompt(experiment.load_config(YAML).prompt, decoder)
+    before, after = prompt.parts("utt", None)
+    assert before[0] == decoder.tokenizer.bos_token_id == 1
+    assert 1 not in after
+    assert decoder.tokenizer.decode(before[1:]).strip() == "USER: <Speech>"
+    assert decoder.tokenizer.decode(after).endswith("ASSISTANT:")
+    assert decoder.tokenize("Hello", end=True)[-1] == 2
+
+
+def test_a_training_step_and_its_plan(tmp_path: Path, tiny_whisper: Path, tiny_vicuna: Path) -> None:
+    models = [f"encoder.path={tiny_whisper}", f"decoder.path={tiny_vicuna}"]
+    config = experiment.load_config(YAML, models)
+    data_dir = make_data_dir(tmp_path, 0.6, 0.9, 1.2)
+    stages.dump(config, data_dir, tmp_path / "dump", nj=1, job=1)
+    merge_dump(data_dir, tmp_path / "dump", 1)
+    dumps = ["--train", str(tmp_path / "dump"), "--valid", str(tmp_path / "dump")]
+    overrides = [
+        "--set",
+        *models,
+        "train.max_steps=2",
+        "train.log_every=1",
+        "data.num_workers=0",
+        "--",
+        str(tmp_path / "exp"),
+    ]
+    command = [sys.executable, "-m", "speechllm", "train", "--config", str(YAML), *dumps, *overrides]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=RECIPE, check=False)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "ZeRO stage 2, bfloat16" in result.stdout
+    rows = [row for row in read_metrics(tmp_path / "exp/metrics.jsonl") if row["kind"] == "train"]
+    assert len(rows) == 2 and all(0 < row["loss"] < 20 for row in rows), json.dumps(rows)
