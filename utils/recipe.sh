@@ -41,6 +41,7 @@ config='' set='' tag='' inference_config='' inference_tag='' baseline=false mism
 ngpu=1 num_nodes=1 nj=8 inference_nj=1 dumpdir=dump expdir=exp
 options="corpus corpus_dir corpus_var train_set valid_set valid_speakers test_sets stage stop_stage dry_run config set tag \
 inference_config inference_tag baseline mismatched normalizer ngpu num_nodes nj inference_nj dumpdir expdir"
+invocation="utils/recipe.sh $*"
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=utils/parse_options.sh
 . "$root/utils/parse_options.sh"
@@ -168,7 +169,7 @@ if on 6 "score"; then
       score "$name" "$whisper_exp/decode/$name"
     fi
   done
-  run speechllm results "$exp"
+  run speechllm results "$exp" --output "$exp/RESULTS.md" --command "$invocation"
   if $baseline; then
     run speechllm results "$whisper_exp"
   fi

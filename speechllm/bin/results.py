@@ -18,13 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int | None:
-    """Print the tables, or update the file."""
+    """Print the tables, and update the file."""
     from speechllm.score import results
 
     generated = results.report(args.exp.resolve(), args.command)
-    if args.output is None:
-        print(generated, end="")
-    else:
+    print(generated, end="")
+    if args.output is not None:
         results.update(args.output, generated)
-        print(f"{args.output}: updated")
     return None

@@ -14,6 +14,8 @@ class TrainConfig:
     """Precision of weights and activations; half precisions keep float32 master weights."""
     max_steps: int = 20000
     """Optimizer steps in all."""
+    init_from: str | None = None
+    """Experiment directory whose model.safetensors the trained parts start from; null starts from the seed."""
     lr: float = 1.0e-4
     """Peak learning rate of AdamW."""
     final_lr: float = 1.0e-5

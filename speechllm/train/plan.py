@@ -33,10 +33,13 @@ class Plan:
         for part, count in self.parameters.items():
             lines.append(f"{part:<12} {count:>18,} {self.trainable[part]:>16,}")
         lines.append(f"{'in all':<12} {sum(self.parameters.values()):>18,} {sum(self.trainable.values()):>16,}")
-        lines.append(
-            f"memory per process: {self.bytes_per_gpu / GIB:.2f} GiB = weights {self.weight_bytes / GIB:.2f} + "
-            f"gradients {self.gradient_bytes / GIB:.2f} + optimizer {self.optimizer_bytes / GIB:.2f}; activations come on top"
+        shares = (
+            ("weights", self.weight_bytes),
+            ("gradients", self.gradient_bytes),
+            ("optimizer", self.optimizer_bytes),
         )
+        sum_of = " + ".join(f"{name} {size / GIB:.2f}" for name, size in shares)
+        lines.append(f"memory per process: {self.bytes_per_gpu / GIB:.2f} GiB = {sum_of}; activations come on top")
         return "\n".join(lines)
 
 
