@@ -169,10 +169,11 @@ if on 6 "score"; then
       score "$name" "$whisper_exp/decode/$name"
     fi
   done
-  run speechllm results "$exp" --output "$exp/RESULTS.md" --command "$invocation"
+  scored=("$exp")
   if $baseline; then
-    run speechllm results "$whisper_exp"
+    scored+=("$whisper_exp")
   fi
+  run speechllm results "${scored[@]}" --output "$exp/RESULTS.md" --command "$invocation"
 fi
 
 echo "Successfully finished. [elapsed=$((SECONDS - start))s]"

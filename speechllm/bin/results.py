@@ -1,4 +1,4 @@
-"""Collect the scores of an experiment in a table.
+"""Collect the scores of experiments in tables.
 
 Every score.json below EXP/decode makes a row. With --output, what stands between the lines
 "<!-- generated: begin -->" and "<!-- generated: end -->" of that file is replaced.
@@ -10,7 +10,7 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("exp", metavar="EXP", type=Path, help="experiment directory, e.g. exp/<name>")
+    parser.add_argument("exps", metavar="EXP", nargs="+", type=Path, help="experiment directory, e.g. exp/<name>")
     parser.add_argument(
         "--output", type=Path, help="Markdown file to update, e.g. RESULTS.md; made where it is not there"
     )
@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> int | None:
     """Print the tables, and update the file."""
     from speechllm.score import results
 
-    generated = results.report(args.exp.resolve(), args.command)
+    generated = results.report([exp.resolve() for exp in args.exps], args.command)
     print(generated, end="")
     if args.output is not None:
         results.update(args.output, generated)

@@ -7,7 +7,7 @@ import datetime
 import importlib.metadata
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from speechllm.errors import DataError
@@ -68,15 +68,16 @@ def describe(summary: Summary) -> str:
     )
 
 
-def report(exp: Path, command: str) -> str:
+def report(exps: Sequence[Path], command: str) -> str:
     """Return what is generated: the environment, the command, and the tables of WER and, where taken, CER."""
-    scores = collect(exp)
     parts = [f"## Environment\n\n{environment()}"]
     if command:
         parts.append(f"## Command\n\n```sh\n{command}\n```\n")
-    parts.append(f"## {exp.name}\n\n### WER\n\n{table(scores)}")
-    if any(summary.cer for summary in scores.values()):
-        parts.append(f"### CER\n\n{table(scores, characters=True)}")
+    for exp in exps:
+        scores = collect(exp)
+        parts.append(f"## {exp.name}\n\n### WER\n\n{table(scores)}")
+        if any(summary.cer for summary in scores.values()):
+            parts.append(f"### CER\n\n{table(scores, characters=True)}")
     return "\n".join(parts)
 
 

@@ -60,7 +60,10 @@ def test_greedy_equals_step_by_step_argmax(decoder: CausalLM) -> None:
         for _ in range(8):
             token = int(decoder.model(torch.tensor([ids + expected])).logits[0, -1].argmax())
             expected.append(token)
+    end = decoder.tokenizer.eos_token_id
+    expected = expected[: expected.index(end)] if end in expected else expected
     hypothesis = decoder.generate(prompts_of(decoder, "the lazy"), [8], GenerationOptions())[0][0]
+    assert (hypothesis.num_tokens, hypothesis.truncated) == (len(expected), len(expected) == 8)
     assert hypothesis.text == " ".join(decoder.tokenizer.decode(expected, skip_special_tokens=True).split())
 
 

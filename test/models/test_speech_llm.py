@@ -57,7 +57,7 @@ def test_loss_of_a_batch_is_the_mean_over_its_tokens(model: SpeechLLM) -> None:
     together = model(batch)
     alone = [model(one_of(batch, i)) for i in range(3)]
     expected = sum(o.loss.item() * int(o.num_tokens) for o in alone) / sum(int(o.num_tokens) for o in alone)
-    assert float(together.loss) == pytest.approx(expected, abs=1e-5)
+    assert together.loss.item() == pytest.approx(expected, abs=1e-5)
     assert int(together.num_correct) == sum(int(o.num_correct) for o in alone)
 
 

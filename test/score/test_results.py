@@ -43,7 +43,7 @@ def test_characters_only_where_they_were_scored(exp: Path) -> None:
 
 
 def test_report(exp: Path) -> None:
-    text = results.report(exp, "./run.sh --ngpu 8")
+    text = results.report([exp], "./run.sh --ngpu 8")
     for expected in (
         "- date: `",
         "- python: `3.",
@@ -54,7 +54,7 @@ def test_report(exp: Path) -> None:
     ):
         assert expected in text
     assert text.index("### WER") < text.index("### CER")
-    assert "## Command" not in results.report(exp, "")
+    assert "## Command" not in results.report([exp], "")
 
 
 def test_no_score_hides_another(exp: Path) -> None:

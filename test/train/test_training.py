@@ -86,7 +86,7 @@ def test_it_learns_and_says_what_it_learned(toy: Toy, tmp_path: Path) -> None:
     overrides = ["train.max_steps=100", "train.valid_every=50", "train.keep_best=1", "train.lr=5e-3", lora]
     result = toy.run(exp_dir, *overrides)
     assert result.returncode == 0, result.stderr[-3000:]
-    assert losses(exp_dir)[-1] < 0.1 < 3.0 < losses(exp_dir)[0]
+    assert losses(exp_dir)[-1] < 0.3 < 3.0 < losses(exp_dir)[0]
     assert any("lora_" in name for name in read_weights(exp_dir / "best/step_00000100.safetensors"))
     assert "average of steps 100" in stages.average(exp_dir)
     out_dir = tmp_path / "decode"
