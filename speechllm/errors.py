@@ -12,5 +12,9 @@ class ConfigError(SpeechLLMError):
     """A value in an experiment's YAML or on the command line is unknown, missing or wrong."""
 
 
+class TrainingError(SpeechLLMError):
+    """A training has gone where it cannot go on."""
+
+
 class DataError(SpeechLLMError):
     """A corpus, a data directory, a dump or a hypothesis file breaks its contract."""

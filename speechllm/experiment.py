@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ import yaml
 
 from speechllm import config as configs
 from speechllm.config import component
+from speechllm.data.atomic import new_file
 from speechllm.data.config import DataConfig
 from speechllm.decode.config import DecodeConfig
 from speechllm.errors import ConfigError
@@ -26,6 +28,20 @@ from speechllm.models.speech_llm import SpeechLLM
 from speechllm.models.weights import fingerprint, load_weights
 from speechllm.train.config import TrainConfig
 
+MODEL = ("frontend", "encoder", "connector", "decoder", "prompt")
+"""Sections that define the model."""
+MAY_CHANGE = (
+    "max_steps",
+    "log_every",
+    "valid_every",
+    "mismatched_batches",
+    "decode_utterances",
+    "keep_best",
+    "deepspeed",
+)
+"""Settings of ``train`` with which a training may go on differently."""
+NOT_OURS = ["*.h5", "*.msgpack", "*.onnx", "*.ot", "*.gguf"]
+"""Files of a hub model in forms that are not read."""
 PACKAGES = ("speechllm", "torch", "torchaudio", "transformers", "peft", "deepspeed", "numpy")
 
 
@@ -72,20 +88,32 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> ExperimentCo
 
 
 def dump_name(config: ExperimentConfig) -> str:
-    """Return the name of the dump that an experiment reads; experiments that can share one have the same name."""
+    """Return the name of the dump that an experiment reads; only experiments that can share one have the same name."""
+    frontend = configs.component_to_dict("frontends", config.frontend)
     if config.data.dump == "features":
-        tree = configs.component_to_dict("frontends", config.frontend)
-        return "_".join(str(value) for value in tree.values())
-    return f"{Path(config.encoder.path).name}_{config.encoder.padding}"
+        name = "_".join(str(value) for value in frontend.values())
+        return name if config.data.compress else f"{name}_float32"
+    encoder = configs.component_to_dict("encoders", config.encoder)
+    return f"{base_name(config.encoder)}_{digest(frontend, encoder)[:6]}"
+
+
+def base_name(part: Any) -> str:
+    """Return a short name of the model that a component is built on: the end of its path, or its type."""
+    return Path(getattr(part, "path", type(part).__module__.rpartition(".")[2])).name
 
 
 def fetch_models(config: ExperimentConfig) -> None:
     """Download the base models that are named by hub id and not yet in the cache."""
-    for part in (config.encoder, config.decoder):
-        if not Path(part.path).is_dir():
-            huggingface_hub.snapshot_download(
-                part.path, ignore_patterns=["*.h5", "*.msgpack", "*.onnx", "*.ot", "*.gguf"]
-            )
+    for name in ("encoder", "decoder"):
+        path = getattr(getattr(config, name), "path", None)
+        if path is None or Path(path).is_dir():
+            continue
+        if path[:1] in (".", "/", "~"):
+            raise ConfigError(f"{name}.path: no directory {path}; make it (tools/fetch_models.py) or name a hub id")
+        try:
+            huggingface_hub.snapshot_download(path, ignore_patterns=NOT_OURS)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{name}.path: {path!r} cannot be downloaded from the hub: {error}") from error
 
 
 def build(config: ExperimentConfig, dtype: torch.dtype) -> Built:
@@ -98,7 +126,7 @@ def build(config: ExperimentConfig, dtype: torch.dtype) -> Built:
     decoder = config.decoder.build(dtype=dtype)
     connector = config.connector.build(input_dim=encoder.output_dim, output_dim=decoder.embedding_dim)
     encoded = config.data.dump == "encoder"
-    if encoded and not config.encoder.frozen:
+    if encoded and any(parameter.requires_grad for parameter in encoder.parameters()):
         raise ConfigError("data.dump: 'encoder' dumps the states of a frozen encoder, but encoder.frozen is false")
     model = SpeechLLM(None if encoded else encoder, connector.to(dtype), decoder, config.prompt)
     bases["decoder"] = fingerprint(decoder.model)
@@ -133,49 +161,70 @@ def load_model(
 def read_experiment(
     exp_dir: Path, inference_config: Path | None = None, overrides: Iterable[str] = ()
 ) -> ExperimentConfig:
-    """Read the configuration that an experiment was trained with, with another ``decode`` section if given."""
+    """Read the configuration that an experiment was trained with, to decode with it.
+
+    Args:
+        exp_dir: the experiment.
+        inference_config: YAML of another ``decode`` section.
+        overrides: of the decode section and the paths of the models; others may only repeat what was trained.
+
+    Raises:
+        ConfigError: if there is no experiment, or an override would change what was trained.
+    """
     if not (exp_dir / "config.yaml").is_file():
         raise ConfigError(f"{exp_dir}: no config.yaml, expected a trained experiment; run the training stage first")
     overrides = list(overrides)
     if inference_config is not None:
         decode = configs.load(DecodeConfig, inference_config)
         overrides.insert(0, f"decode={json.dumps(configs.to_dict(decode))}")
-    return load_config(exp_dir / "config.yaml", overrides)
+    config = load_config(exp_dir / "config.yaml", overrides)
+    trained = load_config(exp_dir / "config.yaml")
+    changed = [key for key in MODEL if _without_path(config, key) != _without_path(trained, key)]
+    if changed or (config.data.dump, config.data.transcript) != (trained.data.dump, trained.data.transcript):
+        raise ConfigError(
+            f"{exp_dir}: trained with another {' and '.join(changed) or 'data section'} than the overrides say; "
+            "only decode.*, encoder.path and decoder.path can be changed after training"
+        )
+    return config
 
 
-def start_record(exp_dir: Path, config: ExperimentConfig) -> None:
-    """Write config.yaml and run.yaml (command, versions), or check them where training goes on.
+def check_same(exp_dir: Path, config: ExperimentConfig) -> None:
+    """Make sure that a training which goes on is the one that was begun.
 
     Raises:
-        ConfigError: if ``exp_dir`` holds another model.
+        ConfigError: if ``exp_dir`` was trained with another configuration, but for how long and how often.
     """
-    exp_dir.mkdir(parents=True, exist_ok=True)
-    tree = configs.to_dict(config)
-    path = exp_dir / "config.yaml"
-    if path.exists() and (exp_dir / "checkpoints" / "resume.json").exists():
-        old = configs.to_dict(load_config(path))
-        changed = [
-            key for key in ("seed", "frontend", "encoder", "connector", "decoder", "prompt") if old[key] != tree[key]
-        ]
-        if changed:
-            raise ConfigError(
-                f"{exp_dir}: was trained with another {' and '.join(changed)}; choose another --tag, or remove it"
-            )
-    record = {
-        "command": " ".join(sys.argv),
-        "date": time.strftime("%F %T"),
-        "git": _git_hash(),
-        "versions": _versions(),
-    }
-    for name, content in (("config.yaml", tree), ("run.yaml", record)):
-        temporary = exp_dir / f"{name}.tmp"
-        temporary.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
-        temporary.replace(exp_dir / name)
+    if not (exp_dir / "checkpoints" / "resume.json").exists():
+        return
+    old, new = (configs.to_dict(entry) for entry in (load_config(exp_dir / "config.yaml"), config))
+    changed = [key for key in ("seed", *MODEL, "data") if old[key] != new[key]]
+    changed += [
+        f"train.{key}" for key in new["train"] if key not in MAY_CHANGE and old["train"][key] != new["train"][key]
+    ]
+    if changed:
+        raise ConfigError(
+            f"{exp_dir}: was trained with another {' and '.join(changed)}; choose another --tag, or remove it"
+        )
+
+
+def write_record(exp_dir: Path, config: ExperimentConfig) -> None:
+    """Write config.yaml and run.yaml: configuration, command, versions."""
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    record = {"command": command, "date": time.strftime("%F %T"), "git": _git_hash(), "versions": _versions()}
+    for name, content in (("config.yaml", configs.to_dict(config)), ("run.yaml", record)):
+        with new_file(exp_dir / name) as temporary:
+            temporary.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 def digest(*contents: Any) -> str:
     """Return a short digest of plain values."""
     return hashlib.sha256(json.dumps(contents, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _without_path(config: ExperimentConfig, key: str) -> Any:
+    """Return a section as plain values, but for where its model lies."""
+    section = getattr(config, key)
+    return {name: value for name, value in configs.to_dict(section).items() if name != "path"}
 
 
 def _git_hash() -> str:

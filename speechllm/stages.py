@@ -19,7 +19,16 @@ from speechllm.decode.config import DecodeConfig
 from speechllm.decode.generate import decode_job, finished_job
 from speechllm.decode.whisper_baseline import SAMPLE_RATE, WhisperBaseline
 from speechllm.errors import ConfigError, DataError
-from speechllm.experiment import Built, ExperimentConfig, build, build_encoder, digest, load_model, start_record
+from speechllm.experiment import (
+    Built,
+    ExperimentConfig,
+    build,
+    build_encoder,
+    check_same,
+    digest,
+    load_model,
+    write_record,
+)
 from speechllm.interfaces import Hypothesis, Seconds
 from speechllm.models.weights import average_weights, file_digest, load_weights, read_metadata, save_weights
 from speechllm.train.engine import deepspeed_config, start_engine, start_processes
@@ -62,14 +71,15 @@ def train(config: ExperimentConfig, train_dir: Path, valid_dir: Path, exp_dir: P
     built = build(config, torch_dtype(config.train.dtype))
     if config.train.init_from is not None:
         load_weights(built.model, Path(config.train.init_from) / "model.safetensors", built.bases)
+    check_same(exp_dir, config)
     if rank == 0:
-        start_record(exp_dir, config)
         stage = zero_stage(deepspeed_config(config.train))
         print(f"the plan, {world_size} process(es), ZeRO stage {stage}, {config.train.dtype}:")
         print(make_plan(built.model, config.train.dtype, stage, world_size), flush=True)
     if config.train.activation_checkpointing:
         built.model.decoder.checkpoint_activations()
     collate = _collate(built, config)
+    torch.manual_seed(config.seed + rank)  # every rank drops out different units
     sampler, loader = _training_data(config, built, collate, train_dir, exp_dir)
     trainer = Trainer(
         start_engine(built.model, config.train),
@@ -80,6 +90,9 @@ def train(config: ExperimentConfig, train_dir: Path, valid_dir: Path, exp_dir: P
         exp_dir=exp_dir,
         bases=built.bases,
     )
+    trainer.resume()
+    if rank == 0:
+        write_record(exp_dir, config)
     trainer.run()
 
 
@@ -112,7 +125,7 @@ def decode(
     speech = mismatched_speech(dataset.durations) if mismatched else {utt_id: utt_id for utt_id in dataset.utt_ids}
     mine = _share(dataset.durations, nj, job)
     weights = file_digest(exp_dir / "model.safetensors")
-    identity = digest(weights, configs.to_dict(config.decode), mismatched, (dump_dir / "frontend.yaml").read_text())
+    identity = digest(weights, configs.to_dict(config), mismatched, (dump_dir / "feats.yaml").read_text())
     if finished_job(out_dir, job, list(mine), identity):
         print(f"{out_dir}: job {job} of {nj} is complete, nothing to do")
         return
@@ -160,6 +173,8 @@ def job_device(job: int) -> torch.device:
 
 def mismatched_speech(durations: Mapping[str, Seconds]) -> dict[str, str]:
     """Return for each utterance the one next in duration, whose speech it is to be given instead of its own."""
+    if len(durations) < 2:
+        raise DataError("--mismatched: found a single utterance, expected another one whose speech it could be given")
     order = sorted(durations, key=lambda utt_id: (durations[utt_id], utt_id))
     return dict(zip(order, order[1:] + order[:1], strict=True))
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def test_dry_run_names_every_stage_and_runs_none(recipe: Path) -> None:
         "results",
     ):
         assert f"speechllm {verb} " in printed, verb
-    assert "--set train.lr=1e-4 seed=2 --" in printed
+    assert "--set train.lr=1e-4 --set seed=2" in printed
     assert "Successfully finished. [elapsed=" in printed
     assert sorted(path.name for path in recipe.parent.iterdir()) == before
 
@@ -90,9 +91,27 @@ def test_jobs_run_side_by_side_and_failures_are_named(tmp_path: Path) -> None:
     assert lines[0].startswith("# bash -c")
     assert lines[1] == "out 3"
     assert "with status 0" in lines[-1]
+    first = subprocess.run([launcher, "JOB=1:2", log, "bash", "-c", "[ JOB != 1 ]"], capture_output=True, check=False)
+    assert first.returncode == 1  # its output goes through a pipe
     bad = subprocess.run(
         [launcher, "JOB=1:3", log, "bash", "-c", "[ JOB != 2 ]"], capture_output=True, text=True, check=False
     )
     assert bad.returncode == 1
     assert "job 2 failed" in bad.stderr
     assert "x.2.log" in bad.stderr
+
+
+def test_a_launcher_that_is_ended_ends_its_jobs(tmp_path: Path) -> None:
+    launcher, log = EGS.parent / "utils/run_local.sh", tmp_path / "log/x.JOB.log"
+    started = tmp_path / "started"
+    command = f"echo $$ >> {started}; sleep 300; true"
+    process = subprocess.Popen([launcher, "JOB=1:2", log, "bash", "-c", command], stderr=subprocess.DEVNULL)
+    while not started.exists() or len(started.read_text().split()) < 2:
+        time.sleep(0.02)
+    process.terminate()
+    assert process.wait(timeout=20) == 143
+    for pid in started.read_text().split():
+        deadline = time.monotonic() + 20
+        while Path(f"/proc/{pid}").exists() and "zombie" not in Path(f"/proc/{pid}/status").read_text():
+            assert time.monotonic() < deadline, "a job outlived its launcher"
+            time.sleep(0.05)

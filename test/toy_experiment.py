@@ -11,7 +11,7 @@ connector: {{type: qformer, num_queries: 4, hidden: 64, dropout: 0.1}}
 decoder: {{type: causal_lm, path: {llm}}}
 prompt: {{template: "hear <speech> say"}}
 data: {{batch_size: 2, num_buckets: 2}}
-train: {{dtype: float32, max_steps: 8, lr: 3e-3, warmup_steps: 2, log_every: 1, valid_every: 4, keep_best: 2}}
+train: {{dtype: float32, max_steps: 8, lr: 3e-3, warmup_steps: 2, log_every: 1, valid_every: 3, keep_best: 2}}
 """
 
 
@@ -24,7 +24,7 @@ class Toy:
     def command(self, exp_dir: Path, *overrides: str, processes: int = 1) -> list[str]:
         launcher = [sys.executable, "-m"]
         if processes > 1:
-            launcher += ["torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", "29571", "-m"]
+            launcher += ["torch.distributed.run", "--nproc_per_node", str(processes), "--standalone", "-m"]
         dumps = ["--train", str(self.train), "--valid", str(self.valid)]
         return [
             *launcher,
@@ -33,9 +33,7 @@ class Toy:
             "--config",
             str(self.config),
             *dumps,
-            "--set",
-            *overrides,
-            "--",
+            *(f"--set={override}" for override in overrides),
             str(exp_dir),
         ]
 

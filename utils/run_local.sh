@@ -27,6 +27,13 @@ run_job() {
 
 mkdir -p "$(dirname "$log")"
 pids=()
+set -m # every job is a process group of its own, so that it can be ended with all its children
+# shellcheck disable=SC2329
+end_jobs() {
+  jobs -p | while read -r group; do kill -- "-$group" 2>/dev/null; done
+  exit 143
+}
+trap end_jobs INT TERM HUP
 for ((job = first; job <= last; job++)); do
   if ((job == first)); then
     run_job "$job" "${@//JOB/$job}" 2>&1 | tee "${log//JOB/$job}" >&2 &
@@ -38,7 +45,7 @@ done
 
 failed=0
 for ((job = first; job <= last; job++)); do
-  if ! wait "${pids[job - first]}"; then
+  if ! { wait "${pids[job - first]}"; } 2>/dev/null; then # the shell's own word on each job is not shown
     failed=1
     echo "$0: job $job failed; the end of ${log//JOB/$job}:" >&2
     tail -n 5 "${log//JOB/$job}" >&2

@@ -3,7 +3,7 @@
 #
 #   LIBRISPEECH=/data/LibriSpeech ./run.sh             everything, from the download to the scores
 #   ./run.sh --stage 3 --ngpu 4                        training and what follows it
-#   ./run.sh --config conf/whisper_tiny_fc.yaml        another experiment on the same data
+#   ./run.sh --config conf/whisper_tiny_smollm2_fc.yaml   another experiment on the same data
 #   ./run.sh --help                                    every option
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"

@@ -7,7 +7,9 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("--config", type=Path, required=True, help="experiment YAML whose encoder is the Whisper model")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of the YAML")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override of the YAML; may be repeated"
+    )
     parser.add_argument("--nj", type=int, default=1, help="number of jobs")
     parser.add_argument("--job", type=int, help="which job to run, from 1; without it, join what all jobs have written")
     parser.add_argument("--num_beams", type=int, default=1, help="beam width; 1 is greedy search")

@@ -7,7 +7,9 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("--inference_config", type=Path, help="YAML of another decode section")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides, e.g. decode.batch_size=8")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override, e.g. decode.batch_size=8"
+    )
     parser.add_argument("--nj", type=int, default=1, help="number of jobs")
     parser.add_argument("--job", type=int, help="which job to run, from 1; without it, join what all jobs have written")
     parser.add_argument(

@@ -6,7 +6,9 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of the YAML")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override of the YAML; may be repeated"
+    )
     parser.add_argument("config", type=Path, help="experiment YAML")
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("--config", type=Path, required=True, help="experiment YAML")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of the YAML")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override of the YAML; may be repeated"
+    )
     parser.add_argument("--train", type=Path, required=True, metavar="DUMP", help="dump of the training set")
     parser.add_argument("--valid", type=Path, required=True, metavar="DUMP", help="dump of the validation set")
     parser.add_argument("exp_dir", type=Path, help="directory of the experiment")

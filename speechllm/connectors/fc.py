@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from speechllm.errors import ConfigError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -21,6 +23,11 @@ class Config:
     """Width of the hidden layer."""
     layer_norm: bool = False
     """Whether the states are normalised first, which is not in the paper but learns faster."""
+
+    def __post_init__(self) -> None:
+        """Check what YAML types cannot."""
+        if self.merge < 1 or self.hidden < 1:
+            raise ConfigError(f"merge and hidden: found {self.merge} and {self.hidden}, expected at least 1")
 
     def build(self, input_dim: int, output_dim: int) -> "FullyConnected":
         """Build the connector for states of ``input_dim`` and an LLM of ``output_dim``."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from speechllm.connectors._qformer import QFormer
+from speechllm.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,15 @@ class Config:
     """Width of the layers, a multiple of 64 (one attention head each)."""
     dropout: float = 0.1
     """Dropout probability."""
+
+    def __post_init__(self) -> None:
+        """Check what YAML types cannot."""
+        if self.num_queries < 1 or self.num_layers < 1:
+            raise ConfigError(
+                f"num_queries and num_layers: found {self.num_queries} and {self.num_layers}, expected at least 1"
+            )
+        if self.hidden < 64 or self.hidden % 64:
+            raise ConfigError(f"hidden: found {self.hidden}, expected a multiple of 64")
 
     def build(self, input_dim: int, output_dim: int) -> "QFormerConnector":
         """Build the connector for states of ``input_dim`` and an LLM of ``output_dim``."""

@@ -97,7 +97,10 @@ def unpack(archive: Path, folder: str, target: Path) -> None:
     try:
         with tarfile.open(archive) as tar:
             for member in tqdm(tar, f"unpacking {archive.name}", unit=" files", leave=False):
-                tar.extract(member, temporary, filter="data")
+                inside = (temporary / member.name).resolve().is_relative_to(temporary.resolve())
+                if not inside or not (member.isfile() or member.isdir()):
+                    raise tarfile.ExtractError(f"{member.name} is no plain file or folder of the archive's own")
+                tar.extract(member, temporary, set_attrs=False)
         if not (temporary / folder).is_dir():
             raise DataError(f"{archive}: found no folder {folder} in the archive; delete it and run the same again")
         for file in (temporary / folder).parent.iterdir():

@@ -27,6 +27,11 @@ class DecodeConfig:
 
     def __post_init__(self) -> None:
         """Check what YAML types cannot."""
+        if self.search.num_beams < 1 or self.batch_size < 1:
+            raise ConfigError(
+                f"search.num_beams and batch_size: found {self.search.num_beams} and {self.batch_size}, "
+                "expected at least 1"
+            )
         if self.search.nbest > self.search.num_beams:
             raise ConfigError(
                 f"search.nbest: found {self.search.nbest}, expected at most num_beams, {self.search.num_beams}"

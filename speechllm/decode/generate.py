@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from tqdm import tqdm
 
+from speechllm.data.atomic import new_file
 from speechllm.data.data_dir import write_table
 from speechllm.errors import DataError
 from speechllm.interfaces import Hypothesis, Seconds
@@ -34,10 +35,7 @@ def decode_job(
         job: number of the job, from 1.
         identity: what the hypotheses depend on; written to each line, so that no old share is mixed in.
     """
-    out_dir.mkdir(parents=True, exist_ok=True)
-    path = out_dir / f"nbest.{job}.jsonl"
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
+    with new_file(out_dir / f"nbest.{job}.jsonl") as path, path.open("w", encoding="utf-8") as file:
         for utt_ids in tqdm(list(batches), desc=f"decode, job {job}", unit="batch", dynamic_ncols=True):
             start = time.perf_counter()
             results = recognize(utt_ids)
@@ -45,7 +43,6 @@ def decode_job(
             for utt_id, nbest in zip(utt_ids, results, strict=True):
                 row = {"utt_id": utt_id, "duration": durations[utt_id], "seconds": seconds, "identity": identity}
                 file.write(json.dumps({**row, "nbest": [asdict(one) for one in nbest]}, ensure_ascii=False) + "\n")
-    temporary.replace(path)
 
 
 def finished_job(out_dir: Path, job: int, utt_ids: Sequence[str], identity: str) -> bool:
@@ -84,13 +81,13 @@ def merge_jobs(out_dir: Path, utt_ids: Iterable[str], nj: int) -> str:
 
 
 def _write(out_dir: Path, rows: list[dict[str, Any]]) -> str:
-    temporary = out_dir / "nbest.tmp"
-    temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     best = {row["utt_id"]: Hypothesis(**row["nbest"][0]) for row in rows}
     truncated = [utt_id for utt_id, hypothesis in best.items() if hypothesis.truncated]
-    (out_dir / "truncated").write_text("".join(f"{utt_id}\n" for utt_id in truncated), encoding="utf-8")
+    with new_file(out_dir / "nbest.jsonl") as path:
+        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    with new_file(out_dir / "truncated") as path:
+        path.write_text("".join(f"{utt_id}\n" for utt_id in truncated), encoding="utf-8")
     write_table(out_dir / "text", {utt_id: hypothesis.text for utt_id, hypothesis in best.items()})
-    temporary.replace(out_dir / "nbest.jsonl")
     speech, seconds = sum(row["duration"] for row in rows), sum(row["seconds"] for row in rows)
     empty = sum(not hypothesis.text for hypothesis in best.values())
     return (

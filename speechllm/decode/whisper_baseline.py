@@ -31,20 +31,34 @@ class WhisperBaseline:
         self.model: Any = model.to(device).eval()
         self.num_beams = num_beams
 
-    @torch.inference_mode()
     def transcribe(self, batch: Sequence[np.ndarray]) -> list[Hypothesis]:
-        """Return the hypothesis of each waveform (N,), 16 kHz; speech over 30 s is decoded window by window."""
-        is_long = any(len(samples_N) > 30 * SAMPLE_RATE for samples_N in batch)
+        """Return the hypothesis of each waveform (N,), 16 kHz; speech over 30 s is decoded alone, window by window."""
+        is_long = [len(samples_N) > 30 * SAMPLE_RATE for samples_N in batch]
+        short = iter(self._generate([s for s, long in zip(batch, is_long, strict=True) if not long], is_long=False))
+        return [
+            self._generate([s], is_long=True)[0] if long else next(short)
+            for s, long in zip(batch, is_long, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def _generate(self, batch: list[np.ndarray], *, is_long: bool) -> list[Hypothesis]:
+        if not batch:
+            return []
         inputs = self.processor(
-            list(batch),
+            batch,
             sampling_rate=SAMPLE_RATE,
             return_tensors="pt",
             return_attention_mask=True,
             **({"truncation": False, "padding": "longest"} if is_long else {}),
         ).to(self.model.device)
-        ids = self.model.generate(**inputs, num_beams=self.num_beams, return_timestamps=is_long)
-        texts = self.processor.batch_decode(ids, skip_special_tokens=True)
+        task = {"language": "en", "task": "transcribe"} if self.model.generation_config.is_multilingual else {}
+        rows = self.model.generate(**inputs, **task, num_beams=self.num_beams, return_timestamps=is_long).tolist()
+        texts = self.processor.batch_decode(rows, skip_special_tokens=True)
+        end, most = self.model.generation_config.eos_token_id, self.model.config.max_target_positions
+        lengths = [sum(token != end for token in row) for row in rows]
         return [
-            Hypothesis(text=" ".join(text.split()), score=0.0, num_tokens=len(row), truncated=False)
-            for text, row in zip(texts, ids, strict=True)
+            Hypothesis(
+                text=" ".join(text.split()), score=0.0, num_tokens=length, truncated=not is_long and length >= most
+            )
+            for text, length in zip(texts, lengths, strict=True)
         ]

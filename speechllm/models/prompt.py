@@ -34,6 +34,8 @@ class PromptConfig:
                 f"template: {self.template!r} holds {SPEECH} {text.count(SPEECH)} times, expected one of "
                 f"{', '.join(TEMPLATES)} or a text that holds it once"
             )
+        if any(SPEECH in instruction for instruction in self.instructions):
+            raise ConfigError(f"instructions: one holds {SPEECH}, which only the template may")
         if not self.instructions:
             raise ConfigError("instructions: the list is empty, expected at least one (it may be '')")
 

@@ -16,6 +16,7 @@ import torch
 from deepspeed.utils import safe_get_full_fp32_param
 from torch import Tensor, nn
 
+from speechllm.data.atomic import new_file
 from speechllm.errors import ConfigError
 from speechllm.models.weights import save_weights
 
@@ -43,10 +44,9 @@ def save_resume(engine: Any, exp_dir: Path, position: Position) -> None:
     _barrier(engine)
     if engine.global_rank == 0:
         latest = folder / "resume.json"
-        temporary = latest.with_suffix(".tmp")
         content = {"tag": tag, "world_size": engine.world_size, "zero_stage": engine.zero_optimization_stage()}
-        temporary.write_text(json.dumps({**content, "position": asdict(position)}), encoding="utf-8")
-        temporary.replace(latest)
+        with new_file(latest) as temporary:
+            temporary.write_text(json.dumps({**content, "position": asdict(position)}), encoding="utf-8")
         for old in folder.glob("step_*"):
             if old.name != tag:
                 shutil.rmtree(old)

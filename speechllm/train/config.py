@@ -33,7 +33,7 @@ class TrainConfig:
     activation_checkpointing: bool = False
     """Recompute the LLM's activations in the backward pass: less memory, more time."""
     deepspeed: str | None = None
-    """DeepSpeed's JSON (ZeRO stage, offload, ...); null is plain data parallelism."""
+    """DeepSpeed's JSON (ZeRO stage, buckets, ...); null is plain data parallelism."""
     log_every: int = 20
     """Steps between two lines of metrics.jsonl."""
     valid_every: int = 500

@@ -80,7 +80,8 @@ def _remove_stale_locks() -> None:
 
     On a CPU its first start compiles an operator, which takes a minute or two.
     """
-    for lock in Path(get_default_build_root()).glob("**/lock"):
+    root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or get_default_build_root())
+    for lock in root.glob("**/deepspeed_*/lock") if os.environ["LOCAL_RANK"] == "0" else ():
         age = time.time() - lock.stat().st_mtime
         if age > STALE:
             lock.unlink(missing_ok=True)

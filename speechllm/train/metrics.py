@@ -7,6 +7,8 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from speechllm.data.atomic import new_file
+
 
 class Metrics:
     """The log of one training, of rank 0 alone.
@@ -21,7 +23,8 @@ class Metrics:
         self.path = exp_dir / "metrics.jsonl"
         self.images = exp_dir / "images"
         rows = [row for row in read_metrics(self.path) if row["step"] <= step]
-        self.path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        with new_file(self.path) as temporary:
+            temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         self._board = SummaryWriter(str(exp_dir / "tensorboard"), purge_step=step + 1)
         self._bar = tqdm(total=max_steps, initial=step, unit="step", desc="train", dynamic_ncols=True)
 

@@ -1,5 +1,7 @@
 """The training loop around the DeepSpeed engine."""
 
+import math
+import resource
 import time
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from torch import Tensor
 
 from speechllm.data.batch import Batch, Loader
 from speechllm.data.sampler import BucketSampler
+from speechllm.errors import TrainingError
 from speechllm.models.speech_llm import LossOutput, SpeechLLM
 from speechllm.train.checkpoint import (
     Position,
@@ -63,7 +66,6 @@ class Trainer:
 
     def run(self) -> None:
         """Train, validate and save until the last step."""
-        self._resume()
         if self.engine.global_rank == 0:
             self.metrics = Metrics(self.exp_dir, self.step, self.config.max_steps)
         self.engine.train()
@@ -103,6 +105,7 @@ class Trainer:
         """Write the means since the last time, over all ranks."""
         values = self._sums.take(self.engine.device)
         values |= {"lr": learning_rate(self.step, self.config), "epoch": self.sampler.epoch}
+        values["peak_memory_gib"] = peak_memory() / 2**30
         norm = self.engine.get_global_grad_norm()
         if norm is not None:
             values["grad_norm"] = float(norm)
@@ -111,8 +114,14 @@ class Trainer:
             self.metrics.show(f"loss {values['loss']:.3f} acc {values['accuracy']:.3f}")
 
     def _validate_and_save(self) -> None:
+        start = time.perf_counter()
         values, examples = self.validator.run(self.engine)
         self.engine.train()
+        if not math.isfinite(values["loss"]):
+            raise TrainingError(
+                f"{self.exp_dir}: the validation loss of step {self.step} is {values['loss']}, expected a number; "
+                "lower train.lr or choose train.dtype bfloat16, and start again: the checkpoint before it is kept"
+            )
         state = full_trainable_state(self.model)
         if self.metrics:
             self.metrics.log("valid", self.step, values)
@@ -125,13 +134,20 @@ class Trainer:
         save_resume(self.engine, self.exp_dir, position)
         if self.engine.global_rank == 0:
             remove_all_but(self.exp_dir, self.best)
+        self._sums.pause(time.perf_counter() - start)
 
-    def _resume(self) -> None:
+    def resume(self) -> None:
+        """Go to the last resume checkpoint, if there is one; to be called before ``run``.
+
+        Raises:
+            ConfigError: if it cannot be gone on from exactly.
+        """
         position = load_resume(self.engine, self.exp_dir)
         if position is not None:
             self.step, self.best = position.step, position.best
             self.sampler.load_state_dict(position.sampler)
             if self.engine.global_rank == 0:
+                remove_all_but(self.exp_dir, self.best)  # a kill may have come before it
                 print(f"going on from step {self.step} of {self.config.max_steps}")
 
 
@@ -149,6 +165,10 @@ class Sums:
         self.tokens += tokens
         self.utterances += len(batch.utt_ids)
         self.speech += sum(batch.durations)
+
+    def pause(self, seconds: float) -> None:
+        """Leave ``seconds`` that were not spent on training out of the speed."""
+        self.since += seconds
 
     def take(self, device: torch.device) -> dict[str, float]:
         """Return the means over all ranks and start again."""
@@ -174,3 +194,10 @@ class Sums:
         self.correct: Tensor | float = 0.0
         self.tokens, self.utterances, self.speech = 0.0, 0, 0.0
         self.since = time.perf_counter()
+
+
+def peak_memory() -> int:
+    """Return the most memory that this process has held so far, in bytes: of its GPU, or of the machine without one."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

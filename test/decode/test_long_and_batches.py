@@ -63,9 +63,18 @@ def test_batches_and_jobs_change_no_text(exp_dir: Path, tmp_path: Path) -> None:
 
 
 def test_a_dump_of_another_frontend_is_refused(exp_dir: Path, tmp_path: Path) -> None:
-    config = experiment.read_experiment(exp_dir, overrides=["data.dump=encoder"])
+    config = experiment.load_config(exp_dir / "config.yaml", ["data.dump=encoder"])
     with pytest.raises(DataError, match="dump made with another frontend than the encoder expects"):
         stages.decode(exp_dir, config, exp_dir / "dump", tmp_path, nj=1, job=1, mismatched=False)
+
+
+def test_what_was_trained_cannot_be_overridden(exp_dir: Path) -> None:
+    same = experiment.read_experiment(exp_dir, overrides=["prompt.template=hear <speech> say", "decode.batch_size=3"])
+    assert same.decode.batch_size == 3
+    with pytest.raises(ConfigError, match="trained with another prompt than the overrides say"):
+        experiment.read_experiment(exp_dir, overrides=["prompt.template=plain"])
+    with pytest.raises(ConfigError, match="trained with another data section"):
+        experiment.read_experiment(exp_dir, overrides=["data.transcript=lower"])
 
 
 def test_another_base_model_is_refused(exp_dir: Path, tmp_path: Path, tiny_llm: Path) -> None:
@@ -89,6 +98,6 @@ def test_an_untrained_experiment_is_a_sentence(exp_dir: Path, tmp_path: Path) ->
 
 
 def test_mel_bins_must_fit_the_encoder(exp_dir: Path) -> None:
-    config = experiment.read_experiment(exp_dir, overrides=["frontend.num_mels=128"])
+    config = experiment.load_config(exp_dir / "config.yaml", ["frontend.num_mels=128"])
     with pytest.raises(ConfigError, match=r"gives 128 features a frame.*expects 80; set frontend\.num_mels=80"):
         experiment.build(config, torch.float32)

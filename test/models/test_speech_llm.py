@@ -82,7 +82,7 @@ def test_the_wrong_speech_changes_the_loss(model: SpeechLLM) -> None:
     wrong = batch.mismatched()
     assert wrong.lens_B.tolist() == [12, 30]
     assert wrong.texts == batch.texts
-    assert float(model(wrong).loss) != pytest.approx(float(model(batch).loss), abs=1e-6)
+    assert model(wrong).loss.item() != pytest.approx(model(batch).loss.item(), abs=1e-6)
 
 
 def test_an_empty_transcript_is_its_end(model: SpeechLLM) -> None:

@@ -61,9 +61,10 @@ def test_fingerprint_knows_the_base_model_whatever_its_precision_or_adapters(tin
     config = causal_lm.Config(path=str(tiny_llm))
     plain = fingerprint(config.build().model)
     assert fingerprint(config.build(torch.bfloat16).model) == plain
+    assert fingerprint(config.build(torch.float16).model) == plain
     adapted = causal_lm.Config(path=str(tiny_llm), lora=causal_lm.LoraOptions()).build()
     assert fingerprint(adapted.model) == plain
     other = config.build().model
     with torch.no_grad():
-        other.model.layers[0].mlp.up_proj.weight[0, 0] += 1.0
+        other.model.layers[0].mlp.up_proj.weight[0, 0].neg_()
     assert fingerprint(other) != plain

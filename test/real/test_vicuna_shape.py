@@ -51,16 +51,9 @@ def test_a_training_step_and_its_plan(tmp_path: Path, tiny_whisper: Path, tiny_v
     stages.dump(config, data_dir, tmp_path / "dump", nj=1, job=1)
     merge_dump(data_dir, tmp_path / "dump", 1)
     dumps = ["--train", str(tmp_path / "dump"), "--valid", str(tmp_path / "dump")]
-    overrides = [
-        "--set",
-        *models,
-        "train.max_steps=2",
-        "train.log_every=1",
-        "data.num_workers=0",
-        "--",
-        str(tmp_path / "exp"),
-    ]
-    command = [sys.executable, "-m", "speechllm", "train", "--config", str(YAML), *dumps, *overrides]
+    overrides = [*models, "train.max_steps=2", "train.log_every=1", "data.num_workers=0"]
+    command = [sys.executable, "-m", "speechllm", "train", "--config", str(YAML), *dumps, str(tmp_path / "exp")]
+    command += [f"--set={override}" for override in overrides]
     result = subprocess.run(command, capture_output=True, text=True, cwd=RECIPE, check=False)
     assert result.returncode == 0, result.stderr[-3000:]
     assert "ZeRO stage 2, bfloat16" in result.stdout

@@ -28,7 +28,7 @@ def trained(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert result.returncode == 0, result.stderr[-3000:]
     assert "memory per process" in result.stdout
     assert "loss with another utterance's speech" in result.stdout
-    assert result.stdout.count("HYP") == 2 * 3
+    assert result.stdout.count("HYP") == 3 * 3
     return exp_dir
 
 
@@ -38,13 +38,13 @@ def test_an_experiment_holds_what_the_design_says(trained: Path) -> None:
     assert list((trained / "tensorboard").glob("events*"))
     assert len(losses(trained)) == 8
     kinds = [row["kind"] for row in read_metrics(trained / "metrics.jsonl")]
-    assert kinds.count("valid") == 2
-    assert sorted(p.name for p in (trained / "best").iterdir()) == [f"step_{n:08d}.safetensors" for n in (4, 8)]
+    assert kinds.count("valid") == 3
+    assert len(list((trained / "best").iterdir())) == 2  # keep_best
     assert [p.name for p in (trained / "checkpoints").glob("step_*")] == ["step_8"]
 
 
 def test_no_frozen_weight_is_written(trained: Path) -> None:
-    assert all(name.startswith("connector.") for name in read_weights(trained / "best/step_00000008.safetensors"))
+    assert all(name.startswith("connector.") for name in read_weights(next((trained / "best").iterdir())))
     assert sum(p.stat().st_size for p in (trained / "checkpoints").rglob("*.pt")) < 4e6
 
 
@@ -57,10 +57,10 @@ def test_killed_and_started_again_ends_with_the_same_weights(toy: Toy, trained: 
     process.send_signal(signal.SIGKILL)
     process.wait()
     position = json.loads((exp_dir / "checkpoints/resume.json").read_text())["position"]
-    assert position["step"] == 4
+    assert position["step"] == position["sampler"]["position"] == 3  # amid an epoch of four batches
     result = toy.run(exp_dir)
     assert result.returncode == 0, result.stderr[-3000:]
-    assert "going on from step 4 of 8" in result.stdout
+    assert "going on from step 3 of 8" in result.stdout
     assert losses(exp_dir) == losses(trained)
     for path in (trained / "best").iterdir():
         expected, found = read_weights(path), read_weights(exp_dir / "best" / path.name)
@@ -71,12 +71,14 @@ def test_another_model_in_the_same_place_is_refused(toy: Toy, trained: Path) -> 
     result = toy.run(trained, "connector.num_queries=5")
     assert result.returncode == 1
     assert "was trained with another connector; choose another --tag" in result.stderr
+    assert "num_queries: 4" in (trained / "config.yaml").read_text()
 
 
 def test_another_number_of_processes_is_refused(toy: Toy, trained: Path) -> None:
     result = toy.run(trained, "train.max_steps=9", processes=2)
     assert result.returncode != 0
     assert "written with world_size 1, found 2" in result.stderr
+    assert "max_steps: 8" in (trained / "config.yaml").read_text()
 
 
 def test_it_learns_and_says_what_it_learned(toy: Toy, tmp_path: Path) -> None:
@@ -106,7 +108,8 @@ def test_two_processes_lose_the_same_under_every_zero_stage(toy: Toy, tmp_path: 
     found = {}
     for stage in range(4):
         settings = tmp_path / f"zero{stage}.json"
-        settings.write_text(json.dumps({"zero_optimization": {"stage": stage}}))
+        zero = {"stage": stage} | ({"stage3_param_persistence_threshold": 0} if stage == 3 else {})  # divide even these
+        settings.write_text(json.dumps({"zero_optimization": zero}))
         exp_dir = tmp_path / f"exp{stage}"
         result = toy.run(
             exp_dir, f"train.deepspeed={settings}", "train.max_steps=10", "connector.dropout=0.0", processes=2
