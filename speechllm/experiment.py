@@ -3,12 +3,10 @@
 import hashlib
 import json
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ from speechllm.interfaces import Frontend
 from speechllm.models.prompt import PromptConfig
 from speechllm.models.speech_llm import SpeechLLM
 from speechllm.models.weights import fingerprint, load_weights
+from speechllm.score.environment import git_hash, versions
 from speechllm.train.config import TrainConfig
 
 MODEL = ("frontend", "encoder", "connector", "decoder", "prompt")
@@ -42,7 +41,6 @@ MAY_CHANGE = (
 """Settings of ``train`` with which a training may go on differently."""
 NOT_OURS = ["*.h5", "*.msgpack", "*.onnx", "*.ot", "*.gguf"]
 """Files of a hub model in forms that are not read."""
-PACKAGES = ("speechllm", "torch", "torchaudio", "transformers", "peft", "deepspeed", "numpy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +208,7 @@ def check_same(exp_dir: Path, config: ExperimentConfig) -> None:
 def write_record(exp_dir: Path, config: ExperimentConfig) -> None:
     """Write config.yaml and run.yaml: configuration, command, versions."""
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    record = {"command": command, "date": time.strftime("%F %T"), "git": _git_hash(), "versions": _versions()}
+    record = {"command": command, "date": time.strftime("%F %T"), "git": git_hash(), "versions": versions()}
     for name, content in (("config.yaml", configs.to_dict(config)), ("run.yaml", record)):
         with new_file(exp_dir / name) as temporary:
             temporary.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
@@ -225,21 +223,3 @@ def _without_path(config: ExperimentConfig, key: str) -> Any:
     """Return a section as plain values, but for where its model lies."""
     section = getattr(config, key)
     return {name: value for name, value in configs.to_dict(section).items() if name != "path"}
-
-
-def _git_hash() -> str:
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": sys.version.split()[0]}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "train": ["interfaces", "config", "models", "data"],
     "decode": ["interfaces", "config", "models", "data"],
     "score": [],
-    "experiment": ["config", "interfaces", "models", "data", "train", "decode"],
+    "experiment": ["config", "interfaces", "models", "data", "train", "decode", "score"],
     "stages": ["experiment", "config", "interfaces", "models", "data", "train", "decode"],
     "bin": ["*"],
     "__main__": ["bin"],

@@ -4,18 +4,16 @@ What stands outside the two marker lines is prose and is never touched.
 """
 
 import datetime
-import importlib.metadata
 import platform
-import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from speechllm.errors import DataError
 from speechllm.score.directory import SUMMARY, Rate, Summary, read_summary, write_whole
+from speechllm.score.environment import git_hash, versions
 
 BEGIN = "<!-- generated: begin -->"
 END = "<!-- generated: end -->"
-PACKAGES = ("speechllm", "torch", "transformers", "deepspeed")
 COLUMNS = ("Snt", "Wrd", "Corr", "Sub", "Del", "Ins", "Err", "S.Err", "95% interval")
 COUNTED = ("Empty", "Loops", "Truncated", "Normalizer")
 
@@ -82,15 +80,14 @@ def report(exps: Sequence[Path], command: str) -> str:
 
 
 def environment() -> str:
-    """Return a Markdown list: date, Python, platform, package versions (nothing is imported) and git hash."""
-    lines = [
-        ("date", datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")),
-        ("python", platform.python_version()),
-        ("platform", platform.platform()),
-        *((name, _version(name)) for name in PACKAGES),
-        ("git hash", _git_hash(Path(__file__).parent)),
-    ]
-    return "".join(f"- {name}: `{value}`\n" for name, value in lines)
+    """Return a Markdown list: date, platform, versions (nothing is imported) and git hash."""
+    lines = {
+        "date": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        "platform": platform.platform(),
+        **versions(),
+        "git hash": git_hash(),
+    }
+    return "".join(f"- {name}: `{value}`\n" for name, value in lines.items())
 
 
 def update(path: Path, generated: str) -> None:
@@ -126,21 +123,3 @@ def _cells(rate: Rate) -> tuple[str, ...]:
 def _counted(summary: Summary) -> tuple[str, str, str]:
     truncated = "not counted" if summary.truncated is None else str(len(summary.truncated))
     return str(len(summary.empty)), str(len(summary.loops)), truncated
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def _git_hash(directory: Path) -> str:
-    """Return the commit that ``directory`` is checked out from, and whether tracked files differ from it."""
-    git = ["git", "-C", str(directory)]
-    try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run([*git, "diff", "--quiet", "HEAD"], check=False).returncode != 0
-    except (OSError, subprocess.CalledProcessError):
-        return "none"
-    return f"{commit} (with local changes)" if changed else commit
