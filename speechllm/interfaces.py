@@ -19,11 +19,14 @@ A size that a neighbour knows is never configured twice: a connector is built fr
 ``output_dim`` and the decoder's ``embedding_dim``.
 """
 
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from __future__ import annotations
 
-import numpy as np
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+if TYPE_CHECKING:  # so that what prepares data or reads configurations starts without torch
+    import numpy as np
+    from torch import Tensor
 
 Seconds: TypeAlias = float
 

@@ -31,9 +31,7 @@ from speechllm.experiment import (
 )
 from speechllm.interfaces import Hypothesis, Seconds
 from speechllm.models.weights import average_weights, file_digest, load_weights, read_metadata, save_weights
-from speechllm.train.engine import deepspeed_config, start_engine, start_processes
 from speechllm.train.plan import make_plan, torch_dtype, zero_stage
-from speechllm.train.trainer import Trainer
 from speechllm.train.validation import Validator
 
 
@@ -66,6 +64,10 @@ def dump(config: ExperimentConfig, data_dir: Path, out_dir: Path, *, nj: int, jo
 
 def train(config: ExperimentConfig, train_dir: Path, valid_dir: Path, exp_dir: Path) -> None:
     """Train on one dump, validate on another, and write the experiment ``exp_dir``."""
+    # here, because no other stage needs DeepSpeed, and it takes seconds
+    from speechllm.train.engine import deepspeed_config, start_engine, start_processes
+    from speechllm.train.trainer import Trainer
+
     start_processes()
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     built = build(config, torch_dtype(config.train.dtype))

@@ -102,9 +102,11 @@ if on 1 "prepare and validate data/<set>"; then
   if ((valid_speakers > 0)); then
     run speechllm hold_out "data/$whole_set" --speakers "$valid_speakers" --train "data/$train_set" --valid "data/$valid_set"
   fi
+  data_dirs=()
   for name in $train_set $valid_set $test_sets; do
-    run speechllm validate "data/$name"
+    data_dirs+=("data/$name")
   done
+  run speechllm validate "${data_dirs[@]}"
 fi
 
 if ((2 <= stop_stage)); then

@@ -4,14 +4,12 @@ A file that ends too early is an error, never shorter speech.
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import soundfile
-import torch
-from torchaudio.transforms import Resample
 
 from speechllm.data.truncation import missing_end, missing_end_mp3
 from speechllm.errors import DataError
@@ -79,7 +77,7 @@ def read_audio(path: str | Path, sample_rate: int, start: Seconds = 0.0, end: Se
     if not np.isfinite(samples_N).all():
         raise DataError(f"{path}: found samples that are NaN or infinite; repair or remove the file")
     if rate != sample_rate:
-        samples_N = _resampler(rate, sample_rate)(torch.from_numpy(samples_N)).numpy()
+        samples_N = _resampler(rate, sample_rate)(samples_N)
     return samples_N
 
 
@@ -136,8 +134,12 @@ def _bounds(path: Path, start: Seconds, end: Seconds | None, rate: int, num_samp
 
 
 @functools.lru_cache(maxsize=8)
-def _resampler(rate: int, sample_rate: int) -> Resample:
-    return Resample(
+def _resampler(rate: int, sample_rate: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what converts samples_N; torch is imported only where there is something to convert."""
+    import torch
+    from torchaudio.transforms import Resample
+
+    resample = Resample(
         rate,
         sample_rate,
         resampling_method="sinc_interp_kaiser",
@@ -145,3 +147,4 @@ def _resampler(rate: int, sample_rate: int) -> Resample:
         rolloff=0.9475937167399596,
         beta=14.769656459379492,
     )
+    return lambda samples_N: resample(torch.from_numpy(samples_N)).numpy()

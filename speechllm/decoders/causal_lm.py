@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import peft
 import torch
 import transformers
 from torch import Tensor, nn
@@ -211,6 +210,8 @@ class _Search(LogitsProcessor):
 
 def _with_lora(model: Any, lora: LoraOptions) -> Any:
     """Add trainable adapters to the frozen ``model``."""
+    import peft  # here, because it takes seconds and few need it
+
     options = peft.LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.rank,

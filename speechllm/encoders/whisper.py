@@ -10,15 +10,17 @@ windows whose states are joined. What lies beyond the end of the speech is a cho
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import transformers
 from torch import Tensor, nn
 from torch.nn.functional import gelu, pad
-from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from speechllm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +60,7 @@ class Whisper(nn.Module):
         frozen: whether to keep the weights, and dropout off, in training.
     """
 
-    def __init__(self, encoder: WhisperEncoder, *, padding: str, frozen: bool) -> None:
+    def __init__(self, encoder: "WhisperEncoder", *, padding: str, frozen: bool) -> None:
         super().__init__()
         self.encoder = encoder
         self.padding = padding
