@@ -99,7 +99,7 @@ def unpack(archive: Path, folder: str, target: Path) -> None:
             for member in tqdm(tar, f"unpacking {archive.name}", unit=" files", leave=False):
                 inside = (temporary / member.name).resolve().is_relative_to(temporary.resolve())
                 if not inside or not (member.isfile() or member.isdir()):
-                    raise tarfile.ExtractError(f"{member.name} is no plain file or folder of the archive's own")
+                    raise tarfile.ExtractError(f"{member.name} leads outside, or is no plain file or folder")
                 tar.extract(member, temporary, set_attrs=False)
         if not (temporary / folder).is_dir():
             raise DataError(f"{archive}: found no folder {folder} in the archive; delete it and run the same again")

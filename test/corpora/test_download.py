@@ -159,10 +159,6 @@ def test_a_folder_is_unpacked_with_what_lies_beside_it(tmp_path: Path) -> None:
 def test_a_member_that_leads_out_is_refused(tmp_path: Path, name: str) -> None:
     file = archive(tmp_path / "a.tgz", {"Libri/set/a": b"A", name: b"bad"})
     (tmp_path / "root").mkdir()
-    if name.startswith("/"):  # which is unpacked inside instead
-        unpack(file, "Libri/set", tmp_path / "root" / "set")
-        assert names(tmp_path / "root") == ["set"]
-        return
     with pytest.raises(DataError, match=r"a\.tgz: cannot be unpacked .*outside"):
         unpack(file, "Libri/set", tmp_path / "root" / "set")
     assert names(tmp_path) == ["a.tgz", "root"]
