@@ -162,7 +162,7 @@ def baseline(
         samples = [read_audio(utt.path, SAMPLE_RATE, utt.start, utt.end) for utt in chosen]
         return [[hypothesis] for hypothesis in whisper.transcribe(samples)]
 
-    order = sorted(mine, key=lambda utt_id: (-mine[utt_id], utt_id))
+    order = _by_duration(mine)
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     decode_job(recognize, batches, durations, out_dir, job, identity)
 
@@ -177,14 +177,18 @@ def mismatched_speech(durations: Mapping[str, Seconds]) -> dict[str, str]:
     """Return for each utterance the one next in duration, whose speech it is to be given instead of its own."""
     if len(durations) < 2:
         raise DataError("--mismatched: found a single utterance, expected another one whose speech it could be given")
-    order = sorted(durations, key=lambda utt_id: (durations[utt_id], utt_id))
+    order = _by_duration(durations)
     return dict(zip(order, order[1:] + order[:1], strict=True))
 
 
 def _share(durations: Mapping[str, Seconds], nj: int, job: int) -> dict[str, Seconds]:
     """Return a job's utterances: every nj-th in order of duration, so that all jobs have like work."""
-    order = sorted(durations, key=lambda utt_id: (durations[utt_id], utt_id))
-    return {utt_id: durations[utt_id] for utt_id in order[job - 1 :: nj]}
+    return {utt_id: durations[utt_id] for utt_id in _by_duration(durations)[job - 1 :: nj]}
+
+
+def _by_duration(durations: Mapping[str, Seconds]) -> list[str]:
+    """Return utterance ids, shortest first; equal durations in the order of their ids."""
+    return sorted(durations, key=lambda utt_id: (durations[utt_id], utt_id))
 
 
 def _collate(built: Built, config: ExperimentConfig) -> Collate:
@@ -229,7 +233,7 @@ def _validator(config: ExperimentConfig, built: Built, collate: Collate, valid_d
     if dataset.texts is None:
         raise DataError(f"{valid_dir}: no text, expected the transcripts of the validation set; run stage 2 again")
     pad_to = 0.0 if collate.encoded else _pad_to(built)
-    ids = sorted(dataset.durations, key=lambda utt_id: (dataset.durations[utt_id], utt_id))
+    ids = _by_duration(dataset.durations)
     shown = ids[:: max(1, len(ids) // max(1, config.train.decode_utterances))][: config.train.decode_utterances]
     examples = None
     if shown:

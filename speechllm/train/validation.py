@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from speechllm.data.batch import Batch
 from speechllm.interfaces import GenerationOptions
@@ -35,14 +36,15 @@ class Validator:
     def run(self, engine: Any) -> tuple[dict[str, float], list[Example]]:
         """Return the scores and some (reference, hypothesis) pairs; to be called on every rank."""
         engine.eval()
-        loss, accuracy = self._score(engine, self.batches)
+        sums = self._score(engine, self.batches)
+        loss, accuracy = _per_token(sums)
         values = {"loss": loss, "accuracy": accuracy}
-        tried = [self.batches[i] for i in range(min(self.mismatched_batches, len(self.batches)))]
-        tried = [batch for batch in tried if len(batch.utt_ids) > 1]  # alone, an utterance has no other to borrow from
+        first = {i: self.batches[i] for i in range(min(self.mismatched_batches, len(self.batches)))}
+        tried = {i: batch.mismatched() for i, batch in first.items() if len(batch.utt_ids) > 1}  # one alone cannot
         if tried:
-            matched, _ = self._score(engine, tried)
-            wrong, wrong_accuracy = self._score(engine, [batch.mismatched() for batch in tried])
-            values |= {"mismatched_loss": wrong, "mismatched_accuracy": wrong_accuracy, "gap": wrong - matched}
+            wrong, wrong_accuracy = _per_token(self._score(engine, list(tried.values())))
+            gap = wrong - _per_token(sums[list(tried)])[0]
+            values |= {"mismatched_loss": wrong, "mismatched_accuracy": wrong_accuracy, "gap": gap}
         return values, self._decode(engine)
 
     @staticmethod
@@ -55,9 +57,9 @@ class Validator:
             text += f"\n  REF {reference}\n  HYP {hypothesis}"
         return text
 
-    def _score(self, engine: Any, batches: Sequence[Batch]) -> tuple[float, float]:
-        """Return loss and accuracy per token; the ranks share the batches."""
-        sums = torch.zeros(3, dtype=torch.float64, device=engine.device)
+    def _score(self, engine: Any, batches: Sequence[Batch]) -> Tensor:
+        """Return summed loss, correct tokens and tokens of each batch (batches, 3); the ranks share the batches."""
+        sums = torch.zeros(len(batches), 3, dtype=torch.float64, device=engine.device)
         rank, world_size = engine.global_rank, engine.world_size
         for start in range(0, len(batches), world_size):
             # under ZeRO 3 every rank takes part in every forward pass, so a rank without work repeats a batch
@@ -65,13 +67,10 @@ class Validator:
             output = engine(batches[start if is_repeat else index].to(engine.device))
             if not is_repeat:
                 tokens = float(output.num_tokens)
-                sums += torch.tensor(
-                    [float(output.loss) * tokens, float(output.num_correct), tokens], device=sums.device
-                )
+                sums[index] = torch.tensor([float(output.loss) * tokens, float(output.num_correct), tokens])
         if world_size > 1:
             torch.distributed.all_reduce(sums)
-        loss, correct, tokens = sums.tolist()
-        return loss / tokens, correct / tokens
+        return sums
 
     def _decode(self, engine: Any) -> list[Example]:
         if self.examples is None:
@@ -80,3 +79,9 @@ class Validator:
         model: SpeechLLM = engine.module
         best = model.generate(batch.to(engine.device), caps, GenerationOptions())
         return [(text, nbest[0].text) for text, nbest in zip(batch.texts, best, strict=True)]
+
+
+def _per_token(sums: Tensor) -> tuple[float, float]:
+    """Return loss and accuracy per token over all batches."""
+    loss, correct, tokens = sums.sum(0).tolist()
+    return loss / tokens, correct / tokens

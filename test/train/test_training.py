@@ -98,6 +98,13 @@ def test_it_learns_and_says_what_it_learned(toy: Toy, tmp_path: Path) -> None:
     assert set(read_table(out_dir / "text").values()) == {"Hello world"}
 
 
+def test_a_loss_that_is_no_number_stops_with_a_sentence(toy: Toy, tmp_path: Path) -> None:
+    result = toy.run(tmp_path / "exp", "train.lr=1e30", "train.warmup_steps=0")
+    assert result.returncode == 1
+    assert "the validation loss of step 3 is nan, expected a number; lower train.lr" in result.stderr
+    assert not (tmp_path / "exp/best").exists()
+
+
 def test_activation_checkpointing_changes_no_loss(toy: Toy, trained: Path, tmp_path: Path) -> None:
     result = toy.run(tmp_path / "exp", "train.activation_checkpointing=true", "train.max_steps=4")
     assert result.returncode == 0, result.stderr[-3000:]
