@@ -30,6 +30,7 @@ from speechllm.experiment import (
     write_record,
 )
 from speechllm.interfaces import Hypothesis, Seconds
+from speechllm.models.ctc import EmbeddingCTC
 from speechllm.models.weights import average_weights, file_digest, load_weights, read_metadata, save_weights
 from speechllm.train.plan import make_plan, torch_dtype, zero_stage
 from speechllm.train.validation import Validator
@@ -82,13 +83,14 @@ def train(config: ExperimentConfig, train_dir: Path, valid_dir: Path, exp_dir: P
         built.model.decoder.checkpoint_activations()
     collate = _collate(built, config)
     torch.manual_seed(config.seed + rank)  # every rank drops out different units
-    sampler, loader = _training_data(config, built, collate, train_dir, exp_dir)
+    sampler, loader, texts = _training_data(config, built, collate, train_dir, exp_dir)
     trainer = Trainer(
         start_engine(built.model, config.train),
         config.train,
         sampler=sampler,
         loader=loader,
         validator=_validator(config, built, collate, valid_dir),
+        ctc=EmbeddingCTC(built.model.decoder, texts) if config.train.ctc_steps else None,
         exp_dir=exp_dir,
         bases=built.bases,
     )
@@ -209,8 +211,8 @@ def _decode_batches(durations: Mapping[str, Seconds], config: DecodeConfig, buil
 
 def _training_data(
     config: ExperimentConfig, built: Built, collate: Collate, train_dir: Path, exp_dir: Path
-) -> tuple[BucketSampler, Loader]:
-    """Return the order of the training utterances and what reads them."""
+) -> tuple[BucketSampler, Loader, list[str]]:
+    """Return the order of the training utterances, what reads them, and their transcripts."""
     check_identity(train_dir, built.identity)
     dataset = DumpDataset(train_dir, config.data.transcript)
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
@@ -223,7 +225,8 @@ def _training_data(
         world_size,
         pad_to=0.0 if collate.encoded else _pad_to(built),
     )
-    return sampler, make_loader(dataset, sampler, collate, config.data.num_workers)
+    assert dataset.texts is not None  # or select_for_training had refused it
+    return sampler, make_loader(dataset, sampler, collate, config.data.num_workers), [dataset.texts[i] for i in kept]
 
 
 def _validator(config: ExperimentConfig, built: Built, collate: Collate, valid_dir: Path) -> Validator:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from speechllm.interfaces import Connector, Decoder, Encoder, GenerationOptions, Hypothesis, Utterances
+from speechllm.models.ctc import EmbeddingCTC
 from speechllm.models.prompt import Prompt, PromptConfig
 from speechllm.models.splice import splice, with_targets
 
@@ -15,9 +16,9 @@ class LossOutput(NamedTuple):
     """What a training step returns."""
 
     loss: Tensor
-    """Cross entropy in nats per target token, end-of-sequence included."""
-    num_correct: Tensor
-    """Target tokens whose logit is the largest."""
+    """Nats per target token: cross entropy, end-of-sequence included, or CTC's."""
+    num_correct: Tensor | None
+    """Target tokens whose logit is the largest; None of CTC, which predicts no token in its place."""
     num_tokens: Tensor
     """Target tokens."""
 
@@ -46,18 +47,26 @@ class SpeechLLM(nn.Module):
         assert self.encoder is not None, "a model built without an encoder reads dumped states only"
         return self.encoder(batch.inputs, batch.lens_B)
 
-    def prompts(self, batch: Utterances, epoch: int | None = None) -> list[Tensor]:
-        """Return the prompt embeddings (U, E) of each utterance, its speech in place."""
+    def speech_tokens(self, batch: Utterances) -> tuple[Tensor, Tensor]:
+        """Return what the connector makes of the speech: embeds_BSE and lens_B."""
         states_BLD, lens_B = self.encode(batch)
         dtype = next(self.connector.parameters()).dtype  # type: ignore[attr-defined]
-        speech_BSE, lens_B = self.connector(states_BLD.to(dtype), lens_B)
+        return self.connector(states_BLD.to(dtype), lens_B)
+
+    def prompts(self, batch: Utterances, epoch: int | None = None) -> list[Tensor]:
+        """Return the prompt embeddings (U, E) of each utterance, its speech in place."""
+        speech_BSE, lens_B = self.speech_tokens(batch)
         parts = [self.prompt.parts(utt_id, epoch) for utt_id in batch.utt_ids]
         before = self._embed([ids for ids, _ in parts], speech_BSE.device)
         after = self._embed([ids for _, ids in parts], speech_BSE.device)
         return splice(before, speech_BSE, lens_B, after)
 
-    def forward(self, batch: Utterances) -> LossOutput:
-        """Return the loss on the transcripts of ``batch``."""
+    def forward(self, batch: Utterances, ctc: EmbeddingCTC | None = None) -> LossOutput:
+        """Return the LLM's loss on the transcripts of ``batch``, or that of ``ctc``, which needs no LLM."""
+        if ctc is not None:
+            texts = [self.decoder.tokenize(text) for text in batch.texts]
+            num_tokens = torch.tensor(sum(map(len, texts)))
+            return LossOutput(ctc(*self.speech_tokens(batch), texts, self.decoder) / num_tokens, None, num_tokens)
         prompts = self.prompts(batch, batch.epoch)
         ids = [self.decoder.tokenize(text, end=True) for text in batch.texts]
         targets = [torch.tensor(one, device=prompts[0].device) for one in ids]

@@ -16,6 +16,8 @@ class TrainConfig:
     """Optimizer steps in all."""
     init_from: str | None = None
     """Experiment directory whose model.safetensors the trained parts start from; null starts from the seed."""
+    ctc_steps: int = 0
+    """First steps, in which the connector alone learns by CTC against the LLM's embedding table; not in the paper."""
     lr: float = 1.0e-4
     """Peak learning rate of AdamW."""
     final_lr: float = 1.0e-5

@@ -62,7 +62,12 @@ class Metrics:
         for name, label in (("loss", "nats per token"), ("accuracy", "token accuracy")):
             figure = Figure(figsize=(7, 4))
             axes = figure.subplots()
-            for kind, key in (("train", name), ("valid", name), ("valid", f"mismatched_{name}")):
+            for kind, key in (
+                ("train", f"ctc_{name}"),
+                ("train", name),
+                ("valid", name),
+                ("valid", f"mismatched_{name}"),
+            ):
                 points = [(row["step"], row[key]) for row in rows if row["kind"] == kind and key in row]
                 if points:
                     axes.plot(*zip(*points, strict=True), label=f"{kind} {key.replace('_', ' ')}")

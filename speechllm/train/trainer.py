@@ -12,6 +12,7 @@ from torch import Tensor
 from speechllm.data.batch import Batch, Loader
 from speechllm.data.sampler import BucketSampler
 from speechllm.errors import TrainingError
+from speechllm.models.ctc import EmbeddingCTC
 from speechllm.models.speech_llm import LossOutput, SpeechLLM
 from speechllm.train.checkpoint import (
     Position,
@@ -26,6 +27,8 @@ from speechllm.train.metrics import Metrics
 from speechllm.train.schedule import learning_rate
 from speechllm.train.validation import Validator
 
+MEANS = ("ctc_loss", "loss", "accuracy")
+
 
 class Trainer:
     """Train until ``max_steps``, from the last resume checkpoint if there is one.
@@ -36,6 +39,7 @@ class Trainer:
         sampler: order of the training batches.
         loader: reads the batches that remain of the sampler's epoch, and moves its position.
         validator: scores the model on the validation set.
+        ctc: the loss of the first ``config.ctc_steps`` steps; None if there are none.
         exp_dir: where everything is written.
         bases: fingerprints of the base models, for the checkpoints.
     """
@@ -48,6 +52,7 @@ class Trainer:
         sampler: BucketSampler,
         loader: Loader,
         validator: Validator,
+        ctc: EmbeddingCTC | None,
         exp_dir: Path,
         bases: dict[str, str],
     ) -> None:
@@ -57,6 +62,7 @@ class Trainer:
         self.sampler = sampler
         self.loader = loader
         self.validator = validator
+        self.ctc = None if ctc is None else ctc.to(engine.device)
         self.exp_dir = exp_dir
         self.bases = bases
         self.step = 0
@@ -82,7 +88,8 @@ class Trainer:
     def _micro_step(self, batch: Batch) -> None:
         """Do forward and backward on one batch, and an optimizer step where the accumulation ends."""
         self._set_learning_rate()
-        output: LossOutput = self.engine(batch.to(self.engine.device))
+        ctc = self.ctc if self.step < self.config.ctc_steps else None
+        output: LossOutput = self.engine(batch.to(self.engine.device), ctc)
         self._sums.add(output, batch)
         ends_step = self.engine.is_gradient_accumulation_boundary()
         self.engine.backward(output.loss)
@@ -92,7 +99,7 @@ class Trainer:
         self.step += 1
         if self.metrics:
             self.metrics.advance()
-        if self.step % self.config.log_every == 0:
+        if self.step % self.config.log_every == 0 or self.step == self.config.ctc_steps:
             self._log()
         if self.step % self.config.valid_every == 0 or self.step == self.config.max_steps:
             self._validate_and_save()
@@ -111,7 +118,7 @@ class Trainer:
             values["grad_norm"] = float(norm)
         if self.metrics:
             self.metrics.log("train", self.step, values)
-            self.metrics.show(f"loss {values['loss']:.3f} acc {values['accuracy']:.3f}")
+            self.metrics.show(", ".join(f"{name} {values[name]:.3f}" for name in MEANS if name in values))
 
     def _validate_and_save(self) -> None:
         start = time.perf_counter()
@@ -161,7 +168,8 @@ class Sums:
         """Count one batch."""
         tokens = output.num_tokens.item()
         self.loss += output.loss.detach() * tokens
-        self.correct += output.num_correct
+        self.is_ctc = output.num_correct is None
+        self.correct += 0.0 if output.num_correct is None else output.num_correct
         self.tokens += tokens
         self.utterances += len(batch.utt_ids)
         self.speech += sum(batch.durations)
@@ -181,10 +189,10 @@ class Sums:
         if torch.distributed.is_initialized():
             torch.distributed.all_reduce(sums)
         loss, correct, tokens, utterances, speech = sums.tolist()
+        means = {"ctc_loss": loss / tokens} if self.is_ctc else {"loss": loss / tokens, "accuracy": correct / tokens}
         self._start()
         return {
-            "loss": loss / tokens,
-            "accuracy": correct / tokens,
+            **means,
             "utterances_per_second": utterances / seconds,
             "speech_per_second": speech / seconds,
         }
