@@ -52,5 +52,9 @@ class TrainConfig:
         for name in ("max_steps", "accumulation", "log_every", "valid_every", "keep_best"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: found {getattr(self, name)}, expected at least 1")
+        if not 0 <= self.ctc_steps < self.max_steps:
+            raise ConfigError(
+                f"ctc_steps: found {self.ctc_steps}, expected at least 0 and less than max_steps, {self.max_steps}"
+            )
         if len(self.betas) != 2:
             raise ConfigError(f"betas: found {list(self.betas)}, expected two numbers")

@@ -135,7 +135,7 @@ class Trainer:
             self.metrics.say(self.validator.sentence(self.step, values, examples))
             self.metrics.plot()
         metadata = {"step": self.step, "valid_loss": values["loss"], "bases": self.bases}
-        if self.engine.global_rank == 0:
+        if self.engine.global_rank == 0 and self.step > self.config.ctc_steps:  # the LLM has not read the others yet
             self.best = save_best(self.exp_dir, state, self.best, self.config.keep_best, metadata)
         position = Position(step=self.step, sampler=self.sampler.state_dict(), best=self.best)
         save_resume(self.engine, self.exp_dir, position)
