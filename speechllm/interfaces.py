@@ -126,6 +126,8 @@ class Hypothesis:
     num_tokens: int
     truncated: bool
     """Whether the token cap was reached before the end-of-sequence token."""
+    margin: float | None = None
+    """How close the closest choice of a token was, as a difference of log-probabilities; None unless greedy."""
 
 
 class Decoder(Protocol):

@@ -1,6 +1,7 @@
 """Every run.sh, run dry: the commands it would run, and what it says of mistakes."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -10,6 +11,9 @@ import pytest
 
 EGS = Path(__file__).parents[1] / "egs"
 RECIPES = sorted(EGS.glob("*/run.sh"))
+CONFIG = "../librispeech/conf/quickstart.yaml"
+MAKES_ITS_CORPUS = {"spoken_gutenberg"}
+VARIABLES = {"librispeech": "LIBRISPEECH", "spoken_gutenberg": "SPOKEN_GUTENBERG"}
 
 
 def run(recipe: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -24,16 +28,16 @@ def recipe(request: pytest.FixtureRequest) -> Path:
 
 
 def test_dry_run_names_every_stage_and_runs_none(recipe: Path) -> None:
-    config = "conf/quickstart.yaml"
     before = sorted(path.name for path in recipe.parent.iterdir())
-    options = ["--dry_run", "--config", config, "--mismatched", "--baseline", "--ngpu", "0", "--tag", "dry"]
+    options = ["--dry_run", "--config", CONFIG, "--mismatched", "--baseline", "--ngpu", "0", "--tag", "dry"]
     result = run(recipe, *options, "--set", "train.lr=1e-4 seed=2", LIBRISPEECH="/nowhere")
     assert result.returncode == 0, result.stderr
     printed = result.stdout + result.stderr
     for stage in range(7):
         assert f"# stage {stage}:" in printed
+    first = "make_spoken_gutenberg.py" if recipe.parent.name in MAKES_ITS_CORPUS else "speechllm download"
+    assert f"{first} " in printed
     for verb in (
-        "download",
         "prepare",
         "validate",
         "dump",
@@ -51,23 +55,48 @@ def test_dry_run_names_every_stage_and_runs_none(recipe: Path) -> None:
 
 
 def test_many_gpus_start_deepspeed(recipe: Path) -> None:
-    result = run(
-        recipe, "--dry_run", "--config", "conf/quickstart.yaml", "--stage", "3", "--stop_stage", "3", "--ngpu", "4"
-    )
+    result = run(recipe, "--dry_run", "--config", CONFIG, "--stage", "3", "--stop_stage", "3", "--ngpu", "4")
     assert "deepspeed --num_nodes 1 --num_gpus 4 --no_local_rank --module speechllm train" in result.stdout
 
 
+def test_a_stage_can_be_the_last(recipe: Path) -> None:
+    for stage in ("0", "1", "6"):
+        options = ["--dry_run", "--stage", stage, "--stop_stage", stage, "--config", CONFIG]
+        result = run(recipe, *options, LIBRISPEECH="/nowhere")
+        assert result.returncode == 0, result.stderr
+        assert f"# stage {stage}:" in result.stderr
+        assert "Successfully finished." in result.stdout
+
+
+def test_data_of_another_recipe_joins_the_training_set() -> None:
+    options = ["--train_set", "train_clean_5", "--valid_speakers", "2", "--config", CONFIG, "--stop_stage", "3"]
+    extra = ["--extra_train_data", "../spoken_gutenberg/data/train_spoken"]
+    result = run(EGS / "librispeech/run.sh", "--dry_run", *options, *extra, LIBRISPEECH="/nowhere")
+    assert result.returncode == 0, result.stderr
+    printed = result.stdout + result.stderr
+    joined = "train_clean_5_train+train_spoken"
+    assert f"combine data/{joined} data/train_clean_5_train ../spoken_gutenberg/data/train_spoken" in printed
+    assert re.search(rf"speechllm dump .* data/{re.escape(joined)} ", printed)
+    assert re.search(rf"speechllm train --train \S*/{re.escape(joined)} --valid \S*/train_clean_5_valid ", printed)
+
+
 def test_mistakes_end_with_a_sentence(recipe: Path) -> None:
-    for options, variables, message in [
-        (["--stagge", "1"], {}, "unknown option --stagge"),
-        (["--stage"], {}, "option --stage needs a value"),
-        (["extra"], {}, "unexpected argument 'extra'"),
-        (["--config", "conf/none.yaml"], {}, "conf/none.yaml: no such file"),
-        ([], {"LIBRISPEECH": ""}, "where is the corpus? Set LIBRISPEECH"),
+    for options, message in [
+        (["--stagge", "1"], "unknown option --stagge"),
+        (["--stage"], "option --stage needs a value"),
+        (["extra"], "unexpected argument 'extra'"),
+        (["--config", "conf/none.yaml"], "conf/none.yaml: no such file"),
+        (["--corpus_dir", ""], f"where is the corpus? Set {VARIABLES[recipe.parent.name]}"),
     ]:
-        result = run(recipe, *options, **variables)
+        result = run(recipe, *options)
         assert result.returncode == 2, options
         assert message in result.stderr
+
+
+def test_an_empty_variable_is_no_corpus() -> None:
+    result = run(EGS / "librispeech/run.sh", LIBRISPEECH="")
+    assert result.returncode == 2
+    assert "where is the corpus? Set LIBRISPEECH" in result.stderr
 
 
 def test_help_explains_every_option(recipe: Path) -> None:

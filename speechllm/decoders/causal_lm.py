@@ -139,19 +139,21 @@ class CausalLM(nn.Module):
             generation_config=search.config(),
             logits_processor=search.processors(),
         )
-        scores = search.greedy_scores() if options.num_beams == 1 else output.sequences_scores
-        rows = zip(output.sequences.tolist(), scores.tolist(), strict=True)
+        greedy = options.num_beams == 1
+        scores = search.greedy_scores() if greedy else output.sequences_scores
+        margins = search.margin_R.tolist() if greedy else [None] * len(scores)
+        rows = zip(output.sequences.tolist(), scores.tolist(), margins, strict=True)
         return [[self._hypothesis(*next(rows), cap) for _ in range(options.nbest)] for cap in caps]
 
-    def _hypothesis(self, ids: list[int], score: float, cap: int) -> Hypothesis:
+    def _hypothesis(self, ids: list[int], score: float, margin: float | None, cap: int) -> Hypothesis:
         eos = self.tokenizer.eos_token_id
         ids = ids[: ids.index(eos)] if eos in ids else ids
         text = " ".join(self.tokenizer.decode(ids, skip_special_tokens=True).split())
-        return Hypothesis(text=text, score=score, num_tokens=len(ids), truncated=len(ids) >= cap)
+        return Hypothesis(text=text, score=score, num_tokens=len(ids), truncated=len(ids) >= cap, margin=margin)
 
 
 class _Search(LogitsProcessor):
-    """Each utterance's own token cap within a batch, and the score of greedy search.
+    """Each utterance's own token cap within a batch, and greedy search's score and closest choice.
 
     Rows R are the beams of each utterance in turn.
     """
@@ -163,6 +165,7 @@ class _Search(LogitsProcessor):
         self.caps_R = torch.tensor(caps, device=device).repeat_interleave(options.num_beams)
         self.log_prob_R = torch.zeros(len(self.caps_R), device=device)
         self.lens_R = torch.zeros(len(self.caps_R), device=device)
+        self.margin_R = torch.full((len(self.caps_R),), float("inf"), device=device)
 
     def config(self) -> GenerationConfig:
         """Return what transformers is to do: search, never sample."""
@@ -197,10 +200,11 @@ class _Search(LogitsProcessor):
         only_end_RV = torch.full_like(scores, float("-inf"))
         only_end_RV[:, self.eos] = scores[:, self.eos]
         if self.options.num_beams == 1:
-            best_R = scores.float().log_softmax(-1).amax(-1)
+            best_R, next_R = scores.float().log_softmax(-1).topk(2).values.unbind(-1)
             running_R = ~at_cap_R & (input_ids != self.eos).all(1)
             self.log_prob_R += torch.where(running_R, best_R, 0.0)
             self.lens_R += running_R
+            self.margin_R = torch.where(running_R, torch.minimum(self.margin_R, best_R - next_R), self.margin_R)
         return torch.where(at_cap_R[:, None], only_end_RV, scores)
 
     def greedy_scores(self) -> Tensor:

@@ -75,16 +75,20 @@ def test_the_cap_is_each_utterances_own(decoder: CausalLM) -> None:
     assert long.text.startswith(short.text)
 
 
-def test_greedy_score_is_the_mean_log_probability(decoder: CausalLM) -> None:
+def test_greedy_score_is_the_mean_log_probability_and_its_margin_the_closest_choice(decoder: CausalLM) -> None:
     ids = decoder.tokenize("the lazy")
-    total, generated = 0.0, list(ids)
+    total, margins, generated = 0.0, [], list(ids)
     with torch.no_grad():
         for _ in range(4):
-            best = decoder.model(torch.tensor([generated])).logits[0, -1].log_softmax(-1).max(-1)
-            total += float(best.values)
-            generated.append(int(best.indices))
-    hypothesis = decoder.generate(prompts_of(decoder, "the lazy"), [4], GenerationOptions())[0][0]
+            best = decoder.model(torch.tensor([generated])).logits[0, -1].log_softmax(-1).topk(2)
+            total += float(best.values[0])
+            margins.append(float(best.values[0] - best.values[1]))
+            generated.append(int(best.indices[0]))
+    prompts = prompts_of(decoder, "the lazy", "the quick brown fox")
+    hypothesis = decoder.generate(prompts, [4, 9], GenerationOptions())[0][0]
     assert hypothesis.score == pytest.approx(total / 4, abs=1e-4)
+    assert hypothesis.margin == pytest.approx(min(margins), abs=1e-4)
+    assert decoder.generate(prompts, [4, 9], GenerationOptions(num_beams=2))[0][0].margin is None
 
 
 def test_model_defaults_of_sampling_are_gone(tiny_llm: Path) -> None:

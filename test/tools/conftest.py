@@ -1,6 +1,33 @@
 """Let the tests import the programs in tools/, which import each other by name."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+
+
+class Hum:
+    """A voice that hums for as long as the text is, between half a second of silence on either side."""
+
+    sample_rate = 24_000
+
+    def __init__(self, name: str, seed: int) -> None:
+        self.seed = seed
+
+    def __call__(self, text: str, speed: float) -> np.ndarray:
+        seconds = len(text) / 20 / speed
+        hum_N = 0.1 * np.sin(2 * np.pi * 200 * np.arange(round(seconds * self.sample_rate)) / self.sample_rate)
+        return np.pad(hum_N, self.sample_rate // 2)
+
+
+@pytest.fixture
+def humming(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every voice hum."""
+    import speak_corpus
+
+    monkeypatch.setattr(speak_corpus, "load", Hum)
+    monkeypatch.setattr(speak_corpus, "ProcessPoolExecutor", ThreadPoolExecutor)

