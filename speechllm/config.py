@@ -112,10 +112,15 @@ def _one_line(value: Any) -> str:
 
 
 def field_help(cls: type) -> dict[str, str]:
-    """Return the one-line docstring under each field of the dataclass ``cls``."""
+    """Return the one-line docstring under each field of the dataclass ``cls``, and of those it is derived from."""
     body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
     assert isinstance(body, ast.ClassDef)
-    found = {}
+    found = {
+        name: line
+        for base in cls.__bases__
+        if dataclasses.is_dataclass(base)
+        for name, line in field_help(base).items()
+    }
     for field, text in zip(body.body, body.body[1:], strict=False):
         match field, text:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(line))):

@@ -74,6 +74,7 @@ class Built:
     model: SpeechLLM
     frontend: Frontend
     pad_multiple: int | None
+    segment_frames: int
     identity: dict[str, Any]
     """What a dump that this model reads must say of itself."""
     bases: dict[str, str]
@@ -122,13 +123,22 @@ def build(config: ExperimentConfig, dtype: torch.dtype) -> Built:
     torch.manual_seed(config.seed)
     frontend, encoder, identity, bases = build_encoder(config, dtype)
     decoder = config.decoder.build(dtype=dtype)
-    connector = config.connector.build(input_dim=encoder.output_dim, output_dim=decoder.embedding_dim)
+    connector = config.connector.build(
+        input_dim=encoder.output_dim, output_dim=decoder.embedding_dim, segment_states=encoder.segment_states
+    )
     encoded = config.data.dump == "encoder"
     if encoded and any(parameter.requires_grad for parameter in encoder.parameters()):
         raise ConfigError("data.dump: 'encoder' dumps the states of a frozen encoder, but encoder.frozen is false")
     model = SpeechLLM(None if encoded else encoder, connector.to(dtype), decoder, config.prompt)
     bases["decoder"] = fingerprint(decoder.model)
-    return Built(model=model, frontend=frontend, pad_multiple=encoder.pad_multiple, identity=identity, bases=bases)
+    return Built(
+        model=model,
+        frontend=frontend,
+        pad_multiple=encoder.pad_multiple,
+        segment_frames=encoder.segment_frames,
+        identity=identity,
+        bases=bases,
+    )
 
 
 def build_encoder(config: ExperimentConfig, dtype: torch.dtype) -> tuple[Frontend, Any, dict[str, Any], dict[str, str]]:
@@ -137,7 +147,8 @@ def build_encoder(config: ExperimentConfig, dtype: torch.dtype) -> tuple[Fronten
     if frontend.feature_dim != encoder.feature_dim:
         raise ConfigError(
             f"frontend: gives {frontend.feature_dim} features a frame, but the encoder {config.encoder.path} expects "
-            f"{encoder.feature_dim}; set frontend.num_mels={encoder.feature_dim}"
+            f"{encoder.feature_dim}; Whisper wants {{type: log_mel, num_mels: 80}} (large-v3: 128), "
+            "HuBERT and WavLM {type: waveform}"
         )
     bases = {"encoder": fingerprint(encoder)}
     identity: dict[str, Any] = {"dump": config.data.dump, "frontend": frontend.identity()}

@@ -16,15 +16,17 @@ Data flows one way::
     samples_N -> Frontend -> feats_BTF -> Encoder -> states_BLD -> Connector -> embeds_BSE -> Decoder -> text
 
 A size that a neighbour knows is never configured twice: a connector is built from the encoder's
-``output_dim`` and the decoder's ``embedding_dim``.
+``output_dim`` and ``segment_states`` and the decoder's ``embedding_dim``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:  # so that what prepares data or reads configurations starts without torch
+    from collections.abc import Callable
+
     import numpy as np
     from torch import Tensor
 
@@ -48,17 +50,18 @@ class Frontend(Protocol):
     sample_rate: int  # Hz
     frame_rate: int  # feature frames per second
     feature_dim: int  # F
+    silence_value: float  # of every feature where the samples are zero
 
     def extract(self, samples_N: np.ndarray) -> np.ndarray:
         """Return feats_TF (float32) as they are dumped: not yet normalised."""
         ...
 
-    def valid_frames(self, num_frames: int) -> int:
-        """Return how many of ``num_frames`` frames from ``extract`` the encoder is to see."""
+    def valid_frames(self, num_frames: int, segment_frames: int) -> int:
+        """Return how many of ``num_frames`` frames from ``extract`` an encoder of such segments is to see."""
         ...
 
-    def normalize(self, feats_TF: Tensor, num_frames: int) -> Tensor:
-        """Pad feats_TF with silence to ``num_frames`` frames and normalise them for the encoder."""
+    def normalize(self, feats_TF: Tensor, num_frames: int, segment_frames: int) -> Tensor:
+        """Pad feats_TF with silence to ``num_frames`` frames and normalise each segment for the encoder."""
         ...
 
     def identity(self) -> dict[str, Any]:
@@ -72,6 +75,8 @@ class Encoder(Protocol):
     feature_dim: int  # F, what the frontend must give
     output_dim: int  # D
     frame_rate: float  # states per second
+    segment_frames: int  # feature frames of a segment; longer speech is encoded segment by segment
+    segment_states: int  # states of a whole segment
     pad_multiple: int | None
     """Number of feature frames, a multiple of which the input must be padded to; None: any number."""
 
@@ -97,6 +102,15 @@ class Connector(Protocol):
 
     def __call__(self, states_BLD: Tensor, lens_B: Tensor) -> tuple[Tensor, Tensor]:
         """Return embeds_BSE and their lens_B; states beyond ``lens_B`` have no influence."""
+        ...
+
+
+@runtime_checkable
+class TableReader(Protocol):
+    """A connector that also reads the LLM's embedding table, which stays the LLM's own."""
+
+    def read_table(self, table: Callable[[], Tensor]) -> None:
+        """Take the function that returns the table (V, E)."""
         ...
 
 
@@ -149,6 +163,10 @@ class Decoder(Protocol):
 
     def embed(self, ids_U: Tensor) -> Tensor:
         """Return the embeddings (U, E) of token ids."""
+        ...
+
+    def table(self) -> Tensor:
+        """Return the whole embedding table (V, E)."""
         ...
 
     def logits(self, embeds_BUE: Tensor, mask_BU: Tensor, select_BU: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from speechllm import config as configs
 from speechllm.data.audio import read_audio
 from speechllm.data.batch import BatchList, Collate, Loader, make_loader
+from speechllm.data.concat import JoinedDataset
 from speechllm.data.config import DataConfig
 from speechllm.data.data_dir import read_data_dir
 from speechllm.data.dataset import DumpDataset, Example, select_for_training
@@ -39,7 +40,7 @@ from speechllm.train.validation import Validator
 def dump(config: ExperimentConfig, data_dir: Path, out_dir: Path, *, nj: int, job: int) -> None:
     """Dump features, or the frozen encoder's states, of one job's share of ``data_dir``."""
     frontend, encoder, identity, _ = build_encoder(config, torch.float32)
-    collate = Collate(frontend, encoder.pad_multiple, encoded=False)
+    collate = Collate(frontend, encoder.pad_multiple, segment_frames=encoder.segment_frames, encoded=False)
     device = job_device(job)
     encoder.to(device).eval()
 
@@ -194,7 +195,8 @@ def _by_duration(durations: Mapping[str, Seconds]) -> list[str]:
 
 
 def _collate(built: Built, config: ExperimentConfig) -> Collate:
-    return Collate(built.frontend, built.pad_multiple, encoded=config.data.dump == "encoder")
+    encoded = config.data.dump == "encoder"
+    return Collate(built.frontend, built.pad_multiple, segment_frames=built.segment_frames, encoded=encoded)
 
 
 def _pad_to(built: Built) -> Seconds:
@@ -217,16 +219,17 @@ def _training_data(
     dataset = DumpDataset(train_dir, config.data.transcript)
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     kept, _ = select_for_training(dataset, config.data, exp_dir / "skipped" if rank == 0 else None)
+    joined = JoinedDataset(dataset, config.data.concat, built.frontend)
     sampler = BucketSampler(
-        {utt_id: dataset.durations[utt_id] for utt_id in kept},
+        joined.lengths(kept),
         config.data,
         config.seed,
         rank,
         world_size,
         pad_to=0.0 if collate.encoded else _pad_to(built),
+        silence=joined.silence,
     )
-    assert dataset.texts is not None  # or select_for_training had refused it
-    return sampler, make_loader(dataset, sampler, collate, config.data.num_workers), [dataset.texts[i] for i in kept]
+    return sampler, make_loader(joined, sampler, collate, config.data.num_workers), joined.texts(kept)
 
 
 def _validator(config: ExperimentConfig, built: Built, collate: Collate, valid_dir: Path) -> Validator:

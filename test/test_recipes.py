@@ -80,6 +80,20 @@ def test_data_of_another_recipe_joins_the_training_set() -> None:
     assert re.search(rf"speechllm train --train \S*/{re.escape(joined)} --valid \S*/train_clean_5_valid ", printed)
 
 
+def test_joined_test_sets_are_made_dumped_decoded_and_scored() -> None:
+    options = ["--dry_run", "--config", CONFIG, "--test_sets", "test_clean test_other", "--joined", "60 90"]
+    result = run(EGS / "librispeech/run.sh", *options, LIBRISPEECH="/nowhere")
+    assert result.returncode == 0, result.stderr
+    printed = result.stdout + result.stderr
+    for name in ("test_clean", "test_other"):
+        assert f"speechllm join data/{name} data/{name}_t60 --duration 60" in printed
+        for seconds in (60, 90):
+            assert re.search(rf"speechllm dump .* data/{name}_t{seconds} ", printed)
+            assert re.search(rf"speechllm decode .*/{name}_t{seconds} ", printed)
+            assert f"speechllm score data/{name}_t{seconds}/text" in printed
+    assert not re.search(r"speechllm (download|prepare) .*_t60", printed)
+
+
 def test_mistakes_end_with_a_sentence(recipe: Path) -> None:
     for options, message in [
         (["--stagge", "1"], "unknown option --stagge"),

@@ -11,6 +11,7 @@
 #   --valid_speakers    take the validation set from this many speakers of the training set instead
 #   --extra_train_data  data directories to train on as well, such as another recipe's data/<set>
 #   --test_sets         test sets, separated by spaces
+#   --joined            test on them joined in the audiobook's order as well, up to so many seconds: "60 90 120"
 # Stages
 #   --stage             first stage to run, see below
 #   --stop_stage        last stage to run
@@ -38,11 +39,11 @@
 set -euo pipefail
 
 corpus='' corpus_dir='' corpus_var='' corpus_maker=''
-train_set='' valid_set='' valid_speakers=0 extra_train_data='' test_sets=''
+train_set='' valid_set='' valid_speakers=0 extra_train_data='' test_sets='' joined=''
 stage=0 stop_stage=6 dry_run=false
 config='' set='' tag='' inference_config='' inference_tag='' baseline=false mismatched=false normalizer=librispeech
 ngpu=1 num_nodes=1 nj=8 inference_nj=1 dumpdir=dump expdir=exp
-options="corpus corpus_dir corpus_var corpus_maker train_set valid_set valid_speakers extra_train_data test_sets \
+options="corpus corpus_dir corpus_var corpus_maker train_set valid_set valid_speakers extra_train_data test_sets joined \
 stage stop_stage dry_run config set tag inference_config \
 inference_tag baseline mismatched normalizer ngpu num_nodes nj inference_nj dumpdir expdir"
 invocation=$(printf '%q ' "$0" "$@")
@@ -82,7 +83,12 @@ if ((valid_speakers > 0)); then
 else
   corpus_sets+=" $train_set $valid_set"
 fi
-own_train_set=$train_set
+single_test_sets=$test_sets own_train_set=$train_set
+for seconds in $joined; do
+  for name in $single_test_sets; do
+    test_sets+=" ${name}_t$seconds"
+  done
+done
 for name in $extra_train_data; do
   train_set+=+$(basename "$name")
 done
@@ -119,6 +125,11 @@ if on 1 "prepare and validate data/<set>"; then
     # shellcheck disable=SC2086
     run speechllm combine "data/$train_set" "data/$own_train_set" $extra_train_data
   fi
+  for seconds in $joined; do
+    for name in $single_test_sets; do
+      run speechllm join "data/$name" "data/${name}_t$seconds" --duration "$seconds"
+    done
+  done
   data_dirs=()
   for name in $train_set $valid_set $test_sets; do
     data_dirs+=("data/$name")

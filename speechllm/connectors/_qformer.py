@@ -1,8 +1,36 @@
 """The Q-Former (Li et al., 2023, arXiv 2301.12597) that the query-based connectors share."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from transformers import Blip2QFormerConfig, Blip2QFormerModel
+
+from speechllm.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class QFormerOptions:
+    """How many queries, and how deep and wide the Q-Former is."""
+
+    num_queries: int = 80
+    """Number of trainable queries: the number of speech tokens."""
+    num_layers: int = 2
+    """Number of BERT layers."""
+    hidden: int = 768
+    """Width of the layers, a multiple of 64 (one attention head each)."""
+    dropout: float = 0.1
+    """Dropout probability."""
+
+    def __post_init__(self) -> None:
+        """Check what YAML types cannot."""
+        if self.num_queries < 1 or self.num_layers < 1:
+            raise ConfigError(
+                f"num_queries and num_layers: found {self.num_queries} and {self.num_layers}, expected at least 1"
+            )
+        if self.hidden < 64 or self.hidden % 64:
+            raise ConfigError(f"hidden: found {self.hidden}, expected a multiple of 64")
 
 
 class QFormer(nn.Module):
@@ -14,31 +42,26 @@ class QFormer(nn.Module):
     Args:
         input_dim: dimension D of the states.
         output_dim: embedding dimension E of the LLM.
-        num_queries: number of queries, and so of speech tokens.
-        num_layers: number of BERT layers.
-        hidden: width of the layers; 12 heads at BERT's 768, in proportion otherwise.
-        dropout: dropout probability of hidden states and attention.
+        options: sizes; 12 heads at BERT's width of 768, in proportion otherwise.
     """
 
-    def __init__(
-        self, input_dim: int, output_dim: int, *, num_queries: int, num_layers: int, hidden: int, dropout: float
-    ) -> None:
+    def __init__(self, input_dim: int, output_dim: int, options: QFormerOptions) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(input_dim)
-        self.queries_1QH = nn.Parameter(torch.randn(1, num_queries, hidden) * 0.02)
+        self.queries_1QH = nn.Parameter(torch.randn(1, options.num_queries, options.hidden) * 0.02)
         self.qformer = Blip2QFormerModel(
             Blip2QFormerConfig(
-                hidden_size=hidden,
-                num_hidden_layers=num_layers,
-                num_attention_heads=max(1, hidden // 64),
-                intermediate_size=4 * hidden,
-                hidden_dropout_prob=dropout,
-                attention_probs_dropout_prob=dropout,
+                hidden_size=options.hidden,
+                num_hidden_layers=options.num_layers,
+                num_attention_heads=options.hidden // 64,
+                intermediate_size=4 * options.hidden,
+                hidden_dropout_prob=options.dropout,
+                attention_probs_dropout_prob=options.dropout,
                 encoder_hidden_size=input_dim,
                 cross_attention_frequency=1,
             )
         )
-        self.output = nn.Linear(hidden, output_dim)
+        self.output = nn.Linear(options.hidden, output_dim)
 
     def forward(self, states_BLD: Tensor, lens_B: Tensor) -> Tensor:
         """Return embeds_BSE, one embedding for each query; states beyond ``lens_B`` are masked."""
@@ -50,3 +73,18 @@ class QFormer(nn.Module):
         ).last_hidden_state
         embeds_BSE: Tensor = self.output(hidden_BSH)
         return embeds_BSE
+
+    def read_pieces(self, states_BLD: Tensor, lens_B: Tensor, size: int) -> Tensor:
+        """Return the embeddings of every piece of ``size`` states, one piece after the other, as embeds_BSE.
+
+        A piece that holds no state of its utterance gives zeros; the last one that does may be short.
+        """
+        batch, length, dim = states_BLD.shape
+        size = min(size, length)
+        pieces_PLD = pad(states_BLD, (0, 0, 0, -length % size)).reshape(-1, size, dim)
+        starts = torch.arange(0, length, size, device=lens_B.device)
+        lens_P = (lens_B[:, None] - starts).clamp(0, size).flatten()
+        used_P = lens_P > 0  # the others have nothing to attend to
+        embeds_PQE = self(pieces_PLD[used_P], lens_P[used_P])
+        all_PQE = embeds_PQE.new_zeros(len(used_P), *embeds_PQE.shape[1:])
+        return all_PQE.index_put((used_P,), embeds_PQE).reshape(batch, -1, all_PQE.shape[-1])

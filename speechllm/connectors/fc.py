@@ -29,7 +29,7 @@ class Config:
         if self.merge < 1 or self.hidden < 1:
             raise ConfigError(f"merge and hidden: found {self.merge} and {self.hidden}, expected at least 1")
 
-    def build(self, input_dim: int, output_dim: int) -> "FullyConnected":
+    def build(self, input_dim: int, output_dim: int, segment_states: int) -> "FullyConnected":
         """Build the connector for states of ``input_dim`` and an LLM of ``output_dim``."""
         return FullyConnected(input_dim, output_dim, self)
 

@@ -10,33 +10,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from speechllm.connectors._qformer import QFormer
-from speechllm.errors import ConfigError
+from speechllm.connectors._qformer import QFormer, QFormerOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(QFormerOptions):
     """How many queries, and how deep and wide the Q-Former is."""
 
-    num_queries: int = 80
-    """Number of trainable queries: the number of speech tokens."""
-    num_layers: int = 2
-    """Number of BERT layers."""
-    hidden: int = 768
-    """Width of the layers, a multiple of 64 (one attention head each)."""
-    dropout: float = 0.1
-    """Dropout probability."""
-
-    def __post_init__(self) -> None:
-        """Check what YAML types cannot."""
-        if self.num_queries < 1 or self.num_layers < 1:
-            raise ConfigError(
-                f"num_queries and num_layers: found {self.num_queries} and {self.num_layers}, expected at least 1"
-            )
-        if self.hidden < 64 or self.hidden % 64:
-            raise ConfigError(f"hidden: found {self.hidden}, expected a multiple of 64")
-
-    def build(self, input_dim: int, output_dim: int) -> "QFormerConnector":
+    def build(self, input_dim: int, output_dim: int, segment_states: int) -> "QFormerConnector":
         """Build the connector for states of ``input_dim`` and an LLM of ``output_dim``."""
         return QFormerConnector(input_dim, output_dim, self)
 
@@ -47,14 +28,7 @@ class QFormerConnector(nn.Module):
     def __init__(self, input_dim: int, output_dim: int, config: Config) -> None:
         super().__init__()
         self.num_queries = config.num_queries
-        self.qformer = QFormer(
-            input_dim,
-            output_dim,
-            num_queries=config.num_queries,
-            num_layers=config.num_layers,
-            hidden=config.hidden,
-            dropout=config.dropout,
-        )
+        self.qformer = QFormer(input_dim, output_dim, config)
 
     def output_lengths(self, lens_B: Tensor) -> Tensor:
         """Return the number of queries for every utterance."""

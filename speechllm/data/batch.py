@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 
+from speechllm.data.concat import JoinedDataset
 from speechllm.data.dataset import DumpDataset, Example
 from speechllm.data.sampler import BucketSampler, SequentialBatches
 from speechllm.interfaces import Frontend, Seconds
@@ -45,14 +46,18 @@ class Collate:
 
     Args:
         frontend: normalises features; not used for encoder states.
+        segment_frames: the encoder encodes every so many frames alone (``Encoder.segment_frames``).
         pad_multiple: features are padded to a multiple of this many frames (``Encoder.pad_multiple``);
             None: to the longest. Encoder states always to the longest.
         encoded: whether the examples are encoder states.
     """
 
-    def __init__(self, frontend: Frontend | None, pad_multiple: int | None, encoded: bool) -> None:
+    def __init__(
+        self, frontend: Frontend | None, pad_multiple: int | None, *, segment_frames: int = 3000, encoded: bool
+    ) -> None:
         assert encoded or frontend is not None, "features need their frontend"
         self.frontend, self.pad_multiple, self.encoded = frontend, pad_multiple, encoded
+        self.segment_frames = segment_frames
 
     def __call__(self, examples: list[Example]) -> Batch:
         """Return the batch of ``examples``, in their order."""
@@ -61,10 +66,10 @@ class Collate:
             lens = [len(array) for array in arrays]
             inputs = pad_sequence(arrays, batch_first=True)
         else:
-            frontend, multiple = self.frontend, self.pad_multiple or 1
-            lens = [frontend.valid_frames(len(array)) for array in arrays]
+            frontend, multiple, segment = self.frontend, self.pad_multiple or 1, self.segment_frames
+            lens = [frontend.valid_frames(len(array), segment) for array in arrays]
             num_frames = -(-max(lens) // multiple) * multiple
-            inputs = torch.stack([frontend.normalize(array, num_frames) for array in arrays])
+            inputs = torch.stack([frontend.normalize(array, num_frames, segment) for array in arrays])
         return Batch(
             utt_ids=[example.utt_id for example in examples],
             inputs=inputs,
@@ -102,7 +107,11 @@ class Loader:
     """
 
     def __init__(
-        self, dataset: DumpDataset, batches: BucketSampler | SequentialBatches, collate: Collate, num_workers: int
+        self,
+        dataset: DumpDataset | JoinedDataset,
+        batches: BucketSampler | SequentialBatches,
+        collate: Collate,
+        num_workers: int,
     ) -> None:
         self.batches = batches
         # A generator of its own keeps the global random state, on which an exact resume depends, untouched.
@@ -128,7 +137,10 @@ class Loader:
 
 
 def make_loader(
-    dataset: DumpDataset, batches: BucketSampler | SequentialBatches, collate: Collate, num_workers: int = 0
+    dataset: DumpDataset | JoinedDataset,
+    batches: BucketSampler | SequentialBatches,
+    collate: Collate,
+    num_workers: int = 0,
 ) -> Loader:
     """Return an iterable of ``Batch`` over the utterances that ``batches`` names.
 

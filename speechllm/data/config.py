@@ -9,6 +9,26 @@ TranscriptCase: TypeAlias = Literal["as_is", "lower", "sentence"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConcatOptions:
+    """Random concatenation of training utterances (arXiv 2309.13963); its settings there are not known."""
+
+    probability: float = 0.5
+    """Probability with which an utterance is followed by others, as long as they fit."""
+    duration: float = 30.0
+    """Joined utterances are at most this long (seconds)."""
+    silence: float = 0.1
+    """Silence between two utterances, rounded up to whole frames (seconds)."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1:
+            raise ConfigError(f"probability: found {self.probability}, expected 0 to 1")
+        if self.duration <= 0 or self.silence < 0:
+            raise ConfigError(
+                f"duration and silence: found {self.duration} and {self.silence}, expected more than 0, and at least 0"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """What is dumped, what is trained on, and how utterances are put into batches."""
 
@@ -22,6 +42,8 @@ class DataConfig:
     """Training skips and lists utterances shorter than this (seconds)."""
     max_duration: float = 30.0
     """Training skips and lists utterances longer than this (seconds); decoding never does."""
+    concat: ConcatOptions | None = None
+    """Random concatenation of training utterances; null: none. Not of dumped encoder states."""
     batch_duration: float = 320.0
     """Cap on one rank's batch: its longest utterance times its number of utterances (seconds)."""
     batch_size: int = 16
@@ -46,4 +68,16 @@ class DataConfig:
             raise ConfigError(
                 f"batch_duration: found {self.batch_duration}, expected at least max_duration ({self.max_duration}), "
                 "so that every utterance fits; raise the one or lower the other"
+            )
+        if self.concat is None:
+            return
+        if self.dump == "encoder":
+            raise ConfigError(
+                "concat: utterances are joined before the encoder, but dump is 'encoder'; set dump: features, or join "
+                "them in a data directory of their own (speechllm join)"
+            )
+        if self.batch_duration < self.concat.duration:
+            raise ConfigError(
+                f"batch_duration: found {self.batch_duration}, expected at least concat.duration "
+                f"({self.concat.duration}), so that every batch holds one; raise the one or lower the other"
             )

@@ -46,6 +46,7 @@ class DumpDataset(Dataset[Example]):
 
     def __init__(self, dump_dir: str | Path, transcript: TranscriptCase = "as_is") -> None:
         self.dump_dir = Path(dump_dir)
+        self.transcript = transcript
         if not (self.dump_dir / "feats.scp").is_file():
             raise DataError(f"{self.dump_dir}: no finished dump (feats.scp is missing); run stage 2")
         self._places = read_table(self.dump_dir / "feats.scp")

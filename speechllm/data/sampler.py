@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Sampler
 
+from speechllm.data.concat import draw_joined
 from speechllm.data.config import DataConfig
 from speechllm.errors import ConfigError
 from speechllm.interfaces import Seconds
@@ -26,6 +27,8 @@ class BucketSampler(Sampler[list[str]]):
     number of batches is no multiple of the ranks, some are split in two. Only if every batch holds a
     single utterance are up to ``world_size - 1`` batches repeated; ``num_repeated`` counts them.
 
+    With ``config.concat``, a batch names groups of utterances, joined anew every epoch by ``draw_joined``.
+
     ``position`` is the number of batches of this epoch that the trainer has taken from the loader
     (``batch.Loader`` counts them, so batches read ahead are not lost); iteration starts there.
 
@@ -37,6 +40,7 @@ class BucketSampler(Sampler[list[str]]):
         world_size: number of processes that train together.
         pad_to: the model pads every utterance to a multiple of this (Whisper's window of 30 s), which
             counts against ``config.batch_duration``; 0: to the longest of its batch.
+        silence: between utterances that ``config.concat`` joins, as it will be.
 
     Raises:
         ConfigError: if there is no utterance.
@@ -50,11 +54,10 @@ class BucketSampler(Sampler[list[str]]):
         rank: int = 0,
         world_size: int = 1,
         pad_to: Seconds = 0.0,
+        silence: Seconds = 0.0,
     ) -> None:
         assert 0 <= rank < world_size
-        self._padded = _padded_durations(durations, pad_to)
-        self._sorted = np.array(sorted(durations), dtype=object)
-        self._durations = np.array([durations[utt_id] for utt_id in self._sorted])
+        self._single, self._pad_to, self._silence = dict(durations), pad_to, silence
         self.config, self.seed, self.rank, self.world_size = config, seed, rank, world_size
         self.position = 0
         self.epoch = 0
@@ -100,13 +103,18 @@ class BucketSampler(Sampler[list[str]]):
 
     def _draw(self) -> None:
         rng = np.random.default_rng([self.seed, self.epoch])
-        num_utts = len(self._sorted)
+        items = self._single
+        if self.config.concat is not None and items:
+            items = draw_joined(items, self.config.concat, self._silence, rng)
+        padded = _padded_durations(items, self._pad_to)
+        ids = np.array(sorted(items), dtype=object)
+        num_utts = len(ids)
         order = rng.permutation(num_utts)  # decides between equal durations
-        order = order[np.argsort(self._durations[order], kind="stable")]
+        order = order[np.argsort(np.array([items[one] for one in ids])[order], kind="stable")]
         size = max(-(-num_utts // self.config.num_buckets), self.config.batch_size)
         edges = range(int(rng.integers(1, size + 1)), num_utts, size)
         buckets = [rng.permutation(bucket) for bucket in np.split(order, edges)]
-        batches = _fill(self._sorted[np.concatenate(buckets)], self._padded, self.config)
+        batches = _fill(ids[np.concatenate(buckets)], padded, self.config)
         self.num_repeated = _make_even(batches, self.world_size)
         steps = [batches[i : i + self.world_size] for i in range(0, len(batches), self.world_size)]
         self._steps = [steps[i] for i in rng.permutation(len(steps))]

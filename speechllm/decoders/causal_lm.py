@@ -114,6 +114,11 @@ class CausalLM(nn.Module):
         """Return the embeddings (U, E) of token ids."""
         return self.model.get_input_embeddings()(ids_U)
 
+    def table(self) -> Tensor:
+        """Return the whole embedding table (V, E), by a look-up, which gathers it where ZeRO has split it up."""
+        embedding = self.model.get_input_embeddings()
+        return embedding(torch.arange(embedding.num_embeddings, device=embedding.weight.device))
+
     def logits(self, embeds_BUE: Tensor, mask_BU: Tensor, select_BU: Tensor) -> Tensor:
         """Return the next-token logits (selected positions, V), computing the output layer for little else."""
         columns_U = select_BU.any(0).nonzero()[:, 0]

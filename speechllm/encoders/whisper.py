@@ -18,9 +18,12 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, pad
 
 from speechllm.errors import ConfigError
+from speechllm.interfaces import Seconds
 
 if TYPE_CHECKING:
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+WINDOW: Seconds = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +34,20 @@ class Config:
     """Hub id or local directory of a Whisper model."""
     padding: Literal["window", "masked", "none"] = "window"
     """What follows the speech in its last 30 s window: see the module's docstring."""
+    segment: Seconds = 30.0
+    """Longer speech is cut into segments of this many seconds, encoded each alone; below 30 only at true length."""
     frozen: bool = True
     """Whether the encoder keeps its weights in training."""
+
+    def __post_init__(self) -> None:
+        """Check what YAML types cannot."""
+        if not 1 <= self.segment <= WINDOW:
+            raise ConfigError(f"segment: found {self.segment}, expected 1 to {WINDOW:g} seconds, what Whisper hears")
+        if self.segment < WINDOW and self.padding != "none":
+            raise ConfigError(
+                f"segment: found {self.segment} with padding {self.padding!r}, which fills windows of 30 s; "
+                "set padding: none, which encodes segments at their true length"
+            )
 
     def build(self, dtype: torch.dtype = torch.float32) -> "Whisper":
         """Load the weights.
@@ -48,7 +63,7 @@ class Config:
             model = transformers.WhisperModel.from_pretrained(self.path, dtype=dtype)
         except (OSError, ValueError) as error:
             raise ConfigError(f"encoder.path: cannot load {self.path!r} as a Whisper model: {error}") from error
-        return Whisper(model.encoder, padding=self.padding, frozen=self.frozen)
+        return Whisper(model.encoder, padding=self.padding, segment=self.segment, frozen=self.frozen)
 
 
 class Whisper(nn.Module):
@@ -57,20 +72,21 @@ class Whisper(nn.Module):
     Args:
         encoder: transformers' encoder.
         padding: see the module's docstring.
+        segment: seconds that are encoded alone.
         frozen: whether to keep the weights, and dropout off, in training.
     """
 
-    def __init__(self, encoder: "WhisperEncoder", *, padding: str, frozen: bool) -> None:
+    def __init__(self, encoder: "WhisperEncoder", *, padding: str, segment: Seconds, frozen: bool) -> None:
         super().__init__()
         self.encoder = encoder
         self.padding = padding
         self.frozen = frozen
         self.output_dim: int = encoder.config.d_model
         self.feature_dim: int = encoder.config.num_mel_bins
-        self.window_states: int = encoder.config.max_source_positions
-        self.window_frames = 2 * self.window_states
-        self.frame_rate = 50.0
-        self.pad_multiple = None if padding == "none" else self.window_frames
+        self.frame_rate = encoder.config.max_source_positions / WINDOW
+        self.segment_states = round(segment * self.frame_rate)
+        self.segment_frames = 2 * self.segment_states
+        self.pad_multiple = None if padding == "none" else self.segment_frames
         encoder.requires_grad_(not frozen)
         encoder.embed_positions.requires_grad_(False)
 
@@ -81,7 +97,8 @@ class Whisper(nn.Module):
     def output_lengths(self, lens_B: Tensor) -> Tensor:
         """Return the number of states for each number of feature frames."""
         if self.padding == "window":
-            return (lens_B + self.window_frames - 1).div(self.window_frames, rounding_mode="floor") * self.window_states
+            windows_B = (lens_B + self.segment_frames - 1).div(self.segment_frames, rounding_mode="floor")
+            return windows_B * self.segment_states
         return (lens_B + 1).div(2, rounding_mode="floor")
 
     def forward(self, feats_BTF: Tensor, lens_B: Tensor) -> tuple[Tensor, Tensor]:
@@ -97,7 +114,7 @@ class Whisper(nn.Module):
         num_frames = feats_BTF.shape[1]
         assert self.pad_multiple is None or num_frames % self.pad_multiple == 0, "pad to the encoder's pad_multiple"
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            if num_frames <= self.window_frames:
+            if num_frames <= self.segment_frames:
                 states_BLD = self._encode_window(feats_BTF, lens_B)
             else:
                 states_BLD = self._encode_windows(feats_BTF, lens_B)
@@ -106,16 +123,16 @@ class Whisper(nn.Module):
     def _encode_windows(self, feats_BTF: Tensor, lens_B: Tensor) -> Tensor:
         """Encode every window that holds speech on its own; join the states of an utterance in order."""
         batch, num_frames, dim = feats_BTF.shape
-        windows = -(-num_frames // self.window_frames)
-        feats_BTF = pad(feats_BTF, (0, 0, 0, windows * self.window_frames - num_frames))
-        feats_WTF = feats_BTF.reshape(batch * windows, self.window_frames, dim)
-        starts = torch.arange(windows, device=lens_B.device) * self.window_frames
-        lens_W = (lens_B[:, None] - starts).clamp(0, self.window_frames).flatten()
+        windows = -(-num_frames // self.segment_frames)
+        feats_BTF = pad(feats_BTF, (0, 0, 0, windows * self.segment_frames - num_frames))
+        feats_WTF = feats_BTF.reshape(batch * windows, self.segment_frames, dim)
+        starts = torch.arange(windows, device=lens_B.device) * self.segment_frames
+        lens_W = (lens_B[:, None] - starts).clamp(0, self.segment_frames).flatten()
         used = lens_W > 0
-        states_WLD = feats_BTF.new_zeros(batch * windows, self.window_states, self.output_dim)
+        states_WLD = feats_BTF.new_zeros(batch * windows, self.segment_states, self.output_dim)
         states_WLD = states_WLD.to(self.encoder.dtype)
         states_WLD[used] = self._encode_window(feats_WTF[used], lens_W[used])
-        return states_WLD.reshape(batch, windows * self.window_states, self.output_dim)
+        return states_WLD.reshape(batch, windows * self.segment_states, self.output_dim)
 
     def _encode_window(self, feats_BTF: Tensor, lens_B: Tensor) -> Tensor:
         """Encode at most 30 s; with ``padding: none``, frames beyond ``lens_B`` have no influence."""
@@ -135,4 +152,4 @@ class Whisper(nn.Module):
 
     def identity(self) -> dict[str, Any]:
         """Return what a dump of states must have in common with the model that reads it."""
-        return {"type": "whisper", "padding": self.padding, "states": self.window_states, "dim": self.output_dim}
+        return {"type": "whisper", "padding": self.padding, "states": self.segment_states, "dim": self.output_dim}

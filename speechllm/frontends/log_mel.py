@@ -49,6 +49,7 @@ class LogMel:
 
     sample_rate = SAMPLE_RATE
     frame_rate = SAMPLE_RATE // HOP
+    silence_value = SILENCE
 
     def __init__(self, num_mels: int) -> None:
         self.feature_dim = num_mels
@@ -76,33 +77,34 @@ class LogMel:
         feats_FT = (self._mel_FK @ energy_KT).clamp(min=10**SILENCE).log10()
         return feats_FT.T.contiguous().numpy()
 
-    def num_windows(self, num_frames: int) -> int:
-        """Return how many windows of 30 s hold ``num_frames`` frames from ``extract``.
+    def num_windows(self, num_frames: int, window_frames: int = WINDOW_FRAMES) -> int:
+        """Return how many windows (of 30 s) hold ``num_frames`` frames from ``extract``.
 
         The last two frames of ``extract`` reach at most a fraction of a hop beyond the end of the
         speech, so 3002 frames (up to 30.0075 s) are still one window.
         """
-        return max(1, -(-(num_frames - 2) // WINDOW_FRAMES))
+        return max(1, -(-(num_frames - 2) // window_frames))
 
-    def valid_frames(self, num_frames: int) -> int:
+    def valid_frames(self, num_frames: int, segment_frames: int = WINDOW_FRAMES) -> int:
         """Return how many of ``num_frames`` frames from ``extract`` the encoder sees: what fills whole windows."""
-        return min(num_frames, WINDOW_FRAMES * self.num_windows(num_frames))
+        return min(num_frames, segment_frames * self.num_windows(num_frames, segment_frames))
 
-    def normalize(self, feats_TF: Tensor, num_frames: int) -> Tensor:
-        """Pad with silence to ``num_frames`` frames and normalise every window of 30 s as Whisper does.
+    def normalize(self, feats_TF: Tensor, num_frames: int, segment_frames: int = WINDOW_FRAMES) -> Tensor:
+        """Pad with silence to ``num_frames`` frames and normalise every segment as Whisper does its window of 30 s.
 
         Args:
             feats_TF: from ``extract``, or several of those joined.
             num_frames: length of the result, at least ``valid_frames(T)``.
+            segment_frames: length of the segments that the encoder encodes each alone.
 
         Returns:
-            Features (num_frames, F). A last window that is not full is normalised as if it were padded.
+            Features (num_frames, F). A last segment that is not full is normalised as if it were padded.
         """
-        num_valid = self.valid_frames(len(feats_TF))
+        num_valid = self.valid_frames(len(feats_TF), segment_frames)
         assert num_frames >= num_valid, f"{num_valid} frames do not fit into {num_frames}"
         padded_TF = pad(feats_TF[:num_valid], (0, 0, 0, num_frames - num_valid), value=SILENCE)
-        windows = [torch.maximum(x, x.max() - DYNAMIC_RANGE) for x in padded_TF.split(WINDOW_FRAMES)]
-        return (torch.cat(windows) + 4.0) / 4.0
+        segments = [torch.maximum(x, x.max() - DYNAMIC_RANGE) for x in padded_TF.split(segment_frames)]
+        return (torch.cat(segments) + 4.0) / 4.0
 
     def identity(self) -> dict[str, Any]:
         """Return what a dump must have in common with the model that reads it."""

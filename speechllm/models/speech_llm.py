@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from speechllm.interfaces import Connector, Decoder, Encoder, GenerationOptions, Hypothesis, Utterances
+from speechllm.interfaces import Connector, Decoder, Encoder, GenerationOptions, Hypothesis, TableReader, Utterances
 from speechllm.models.ctc import EmbeddingCTC
 from speechllm.models.prompt import Prompt, PromptConfig
 from speechllm.models.splice import splice, with_targets
@@ -39,6 +39,8 @@ class SpeechLLM(nn.Module):
         self.connector = connector
         self.decoder = decoder
         self.prompt = Prompt(prompt, decoder)
+        if isinstance(connector, TableReader):
+            connector.read_table(decoder.table)
 
     def encode(self, batch: Utterances) -> tuple[Tensor, Tensor]:
         """Return states_BLD and lens_B, from features or as they were dumped."""

@@ -1,17 +1,41 @@
 """What every connector promises, found through the registry, and what the paper says of each."""
 
+from typing import Any
+
 import pytest
 import torch
 
+from speechllm.connectors.segment_qformer import segment_positions
+from speechllm.errors import ConfigError
+from speechllm.interfaces import TableReader
 from speechllm.registry import available, config_class
 
-SMALL = {"fc": {"merge": 3, "hidden": 32}, "qformer": {"num_queries": 5, "hidden": 64, "dropout": 0.0}}
+QFORMER = {"num_queries": 5, "hidden": 64, "dropout": 0.0}
+SMALL = {
+    "cross_attention": {"stride": 3, "kernel": 6, "hidden": 32, "num_heads": 4},
+    "fc": {"merge": 3, "hidden": 32},
+    "qformer": QFORMER,
+    "segment_qformer": QFORMER,
+    "window_qformer": {**QFORMER, "num_queries": 2, "window": 5},
+}
 KEY_BIAS = ".key.bias"  # shifts all attention scores of a query alike, so softmax takes its gradient away
+SEGMENT = 8  # states
 
 
-def small(name: str) -> torch.nn.Module:
+def build(name: str, input_dim: int, output_dim: int, segment_states: int, **options: Any) -> Any:
+    """Return a connector, with a table of noise where it reads the LLM's."""
+    connector = config_class("connectors", name)(**options).build(
+        input_dim=input_dim, output_dim=output_dim, segment_states=segment_states
+    )
+    if isinstance(connector, TableReader):
+        table_VE = torch.randn(50, output_dim)
+        connector.read_table(lambda: table_VE)
+    return connector
+
+
+def small(name: str) -> Any:
     torch.manual_seed(0)
-    return config_class("connectors", name)(**SMALL[name]).build(input_dim=16, output_dim=24).eval()
+    return build(name, 16, 24, SEGMENT, **SMALL[name]).eval()
 
 
 def test_every_connector_is_tested() -> None:
@@ -48,6 +72,18 @@ def test_gradients_reach_every_parameter(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
+def test_the_order_of_long_speech_is_heard(name: str) -> None:
+    connector = small(name)
+    first_BLD, second_BLD = torch.randn(2, 1, SEGMENT, 16)
+    forth, _ = connector(torch.cat([first_BLD, second_BLD], 1), torch.tensor([2 * SEGMENT]))
+    back, _ = connector(torch.cat([second_BLD, first_BLD], 1), torch.tensor([2 * SEGMENT]))
+    if name == "qformer":  # it reads a set: what tells it the order is in the encoder's states
+        torch.testing.assert_close(forth, back, atol=1e-5, rtol=0)
+    else:
+        assert (forth - back).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", SMALL)
 def test_bfloat16_stays_finite(name: str) -> None:
     connector = small(name).bfloat16()
     embeds_BSE, _ = connector(torch.randn(2, 12, 16).bfloat16() * 30, torch.tensor([12, 1]))
@@ -57,15 +93,88 @@ def test_bfloat16_stays_finite(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "parameters", "tokens"),
     [
+        ("cross_attention", {}, 133_392_128, 75),
         ("fc", {"merge": 5, "hidden": 2048}, 23_600_128, 300),
         ("fc", {"merge": 20, "hidden": 800}, 24_581_920, 75),
         ("qformer", {"num_queries": 60}, 24_463_872, 60),
         ("qformer", {"num_queries": 80}, 24_479_232, 80),
+        ("segment_qformer", {"num_queries": 80}, 24_479_232, 80),
+        ("window_qformer", {"window": 17}, 24_418_560, 89),
     ],
 )
 def test_sizes_of_the_paper(name: str, options: dict[str, int], parameters: int, tokens: int) -> None:
-    """Whisper large-v2 (1280) and Vicuna 13B (5120), arXiv 2309.13963, table 2."""
+    """Whisper large-v2 (1280) and Vicuna 13B (5120), arXiv 2309.13963, table 2; the window-level one is not in it."""
     with torch.device("meta"):
-        connector = config_class("connectors", name)(**options).build(input_dim=1280, output_dim=5120)
+        connector = build(name, 1280, 5120, 1500, **options)
     assert sum(p.numel() for p in connector.parameters()) == parameters
     assert connector.output_lengths(torch.tensor([1500])).tolist() == [tokens]
+
+
+def test_segments_are_read_alone_and_in_order() -> None:
+    connector = small("segment_qformer")
+    states_BLD = torch.randn(1, 2 * SEGMENT + 3, 16)
+    embeds_BSE, lens_B = connector(states_BLD, torch.tensor([2 * SEGMENT + 3]))
+    assert lens_B.tolist() == [15]
+    positions_ND = segment_positions(3, 16)
+    for i, piece_BLD in enumerate(states_BLD.split(SEGMENT, 1)):
+        alone_BSE = connector.qformer(piece_BLD + positions_ND[i], torch.tensor([piece_BLD.shape[1]]))
+        torch.testing.assert_close(embeds_BSE[:, 5 * i : 5 * i + 5], alone_BSE, atol=1e-5, rtol=0)
+
+
+def test_one_segment_is_the_plain_qformer_up_to_its_position() -> None:
+    segment, plain = small("segment_qformer"), small("qformer")
+    plain.load_state_dict(segment.state_dict())
+    states_BLD, lens_B = torch.randn(1, SEGMENT, 16), torch.tensor([SEGMENT])
+    expected_BSE, _ = plain(states_BLD + segment_positions(1, 16), lens_B)
+    torch.testing.assert_close(segment(states_BLD, lens_B)[0], expected_BSE, atol=1e-6, rtol=0)
+    assert (segment(states_BLD, lens_B)[0] - plain(states_BLD, lens_B)[0]).abs().max() > 1e-3
+
+
+def test_positions_are_unlike_and_bounded() -> None:
+    positions_ND = segment_positions(40, 384)
+    assert positions_ND.abs().max() <= 1
+    torch.testing.assert_close(positions_ND[0], torch.tensor([0.0, 1.0]).repeat(192))
+    assert torch.cdist(positions_ND, positions_ND).add(torch.eye(40) * 100).min() > 1
+
+
+def test_windows_are_read_alone() -> None:
+    connector = small("window_qformer")
+    states_BLD = torch.randn(1, 12, 16)
+    embeds_BSE, lens_B = connector(states_BLD, torch.tensor([12]))
+    assert lens_B.tolist() == [6]
+    last_BSE, _ = connector(states_BLD[:, 10:], torch.tensor([2]))
+    torch.testing.assert_close(embeds_BSE[:, 4:], last_BSE, atol=1e-5, rtol=0)
+
+
+def test_cross_attention_is_the_papers_equation() -> None:
+    """Against its own terms: a convolution with overlap, a linear layer, attention over the table."""
+    connector = small("cross_attention")
+    table_VE = torch.randn(30, 24)
+    connector.read_table(lambda: table_VE)
+    states_BLD = torch.randn(1, 12, 16)
+    embeds_BSE, lens_B = connector(states_BLD, torch.tensor([12]))
+    padded_BDL = torch.nn.functional.pad(states_BLD.transpose(1, 2), (1, 2))  # (kernel - stride) / 2 before
+    query_BSE = connector.query(connector.conv(padded_BDL).transpose(1, 2))
+    expected_BSE, _ = connector.attention(query_BSE, table_VE[None], table_VE[None])
+    assert lens_B.tolist() == [4]
+    torch.testing.assert_close(embeds_BSE, expected_BSE, atol=1e-6, rtol=0)
+    assert not any("table" in name for name in connector.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("cross_attention", {"stride": 0}, "stride, hidden and num_heads: found 0"),
+        ("cross_attention", {"kernel": 3}, "kernel: found 3, expected at least the stride, 20"),
+        ("window_qformer", {"window": 0}, "window: found 0, expected at least 1"),
+        ("segment_qformer", {"hidden": 100}, "hidden: found 100, expected a multiple of 64"),
+    ],
+)
+def test_impossible_sizes_are_refused(name: str, options: dict[str, int], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config_class("connectors", name)(**options)
+
+
+def test_heads_must_divide_the_embedding() -> None:
+    with pytest.raises(ConfigError, match="expected a divisor of the LLM's embedding dimension, 576"):
+        build("cross_attention", 384, 576, 1500, num_heads=7)

@@ -93,3 +93,25 @@ def test_bfloat16_stays_finite(tiny_whisper: Path) -> None:
 def test_missing_directory_is_a_sentence() -> None:
     with pytest.raises(ConfigError, match=r"encoder\.path: no directory \./nowhere"):
         Config(path="./nowhere").build()
+
+
+def test_segments_below_30_seconds_are_encoded_alone(tiny_whisper: Path) -> None:
+    encoder = Config(path=str(tiny_whisper), padding="none", segment=10).build().eval()
+    assert (encoder.segment_frames, encoder.segment_states) == (1000, 500)
+    feats_BTF = torch.randn(1, 2400, 80)
+    states_BLD, lens_B = encoder(feats_BTF, torch.tensor([2400]))
+    parts = [encoder(part, torch.tensor([part.shape[1]]))[0] for part in feats_BTF.split(1000, 1)]
+    assert lens_B.tolist() == [1200]
+    torch.testing.assert_close(states_BLD[:, :1200], torch.cat(parts, 1), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"segment": 31.0}, "segment: found 31.0, expected 1 to 30 seconds"),
+        ({"segment": 20.0}, "segment: found 20.0 with padding 'window', which fills windows of 30 s"),
+    ],
+)
+def test_impossible_segments_are_refused(options: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Config(path="x", **options)

@@ -115,3 +115,14 @@ def test_a_frontend_without_bins_is_refused() -> None:
 def test_identity_tells_frontends_apart() -> None:
     assert Config(num_mels=80).build().identity() != Config(num_mels=128).build().identity()
     assert Config().build().identity()["type"] == "log_mel"
+
+
+def test_each_segment_of_an_encoder_has_its_own_maximum() -> None:
+    frontend = Config().build()
+    loud, quiet = signal("noise", 160_000), 1e-3 * signal("noise", 80_000)
+    feats_TF = torch.from_numpy(frontend.extract(np.concatenate([loud, quiet])))
+    assert frontend.valid_frames(len(feats_TF), 1000) == len(feats_TF)
+    together_TF = frontend.normalize(feats_TF, len(feats_TF), 1000)
+    alone_TF = frontend.normalize(feats_TF[1000:], len(feats_TF) - 1000)
+    assert torch.equal(together_TF[1000:], alone_TF)
+    assert not torch.equal(frontend.normalize(feats_TF, len(feats_TF))[1000:], alone_TF)

@@ -17,7 +17,7 @@ from speechllm.models.speech_llm import SpeechLLM
 @pytest.fixture(scope="module")
 def model(tiny_llm: Path) -> SpeechLLM:
     torch.manual_seed(0)
-    connector = fc.Config(merge=4, hidden=32).build(input_dim=16, output_dim=48)
+    connector = fc.Config(merge=4, hidden=32).build(input_dim=16, output_dim=48, segment_states=1500)
     decoder = causal_lm.Config(path=str(tiny_llm)).build()
     return SpeechLLM(None, connector, decoder, PromptConfig(template="vicuna")).eval()
 

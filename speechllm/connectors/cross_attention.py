@@ -1,0 +1,84 @@
+"""The cross-attention connector of the paper: the speech asks the LLM's own embedding table.
+
+arXiv 2309.13963, section 2 (CA): H = Linear(Conv1d(X)) with overlapping kernels, and the speech tokens are
+MultiHead(query H, key E, value E), where E is the whole embedding table of the LLM, in place, never copied. With
+Whisper large-v2 (1280) and a 13B LLM (5120) it has 133,392,128 parameters and 75 tokens a window of 30 s, which is
+the paper's 133.4M; kernel, stride and width are derived from that number, not given there.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from speechllm.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """How many states become one speech token, and how they are compared with the embedding table."""
+
+    stride: int = 20
+    """Number of encoder states from one speech token to the next."""
+    kernel: int = 25
+    """Number of encoder states that a speech token sees, at least the stride."""
+    hidden: int = 768
+    """Channels of the convolution."""
+    num_heads: int = 8
+    """Attention heads, a divisor of the LLM's embedding dimension; the paper does not give it."""
+
+    def __post_init__(self) -> None:
+        """Check what YAML types cannot."""
+        if min(self.stride, self.hidden, self.num_heads) < 1:
+            raise ConfigError(
+                f"stride, hidden and num_heads: found {self.stride}, {self.hidden} and {self.num_heads}, "
+                "expected at least 1"
+            )
+        if self.kernel < self.stride:
+            raise ConfigError(f"kernel: found {self.kernel}, expected at least the stride, {self.stride}")
+
+    def build(self, input_dim: int, output_dim: int, segment_states: int) -> "CrossAttention":
+        """Build the connector for states of ``input_dim`` and an LLM of ``output_dim``."""
+        if output_dim % self.num_heads:
+            raise ConfigError(
+                f"connector.num_heads: found {self.num_heads}, expected a divisor of the LLM's embedding dimension, "
+                f"{output_dim}"
+            )
+        return CrossAttention(input_dim, output_dim, self)
+
+
+class CrossAttention(nn.Module):
+    """One speech token for every ``stride`` states, a mixture of projected rows of the embedding table."""
+
+    def __init__(self, input_dim: int, output_dim: int, config: Config) -> None:
+        super().__init__()
+        self.stride, self.kernel = config.stride, config.kernel
+        self.conv = nn.Conv1d(input_dim, config.hidden, config.kernel, config.stride)
+        self.query = nn.Linear(config.hidden, output_dim)
+        self.attention = nn.MultiheadAttention(output_dim, config.num_heads, batch_first=True)
+        self._table: Callable[[], Tensor] | None = None
+
+    def read_table(self, table: Callable[[], Tensor]) -> None:
+        """Take the function that returns the LLM's embedding table (V, E)."""
+        self._table = table
+
+    def output_lengths(self, lens_B: Tensor) -> Tensor:
+        """Return the number of speech tokens: the number of states over ``stride``, rounded up."""
+        return (lens_B + self.stride - 1).div(self.stride, rounding_mode="floor")
+
+    def forward(self, states_BLD: Tensor, lens_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Return embeds_BSE and their lens_B."""
+        assert self._table is not None, "read_table comes first"
+        batch, length, _ = states_BLD.shape
+        valid_BL1 = (torch.arange(length, device=lens_B.device) < lens_B[:, None])[..., None]
+        # as much padding as gives one token for every stride begun, the same on both sides where it is even
+        missing = (-(-length // self.stride) - 1) * self.stride + self.kernel - length
+        left = (self.kernel - self.stride) // 2
+        states_BDL = pad(torch.where(valid_BL1, states_BLD, 0.0).transpose(1, 2), (left, missing - left))
+        query_BSE = self.query(self.conv(states_BDL).transpose(1, 2))
+        # all speech tokens of the batch ask at once, so that the table is projected once
+        table_1VE = self._table().to(query_BSE.dtype)[None]
+        found_1QE, _ = self.attention(query_BSE.flatten(0, 1)[None], table_1VE, table_1VE, need_weights=False)
+        return found_1QE[0].unflatten(0, (batch, -1)), self.output_lengths(lens_B)

@@ -1,0 +1,58 @@
+"""The segment-level Q-Former of the paper: a fixed number of speech tokens for every segment of the speech.
+
+arXiv 2309.13963, section 2 (Seg-QF): speech longer than a segment (30 s) is cut into segments S_1 ... S_N, which the
+encoder encodes each alone, and T = concat_n QF(Q, S_n + p_n), where p_n is one sinusoidal position for the whole
+segment and Q and QF are shared. Parameters as QF: positions are not trained.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from speechllm.connectors._qformer import QFormer, QFormerOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(QFormerOptions):
+    """How many queries, and how deep and wide the Q-Former is; the segments are the encoder's."""
+
+    num_queries: int = 80
+    """Number of trainable queries: the number of speech tokens of a segment."""
+
+    def build(self, input_dim: int, output_dim: int, segment_states: int) -> "SegmentQFormer":
+        """Build the connector for segments of ``segment_states`` states of ``input_dim``, and an LLM."""
+        return SegmentQFormer(input_dim, output_dim, segment_states, self)
+
+
+class SegmentQFormer(nn.Module):
+    """``num_queries`` speech tokens for every segment of an utterance, in order."""
+
+    def __init__(self, input_dim: int, output_dim: int, segment_states: int, config: Config) -> None:
+        super().__init__()
+        self.num_queries, self.segment_states = config.num_queries, segment_states
+        self.qformer = QFormer(input_dim, output_dim, config)
+
+    def output_lengths(self, lens_B: Tensor) -> Tensor:
+        """Return the number of queries times that of the segments, the last of which may be short."""
+        segments_B = (lens_B + self.segment_states - 1).div(self.segment_states, rounding_mode="floor")
+        return segments_B * self.num_queries
+
+    def forward(self, states_BLD: Tensor, lens_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Return embeds_BSE and their lens_B."""
+        length, dim = states_BLD.shape[1:]
+        positions_ND = segment_positions(-(-length // self.segment_states), dim).to(states_BLD)
+        positions_LD = positions_ND.repeat_interleave(self.segment_states, 0)[:length]
+        embeds_BSE = self.qformer.read_pieces(states_BLD + positions_LD, lens_B, self.segment_states)
+        return embeds_BSE, self.output_lengths(lens_B)
+
+
+def segment_positions(num_segments: int, dim: int) -> Tensor:
+    """Return the sinusoidal position (num_segments, dim) of each segment (Vaswani et al., 2017, section 3.5).
+
+    The wavelengths form a geometric progression from 2 pi to 10,000 x 2 pi segments.
+    """
+    rates = torch.exp(-math.log(10_000) / dim * 2 * torch.arange((dim + 1) // 2))
+    angles = torch.arange(num_segments)[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :dim]

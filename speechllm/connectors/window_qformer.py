@@ -1,0 +1,49 @@
+"""The window-level Q-Former of SALMONN: a few speech tokens for every short window, so their number grows with time.
+
+Tang et al., 2023, arXiv 2310.13289, section 3.1: with windows of 17 states (0.33 s of Whisper's) and one query, 88
+speech tokens stand for 30 s.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from speechllm.connectors._qformer import QFormer, QFormerOptions
+from speechllm.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(QFormerOptions):
+    """How long a window is, how many queries read it, and how deep and wide the Q-Former is."""
+
+    window: int = 17
+    """Number of encoder states of a window."""
+    num_queries: int = 1
+    """Number of trainable queries: the number of speech tokens of a window."""
+
+    def __post_init__(self) -> None:
+        """Check what YAML types cannot."""
+        super().__post_init__()
+        if self.window < 1:
+            raise ConfigError(f"window: found {self.window}, expected at least 1")
+
+    def build(self, input_dim: int, output_dim: int, segment_states: int) -> "WindowQFormer":
+        """Build the connector for states of ``input_dim`` and an LLM of ``output_dim``."""
+        return WindowQFormer(input_dim, output_dim, self)
+
+
+class WindowQFormer(nn.Module):
+    """``num_queries`` speech tokens for every window of an utterance; the last window may be short."""
+
+    def __init__(self, input_dim: int, output_dim: int, config: Config) -> None:
+        super().__init__()
+        self.window, self.num_queries = config.window, config.num_queries
+        self.qformer = QFormer(input_dim, output_dim, config)
+
+    def output_lengths(self, lens_B: Tensor) -> Tensor:
+        """Return the number of queries times that of the windows."""
+        return (lens_B + self.window - 1).div(self.window, rounding_mode="floor") * self.num_queries
+
+    def forward(self, states_BLD: Tensor, lens_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Return embeds_BSE and their lens_B."""
+        return self.qformer.read_pieces(states_BLD, lens_B, self.window), self.output_lengths(lens_B)

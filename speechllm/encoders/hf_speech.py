@@ -1,0 +1,154 @@
+"""Self-supervised encoders of waveforms in transformers: HuBERT, WavLM, wav2vec 2.0, for speech of any length.
+
+They were trained on utterances of some seconds, and their attention grows with the square of the length, so longer
+speech is cut into segments that are encoded each alone and whose states are joined. An utterance is always encoded at
+its true length.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+from torch.nn.functional import pad
+from torch.nn.utils.rnn import pad_sequence
+
+from speechllm.errors import ConfigError
+from speechllm.interfaces import Seconds
+
+SAMPLE_RATE = 16000  # Hz
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Which model, and in what pieces it hears long speech."""
+
+    path: str
+    """Hub id or local directory of a HuBERT, WavLM or wav2vec 2.0 model."""
+    segment: Seconds = 30.0
+    """Longer speech is cut into segments of this many seconds, encoded each alone."""
+    frozen: bool = True
+    """Whether the encoder keeps its weights in training."""
+
+    def __post_init__(self) -> None:
+        """Check what YAML types cannot."""
+        if self.segment < 1:
+            raise ConfigError(f"segment: found {self.segment}, expected at least 1 (second)")
+
+    def build(self, dtype: torch.dtype = torch.float32) -> "HFSpeech":
+        """Load the weights.
+
+        Raises:
+            ConfigError: if ``path`` is no directory and no model of the hub, or no model of this kind.
+        """
+        if self.path[0] in "./~" and not Path(self.path).is_dir():
+            raise ConfigError(f"encoder.path: no directory {self.path}, expected a model in Hugging Face's form")
+        try:
+            model = transformers.AutoModel.from_pretrained(self.path, dtype=dtype)
+            extractor = transformers.AutoFeatureExtractor.from_pretrained(self.path)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"encoder.path: cannot load {self.path!r} as a speech model: {error}") from error
+        if not hasattr(model.config, "feat_extract_norm"):
+            raise ConfigError(
+                f"encoder.path: {self.path!r} is a {model.config.model_type} model, expected one that hears waveforms: "
+                "hubert, wavlm or wav2vec2"
+            )
+        return HFSpeech(model, normalize=extractor.do_normalize, segment=self.segment, frozen=self.frozen)
+
+
+class HFSpeech(nn.Module):
+    """Samples at 16 kHz to states, 50 a second in all published models.
+
+    Args:
+        encoder: transformers' model.
+        normalize: whether each segment is brought to mean 0 and variance 1 first, as the model was trained.
+        segment: seconds, see the module's docstring.
+        frozen: whether to keep the weights, and dropout off, in training.
+    """
+
+    feature_dim = 1
+    pad_multiple = None
+
+    def __init__(self, encoder: Any, *, normalize: bool, segment: Seconds, frozen: bool) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.normalize = normalize
+        self.frozen = frozen
+        self.output_dim: int = encoder.config.hidden_size
+        self.layers = list(zip(encoder.config.conv_kernel, encoder.config.conv_stride, strict=True))
+        self.receptive_field, hop = 1, 1  # samples
+        for kernel, stride in self.layers:
+            self.receptive_field += (kernel - 1) * hop
+            hop *= stride
+        self.frame_rate = SAMPLE_RATE / hop
+        self.segment_frames = round(segment * SAMPLE_RATE)  # a frame is a sample
+        self.segment_states = int(self._convolved(torch.tensor(self.segment_frames)))
+        encoder.requires_grad_(not frozen)
+
+    def train(self, mode: bool = True) -> "HFSpeech":
+        """Keep a frozen encoder in evaluation mode."""
+        return super().train(mode and not self.frozen)
+
+    def output_lengths(self, lens_B: Tensor) -> Tensor:
+        """Return the number of states for each number of samples: those of the whole segments and of the rest."""
+        whole_B = lens_B.div(self.segment_frames, rounding_mode="floor")
+        rest_B = lens_B - whole_B * self.segment_frames
+        return whole_B * self.segment_states + torch.where(rest_B > 0, self._convolved(rest_B), 0)
+
+    def forward(self, feats_BTF: Tensor, lens_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode samples.
+
+        Args:
+            feats_BTF: samples, F = 1.
+            lens_B: number of valid samples.
+
+        Returns:
+            states_BLD, zero where an utterance has ended, and the number of valid states of each.
+        """
+        segments = [feats_BTF[b, :length, 0].split(self.segment_frames) for b, length in enumerate(lens_B.tolist())]
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            states = self._encode([one_N for utterance in segments for one_N in utterance])
+        joined = [torch.cat([states.pop(0) for _ in utterance]) for utterance in segments]
+        return pad_sequence(joined, batch_first=True), self.output_lengths(lens_B)
+
+    def _encode(self, segments: Sequence[Tensor]) -> list[Tensor]:
+        """Return states_LD of each segment, which do not depend on the others."""
+        samples = [self._prepared(one_N) for one_N in segments]
+        states: dict[int, Tensor] = {}
+        for group in self._batches([len(one_N) for one_N in samples]):
+            lens_G = torch.tensor([len(samples[i]) for i in group], device=samples[0].device)
+            padded_GN = pad_sequence([samples[i] for i in group], batch_first=True)
+            mask_GN = torch.arange(padded_GN.shape[1], device=lens_G.device) < lens_G[:, None]
+            hidden_GLD = self.encoder(padded_GN, attention_mask=mask_GN.long()).last_hidden_state
+            for i, length, hidden_LD in zip(group, self._convolved(lens_G).tolist(), hidden_GLD, strict=True):
+                states[i] = hidden_LD[:length]
+        return [states[i] for i in range(len(segments))]
+
+    def _batches(self, lengths: list[int]) -> list[list[int]]:
+        """Return which segments go together: those of one length, where the model normalises over the padding too."""
+        if self.encoder.config.feat_extract_norm != "group":
+            return [list(range(len(lengths)))]
+        by_length: dict[int, list[int]] = {}
+        for i, length in enumerate(lengths):
+            by_length.setdefault(length, []).append(i)
+        return list(by_length.values())
+
+    def _prepared(self, samples_N: Tensor) -> Tensor:
+        """Return a segment normalised as the model wants it, and long enough for one state."""
+        samples_N = samples_N.float()
+        if self.normalize:
+            samples_N = (samples_N - samples_N.mean()) / (samples_N.var(correction=0) + 1e-7).sqrt()
+        return pad(samples_N, (0, max(0, self.receptive_field - len(samples_N)))).to(self.encoder.dtype)
+
+    def _convolved(self, lens_B: Tensor) -> Tensor:
+        """Return the number of states of each number of samples, at least 1."""
+        for kernel, stride in self.layers:
+            lens_B = (lens_B - kernel).div(stride, rounding_mode="floor") + 1
+        return lens_B.clamp(min=1)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a dump of states must have in common with the model that reads it."""
+        return {"type": "hf_speech", "segment": self.segment_frames, "dim": self.output_dim}

@@ -1,0 +1,100 @@
+"""HuBERT and WavLM against transformers' own, on tiny random models, and the encoder's promises about lengths."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+
+from speechllm.encoders.hf_speech import Config
+from speechllm.errors import ConfigError
+
+KINDS = {
+    "hubert": (transformers.HubertConfig, transformers.HubertModel),
+    "wavlm": (transformers.WavLMConfig, transformers.WavLMModel),
+}
+SIZES = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "conv_dim": [16] * 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4,
+}
+
+
+@pytest.fixture(scope="module", params=[(kind, norm) for kind in KINDS for norm in ("group", "layer")], ids="-".join)
+def directory(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the directory of a model like the base (group) or the large (layer) one of its kind."""
+    kind, norm = request.param
+    config, model = KINDS[kind]
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("models") / f"{kind}_{norm}"
+    large = norm == "layer"
+    model(config(**SIZES, feat_extract_norm=norm, conv_bias=large, do_stable_layer_norm=large)).save_pretrained(path)
+    transformers.Wav2Vec2FeatureExtractor(do_normalize=large).save_pretrained(path)
+    return path
+
+
+def test_equals_transformers(directory: Path) -> None:
+    encoder = Config(path=str(directory)).build().eval()
+    extractor = transformers.Wav2Vec2FeatureExtractor.from_pretrained(directory)
+    reference = transformers.AutoModel.from_pretrained(directory).eval()
+    samples_N = torch.randn(16_123) * 0.1
+    inputs = extractor(samples_N.numpy(), sampling_rate=16_000, return_tensors="pt").input_values
+    with torch.no_grad():
+        states_BLD, lens_B = encoder(samples_N[None, :, None], torch.tensor([16_123]))
+        expected_BLD = reference(inputs).last_hidden_state
+    assert lens_B.tolist() == [expected_BLD.shape[1]]
+    torch.testing.assert_close(states_BLD, expected_BLD, atol=1e-5, rtol=0)  # measured: 2e-6
+
+
+def test_neither_batch_mates_nor_padding_have_influence(directory: Path) -> None:
+    encoder = Config(path=str(directory)).build().eval()
+    lengths = (16_000, 7_777, 300, 16_000)
+    feats_BTF = torch.randn(4, 16_000, 1)
+    states_BLD, lens_B = encoder(feats_BTF, torch.tensor(lengths))
+    assert lens_B.tolist() == encoder.output_lengths(torch.tensor(lengths)).tolist() == [49, 24, 1, 49]
+    for i, length in enumerate(lengths):
+        alone_BLD, _ = encoder(feats_BTF[i : i + 1, :length], torch.tensor([length]))
+        torch.testing.assert_close(states_BLD[i, : lens_B[i]], alone_BLD[0], atol=1e-5, rtol=0)
+        assert (states_BLD[i, lens_B[i] :] == 0).all()
+
+
+def test_long_speech_is_its_segments_joined(directory: Path) -> None:
+    encoder = Config(path=str(directory), segment=1.0).build().eval()
+    assert encoder.segment_states == 49
+    feats_BTF = torch.randn(1, 40_000, 1)
+    states_BLD, lens_B = encoder(feats_BTF, torch.tensor([40_000]))
+    parts = [encoder(part, torch.tensor([part.shape[1]]))[0] for part in feats_BTF.split(16_000, 1)]
+    torch.testing.assert_close(states_BLD, torch.cat(parts, 1), atol=1e-5, rtol=0)
+    assert lens_B.tolist() == [49 + 49 + 24]
+
+
+def test_frozen_means_no_gradient_and_no_dropout(directory: Path) -> None:
+    encoder = Config(path=str(directory)).build().train()
+    assert not encoder.encoder.training
+    feats_BTF, lens_B = torch.randn(1, 8_000, 1), torch.tensor([8_000])
+    assert not encoder(feats_BTF, lens_B)[0].requires_grad
+    assert Config(path=str(directory), frozen=False).build()(feats_BTF, lens_B)[0].requires_grad
+
+
+def test_bfloat16_stays_finite(directory: Path) -> None:
+    encoder = Config(path=str(directory)).build(torch.bfloat16)
+    states_BLD, _ = encoder(torch.randn(2, 8_000, 1), torch.tensor([8_000, 500]))
+    assert states_BLD.dtype == torch.bfloat16
+    assert states_BLD.isfinite().all()
+
+
+def test_another_kind_of_model_is_refused(tiny_whisper: Path, tmp_path: Path) -> None:
+    transformers.WhisperFeatureExtractor().save_pretrained(tmp_path)
+    for file in tiny_whisper.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(ConfigError, match="is a whisper model, expected one that hears waveforms"):
+        Config(path=str(tmp_path)).build()
+
+
+def test_a_missing_directory_is_named() -> None:
+    with pytest.raises(ConfigError, match="no directory ./nothing"):
+        Config(path="./nothing").build()
