@@ -33,6 +33,7 @@ from speechllm.experiment import (
 from speechllm.interfaces import Hypothesis, Seconds
 from speechllm.models.ctc import EmbeddingCTC
 from speechllm.models.weights import average_weights, file_digest, load_weights, read_metadata, save_weights
+from speechllm.train.config import TrainConfig
 from speechllm.train.plan import make_plan, torch_dtype, zero_stage
 from speechllm.train.validation import Validator
 
@@ -91,7 +92,7 @@ def train(config: ExperimentConfig, train_dir: Path, valid_dir: Path, exp_dir: P
         sampler=sampler,
         loader=loader,
         validator=_validator(config, built, collate, valid_dir),
-        ctc=EmbeddingCTC(built.model.decoder, texts) if config.train.ctc_steps else None,
+        ctc=_ctc(config.train, built, texts),
         exp_dir=exp_dir,
         bases=built.bases,
     )
@@ -230,6 +231,13 @@ def _training_data(
         silence=joined.silence,
     )
     return sampler, make_loader(joined, sampler, collate, config.data.num_workers), joined.texts(kept)
+
+
+def _ctc(config: TrainConfig, built: Built, texts: list[str]) -> EmbeddingCTC | None:
+    """Return the loss of the first steps; None if there are none."""
+    if config.ctc_steps == 0:
+        return None
+    return EmbeddingCTC(built.model.decoder, texts, temperature=config.ctc_temperature, pull=config.ctc_pull)
 
 
 def _validator(config: ExperimentConfig, built: Built, collate: Collate, valid_dir: Path) -> Validator:

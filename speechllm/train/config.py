@@ -18,6 +18,10 @@ class TrainConfig:
     """Experiment directory whose model.safetensors the trained parts start from; null starts from the seed."""
     ctc_steps: int = 0
     """First steps, in which the connector alone learns by CTC against the LLM's embedding table; not in the paper."""
+    ctc_temperature: tuple[float, ...] = (0.25, 0.25)
+    """First and last width of the Gaussian around each embedding in those steps, over the table's deviation."""
+    ctc_pull: tuple[float, ...] = (1.0, 1.0)
+    """First and last weight with which speech tokens are pulled to the expected embeddings in those steps."""
     lr: float = 1.0e-4
     """Peak learning rate of AdamW."""
     final_lr: float = 1.0e-5
@@ -56,5 +60,9 @@ class TrainConfig:
             raise ConfigError(
                 f"ctc_steps: found {self.ctc_steps}, expected at least 0 and less than max_steps, {self.max_steps}"
             )
+        for name in ("ctc_temperature", "ctc_pull"):
+            values = getattr(self, name)
+            if len(values) != 2 or min(values) <= 0:
+                raise ConfigError(f"{name}: found {list(values)}, expected two numbers above 0, the first and the last")
         if len(self.betas) != 2:
             raise ConfigError(f"betas: found {list(self.betas)}, expected two numbers")

@@ -65,6 +65,7 @@ class Metrics:
             for kind, key in (
                 ("train", f"ctc_{name}"),
                 ("train", name),
+                ("valid", f"ctc_{name}"),
                 ("valid", name),
                 ("valid", f"mismatched_{name}"),
             ):

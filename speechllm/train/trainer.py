@@ -89,6 +89,8 @@ class Trainer:
         """Do forward and backward on one batch, and an optimizer step where the accumulation ends."""
         self._set_learning_rate()
         ctc = self.ctc if self.step < self.config.ctc_steps else None
+        if ctc is not None:
+            ctc.anneal(self.step / self.config.ctc_steps)
         output: LossOutput = self.engine(batch.to(self.engine.device), ctc)
         self._sums.add(output, batch)
         ends_step = self.engine.is_gradient_accumulation_boundary()
@@ -102,7 +104,7 @@ class Trainer:
         if self.step % self.config.log_every == 0 or self.step == self.config.ctc_steps:
             self._log()
         if self.step % self.config.valid_every == 0 or self.step == self.config.max_steps:
-            self._validate_and_save()
+            self._validate_and_save(ctc)
 
     def _set_learning_rate(self) -> None:
         for group in self.engine.optimizer.param_groups:
@@ -120,13 +122,18 @@ class Trainer:
             self.metrics.log("train", self.step, values)
             self.metrics.show(", ".join(f"{name} {values[name]:.3f}" for name in MEANS if name in values))
 
-    def _validate_and_save(self) -> None:
+    def _validate_and_save(self, ctc: EmbeddingCTC | None) -> None:
+        """Score the validation set by the loss of this step; save what a resume needs, and the weights if they count.
+
+        Those of the first steps do not: the LLM has not read them yet.
+        """
         start = time.perf_counter()
-        values, examples = self.validator.run(self.engine)
+        values, examples = self.validator.run(self.engine, ctc)
         self.engine.train()
-        if not math.isfinite(values["loss"]):
+        loss = values["loss" if ctc is None else "ctc_loss"]
+        if not math.isfinite(loss):
             raise TrainingError(
-                f"{self.exp_dir}: the validation loss of step {self.step} is {values['loss']}, expected a number; "
+                f"{self.exp_dir}: the validation loss of step {self.step} is {loss}, expected a number; "
                 "lower train.lr or choose train.dtype bfloat16, and start again: the checkpoint before it is kept"
             )
         state = full_trainable_state(self.model)
@@ -134,8 +141,8 @@ class Trainer:
             self.metrics.log("valid", self.step, values)
             self.metrics.say(self.validator.sentence(self.step, values, examples))
             self.metrics.plot()
-        metadata = {"step": self.step, "valid_loss": values["loss"], "bases": self.bases}
-        if self.engine.global_rank == 0 and self.step > self.config.ctc_steps:  # the LLM has not read the others yet
+        metadata = {"step": self.step, "valid_loss": loss, "bases": self.bases}
+        if self.engine.global_rank == 0 and ctc is None:
             self.best = save_best(self.exp_dir, state, self.best, self.config.keep_best, metadata)
         position = Position(step=self.step, sampler=self.sampler.state_dict(), best=self.best)
         save_resume(self.engine, self.exp_dir, position)

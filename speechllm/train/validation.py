@@ -8,6 +8,7 @@ from torch import Tensor
 
 from speechllm.data.batch import Batch
 from speechllm.interfaces import GenerationOptions
+from speechllm.models.ctc import EmbeddingCTC
 from speechllm.models.speech_llm import SpeechLLM
 
 Example = tuple[str, str]  # reference, hypothesis
@@ -33,41 +34,50 @@ class Validator:
         self.examples = examples
 
     @torch.no_grad()
-    def run(self, engine: Any) -> tuple[dict[str, float], list[Example]]:
-        """Return the scores and some (reference, hypothesis) pairs; to be called on every rank."""
+    def run(self, engine: Any, ctc: EmbeddingCTC | None = None) -> tuple[dict[str, float], list[Example]]:
+        """Return the scores and some (reference, hypothesis) pairs; to be called on every rank.
+
+        While the connector learns by ``ctc``, that is what is scored, and nothing is decoded: the LLM is not yet
+        in the loop.
+        """
         engine.eval()
-        sums = self._score(engine, self.batches)
+        name = "loss" if ctc is None else "ctc_loss"
+        sums = self._score(engine, self.batches, ctc)
         loss, accuracy = _per_token(sums)
-        values = {"loss": loss, "accuracy": accuracy}
+        values = {name: loss} if ctc else {name: loss, "accuracy": accuracy}
         first = {i: self.batches[i] for i in range(min(self.mismatched_batches, len(self.batches)))}
         tried = {i: batch.mismatched() for i, batch in first.items() if len(batch.utt_ids) > 1}  # one alone cannot
         if tried:
-            wrong, wrong_accuracy = _per_token(self._score(engine, list(tried.values())))
-            gap = wrong - _per_token(sums[list(tried)])[0]
-            values |= {"mismatched_loss": wrong, "mismatched_accuracy": wrong_accuracy, "gap": gap}
-        return values, self._decode(engine)
+            wrong, wrong_accuracy = _per_token(self._score(engine, list(tried.values()), ctc))
+            values |= {f"mismatched_{name}": wrong, "gap": wrong - _per_token(sums[list(tried)])[0]}
+            if ctc is None:
+                values["mismatched_accuracy"] = wrong_accuracy
+        return values, [] if ctc else self._decode(engine)
 
     @staticmethod
     def sentence(step: int, values: dict[str, float], examples: list[Example]) -> str:
         """Return what a person wants to read after a validation."""
-        text = f"step {step}: validation loss {values['loss']:.3f}, token accuracy {values['accuracy']:.3f}"
+        if "ctc_loss" in values:
+            text = f"step {step}: validation CTC loss {values['ctc_loss']:.3f}"
+        else:
+            text = f"step {step}: validation loss {values['loss']:.3f}, token accuracy {values['accuracy']:.3f}"
         if "gap" in values:
             text += f", loss with another utterance's speech {values['gap']:+.3f}"
         for reference, hypothesis in examples:
             text += f"\n  REF {reference}\n  HYP {hypothesis}"
         return text
 
-    def _score(self, engine: Any, batches: Sequence[Batch]) -> Tensor:
+    def _score(self, engine: Any, batches: Sequence[Batch], ctc: EmbeddingCTC | None) -> Tensor:
         """Return summed loss, correct tokens and tokens of each batch (batches, 3); the ranks share the batches."""
         sums = torch.zeros(len(batches), 3, dtype=torch.float64, device=engine.device)
         rank, world_size = engine.global_rank, engine.world_size
         for start in range(0, len(batches), world_size):
             # under ZeRO 3 every rank takes part in every forward pass, so a rank without work repeats a batch
             index, is_repeat = start + rank, start + rank >= len(batches)
-            output = engine(batches[start if is_repeat else index].to(engine.device))
+            output = engine(batches[start if is_repeat else index].to(engine.device), ctc)
             if not is_repeat:
                 tokens = float(output.num_tokens)
-                sums[index] = torch.tensor([float(output.loss) * tokens, float(output.num_correct), tokens])
+                sums[index] = torch.tensor([float(output.loss) * tokens, float(output.num_correct or 0), tokens])
         if world_size > 1:
             torch.distributed.all_reduce(sums)
         return sums

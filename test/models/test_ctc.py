@@ -9,7 +9,7 @@ from torch.nn.functional import ctc_loss
 
 from speechllm.decoders import causal_lm
 from speechllm.errors import DataError
-from speechllm.models.ctc import TEMPERATURE, EmbeddingCTC
+from speechllm.models.ctc import EmbeddingCTC
 
 TEXTS = ["the quick brown fox", "she had all year", "the lazy dog"]
 
@@ -29,21 +29,24 @@ def spoken(decoder: causal_lm.CausalLM, ids: list[int], blank: int) -> Tensor:
     return decoder.embed(torch.tensor([blank, *(i for one in ids for i in (one, blank))]))[None]
 
 
+@pytest.mark.parametrize(("progress", "temperature", "pull"), [(0.0, 0.5, 0.1), (0.5, 0.3, 0.2), (1.0, 0.18, 0.4)])
 def test_loss_is_ctc_over_distances_and_the_distances_themselves(
-    decoder: causal_lm.CausalLM, ctc: EmbeddingCTC
+    decoder: causal_lm.CausalLM, progress: float, temperature: float, pull: float
 ) -> None:
+    ctc = EmbeddingCTC(decoder, TEXTS, temperature=(0.5, 0.18), pull=(0.1, 0.4))
+    ctc.anneal(progress)
     torch.manual_seed(0)
     ids = decoder.tokenize(TEXTS[0])
     speech_BSE = torch.randn(1, 2 * len(ids) + 1, decoder.embedding_dim) * 0.02
     table_VE = decoder.embed(ctc.ids_V)
     variance = (table_VE - table_VE.mean(0)).pow(2).sum(1).mean()
     squares_BSV = torch.cdist(speech_BSE, table_VE[None]).pow(2)
-    probs_BSV = (-squares_BSV / (2 * variance * TEMPERATURE**2)).softmax(-1)
+    probs_BSV = (-squares_BSV / (2 * variance * temperature**2)).softmax(-1)
     labels = torch.tensor([[ctc.ids_V.tolist().index(one) for one in ids]])
     lens = torch.tensor([speech_BSE.shape[1]]), torch.tensor([len(ids)])
     aligned = ctc_loss(probs_BSV.log().transpose(0, 1), labels, *lens, reduction="sum")
     pulled = (speech_BSE - probs_BSV @ table_VE).pow(2).sum() / (2 * variance)
-    torch.testing.assert_close(ctc(speech_BSE, lens[0], [ids], decoder), aligned + pulled, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(ctc(speech_BSE, lens[0], [ids], decoder), aligned + pull * pulled, rtol=1e-4, atol=1e-4)
 
 
 def test_the_right_text_costs_little_and_another_much(decoder: causal_lm.CausalLM, ctc: EmbeddingCTC) -> None:
@@ -87,6 +90,15 @@ def test_too_little_speech_for_its_text_is_left_out(decoder: causal_lm.CausalLM,
     loss = ctc(speech_BSE, torch.tensor([len(ids) - 1]), [ids], decoder)
     loss.backward()
     assert torch.isfinite(loss) and torch.isfinite(speech_BSE.grad).all()
+
+
+def test_tokens_that_cannot_be_told_apart_are_left_out(decoder: causal_lm.CausalLM, ctc: EmbeddingCTC) -> None:
+    ids = decoder.tokenize(TEXTS[0])
+    unknown = next(i for i in range(3, decoder.table().shape[0]) if i not in ctc.ids_V)
+    speech_BSE = spoken(decoder, ids, int(ctc.ids_V[0]))
+    lens_B = torch.tensor([speech_BSE.shape[1]])
+    with_it = ctc(speech_BSE, lens_B, [[ids[0], unknown, *ids[1:]]], decoder)
+    torch.testing.assert_close(with_it, ctc(speech_BSE, lens_B, [ids], decoder))
 
 
 def test_no_transcripts_are_refused(decoder: causal_lm.CausalLM) -> None:
