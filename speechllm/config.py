@@ -1,7 +1,8 @@
 """One YAML file per experiment, mapped strictly onto frozen dataclasses.
 
 Unknown keys, missing keys and wrong types are errors that name the full path of the offending
-key. Overrides are ``section.key=value`` strings whose value is read as YAML. The line of text
+key. A file may begin with ``base: other.yaml`` and then says only what differs; the path is seen
+from its own folder. Overrides are ``section.key=value`` strings whose value is read as YAML. The line of text
 under a dataclass field is its help text.
 """
 
@@ -33,20 +34,44 @@ def load(cls: type[T], path: str | Path, overrides: typing.Iterable[str] = ()) -
     """Read ``path`` and build a ``cls`` from it, after applying ``overrides``; later ones win.
 
     Raises:
-        ConfigError: if the file is not there, is no YAML mapping, or does not fit ``cls``.
+        ConfigError: if the file or its base is not there, is no YAML mapping, or does not fit ``cls``.
     """
-    if not Path(path).is_file():
-        raise ConfigError(f"{path}: no such file, expected an experiment YAML; see egs/*/conf for examples")
-    try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    tree = _read(Path(path))
     for override in overrides:
         _apply(tree, override)
     try:
         return build(cls, tree)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def _read(path: Path, readers: tuple[Path, ...] = ()) -> Any:
+    """Return the mapping in ``path``, laid over that of its base; ``readers`` are the files based on it."""
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file, expected an experiment YAML; see egs/*/conf for examples")
+    if path.resolve() in readers:
+        raise ConfigError(f"{path}: is its own base, by way of {readers[-1]}; remove one of the two lines")
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(tree, dict) or "base" not in tree:
+        return tree
+    base = tree.pop("base")
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: base: expected the path of a YAML file, found {base!r}")
+    return _laid_over(_read(path.parent / base, (*readers, path.resolve())), tree)
+
+
+def _laid_over(base: Any, tree: Any) -> Any:
+    """Return ``base`` with what ``tree`` says instead; a component of another type replaces all of the base's."""
+    if (
+        not isinstance(base, dict)
+        or not isinstance(tree, dict)
+        or tree.get("type", base.get("type")) != base.get("type")
+    ):
+        return tree
+    return base | {key: _laid_over(base[key], value) if key in base else value for key, value in tree.items()}
 
 
 def build(cls: type[T], tree: Any, where: str = "") -> T:

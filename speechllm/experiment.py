@@ -128,7 +128,7 @@ def build(config: ExperimentConfig, dtype: torch.dtype) -> Built:
     )
     encoded = config.data.dump == "encoder"
     if encoded and any(parameter.requires_grad for parameter in encoder.parameters()):
-        raise ConfigError("data.dump: 'encoder' dumps the states of a frozen encoder, but encoder.frozen is false")
+        raise ConfigError("data.dump: 'encoder' dumps the states of a frozen encoder, but some of it is to be trained")
     model = SpeechLLM(None if encoded else encoder, connector.to(dtype), decoder, config.prompt)
     bases["decoder"] = fingerprint(decoder.model)
     return Built(

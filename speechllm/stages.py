@@ -75,7 +75,9 @@ def train(config: ExperimentConfig, train_dir: Path, valid_dir: Path, exp_dir: P
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     built = build(config, torch_dtype(config.train.dtype))
     if config.train.init_from is not None:
-        load_weights(built.model, Path(config.train.init_from) / "model.safetensors", built.bases)
+        load_weights(
+            built.model, Path(config.train.init_from) / "model.safetensors", built.bases, config.train.init_leave_out
+        )
     check_same(exp_dir, config)
     if rank == 0:
         stage = zero_stage(deepspeed_config(config.train))

@@ -8,6 +8,7 @@ import pytest
 
 from speechllm import config as configs
 from speechllm.config import component
+from speechllm.connectors import qformer
 from speechllm.errors import ConfigError
 from speechllm.registry import available, component_module
 
@@ -116,3 +117,31 @@ def test_every_component_imports_and_documents_its_fields(kind: str) -> None:
         module = component_module(kind, name)
         if kind != "corpora":
             assert set(configs.field_help(module.Config)) == set(module.Config.__dataclass_fields__), name
+
+
+def write(folder: Path, **files: str) -> None:
+    for name, text in files.items():
+        (folder / f"{name}.yaml").write_text(text)
+
+
+def test_a_base_is_laid_under_what_differs(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    write(tmp_path, low="steps: 1\nconnector: {type: fc, merge: 7, hidden: 9}\nmaybe: {rate: 2.0}\n")
+    write(tmp_path, middle="base: low.yaml\nconnector: {merge: 8}\n")
+    write(tmp_path / "sub", high="base: ../middle.yaml\nsteps: 2\nmaybe: null\n")
+    write(tmp_path / "sub", other="base: high.yaml\nconnector: {type: qformer, num_queries: 3}\ninner: {rate: 1.0}\n")
+    middle = configs.load(Outer, tmp_path / "middle.yaml")
+    assert (middle.steps, middle.connector.merge, middle.connector.hidden, middle.maybe) == (1, 8, 9, Inner(rate=2.0))
+    other = configs.load(Outer, tmp_path / "sub/other.yaml", ["steps=5"])
+    assert (other.steps, other.inner.rate, other.maybe) == (5, 1.0, None)
+    assert other.connector == qformer.Config(num_queries=3)
+
+
+def test_a_base_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    write(tmp_path, a="base: nothing.yaml\n", b="base: c.yaml\n", c="base: b.yaml\n", d="base: [a]\n")
+    with pytest.raises(ConfigError, match=r"nothing\.yaml: no such file"):
+        configs.load(Outer, tmp_path / "a.yaml")
+    with pytest.raises(ConfigError, match=r"b\.yaml: is its own base, by way of .*c\.yaml"):
+        configs.load(Outer, tmp_path / "b.yaml")
+    with pytest.raises(ConfigError, match=r"d\.yaml: base: expected the path of a YAML file, found \['a'\]"):
+        configs.load(Outer, tmp_path / "d.yaml")

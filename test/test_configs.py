@@ -12,20 +12,24 @@ from speechllm.decode.config import DecodeConfig
 from speechllm.train.engine import deepspeed_config
 
 EGS = Path(__file__).parents[1] / "egs"
-YAMLS = sorted(EGS.glob("*/conf/*.yaml"))
+YAMLS = sorted(EGS.glob("*/conf/**/*.yaml"))
 DECODE = [path for path in YAMLS if path.name.startswith("decode")]
 EXPERIMENTS = [path for path in YAMLS if path not in DECODE]
 
 
 def name(path: Path) -> str:
-    return f"{path.parents[1].name}/{path.name}"
+    return f"{recipe(path).name}/{path.name}"
+
+
+def recipe(path: Path) -> Path:
+    return EGS / path.relative_to(EGS).parts[0]
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=name)
 def test_an_experiment_builds_and_steps(
     path: Path, tiny_whisper: Path, tiny_llm: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(path.parents[1])  # recipes run in their own folder
+    monkeypatch.chdir(recipe(path))  # recipes run in their own folder
     config = experiment.load_config(path, [f"encoder.path={tiny_whisper}", f"decoder.path={tiny_llm}"])
     assert configs.build(experiment.ExperimentConfig, configs.to_dict(config)) == config
     assert deepspeed_config(config.train)["train_micro_batch_size_per_gpu"] == 1

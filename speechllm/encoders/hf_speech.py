@@ -32,6 +32,8 @@ class Config:
     """Longer speech is cut into segments of this many seconds, encoded each alone."""
     frozen: bool = True
     """Whether the encoder keeps its weights in training."""
+    trained_layers: int = 0
+    """Number of last layers that are trained although the encoder is frozen (layers)."""
 
     def __post_init__(self) -> None:
         """Check what YAML types cannot."""
@@ -56,7 +58,13 @@ class Config:
                 f"encoder.path: {self.path!r} is a {model.config.model_type} model, expected one that hears waveforms: "
                 "hubert, wavlm or wav2vec2"
             )
-        return HFSpeech(model, normalize=extractor.do_normalize, segment=self.segment, frozen=self.frozen)
+        return HFSpeech(
+            model,
+            normalize=extractor.do_normalize,
+            segment=self.segment,
+            frozen=self.frozen,
+            trained_layers=self.trained_layers,
+        )
 
 
 class HFSpeech(nn.Module):
@@ -67,12 +75,15 @@ class HFSpeech(nn.Module):
         normalize: whether each segment is brought to mean 0 and variance 1 first, as the model was trained.
         segment: seconds, see the module's docstring.
         frozen: whether to keep the weights, and dropout off, in training.
+        trained_layers: last layers that are trained nevertheless.
     """
 
     feature_dim = 1
     pad_multiple = None
 
-    def __init__(self, encoder: Any, *, normalize: bool, segment: Seconds, frozen: bool) -> None:
+    def __init__(
+        self, encoder: Any, *, normalize: bool, segment: Seconds, frozen: bool, trained_layers: int = 0
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.normalize = normalize
@@ -87,6 +98,8 @@ class HFSpeech(nn.Module):
         self.segment_frames = round(segment * SAMPLE_RATE)  # a frame is a sample
         self.segment_states = int(self._convolved(torch.tensor(self.segment_frames)))
         encoder.requires_grad_(not frozen)
+        encoder.encoder.layers[max(0, len(encoder.encoder.layers) - trained_layers) :].requires_grad_(True)
+        self.learns = not frozen or trained_layers > 0
 
     def train(self, mode: bool = True) -> "HFSpeech":
         """Keep a frozen encoder in evaluation mode."""
@@ -109,7 +122,7 @@ class HFSpeech(nn.Module):
             states_BLD, zero where an utterance has ended, and the number of valid states of each.
         """
         segments = [feats_BTF[b, :length, 0].split(self.segment_frames) for b, length in enumerate(lens_B.tolist())]
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.learns):
             states = self._encode([one_N for utterance in segments for one_N in utterance])
         joined = [torch.cat([states.pop(0) for _ in utterance]) for utterance in segments]
         return pad_sequence(joined, batch_first=True), self.output_lengths(lens_B)

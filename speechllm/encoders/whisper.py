@@ -38,6 +38,8 @@ class Config:
     """Longer speech is cut into segments of this many seconds, encoded each alone; below 30 only at true length."""
     frozen: bool = True
     """Whether the encoder keeps its weights in training."""
+    trained_layers: int = 0
+    """Number of last layers that are trained although the encoder is frozen (layers)."""
 
     def __post_init__(self) -> None:
         """Check what YAML types cannot."""
@@ -63,7 +65,13 @@ class Config:
             model = transformers.WhisperModel.from_pretrained(self.path, dtype=dtype)
         except (OSError, ValueError) as error:
             raise ConfigError(f"encoder.path: cannot load {self.path!r} as a Whisper model: {error}") from error
-        return Whisper(model.encoder, padding=self.padding, segment=self.segment, frozen=self.frozen)
+        return Whisper(
+            model.encoder,
+            padding=self.padding,
+            segment=self.segment,
+            frozen=self.frozen,
+            trained_layers=self.trained_layers,
+        )
 
 
 class Whisper(nn.Module):
@@ -74,9 +82,12 @@ class Whisper(nn.Module):
         padding: see the module's docstring.
         segment: seconds that are encoded alone.
         frozen: whether to keep the weights, and dropout off, in training.
+        trained_layers: last layers that are trained nevertheless.
     """
 
-    def __init__(self, encoder: "WhisperEncoder", *, padding: str, segment: Seconds, frozen: bool) -> None:
+    def __init__(
+        self, encoder: "WhisperEncoder", *, padding: str, segment: Seconds, frozen: bool, trained_layers: int = 0
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.padding = padding
@@ -88,6 +99,8 @@ class Whisper(nn.Module):
         self.segment_frames = 2 * self.segment_states
         self.pad_multiple = None if padding == "none" else self.segment_frames
         encoder.requires_grad_(not frozen)
+        encoder.layers[max(0, len(encoder.layers) - trained_layers) :].requires_grad_(True)
+        self.learns = not frozen or trained_layers > 0
         encoder.embed_positions.requires_grad_(False)
 
     def train(self, mode: bool = True) -> "Whisper":
@@ -113,7 +126,7 @@ class Whisper(nn.Module):
         """
         num_frames = feats_BTF.shape[1]
         assert self.pad_multiple is None or num_frames % self.pad_multiple == 0, "pad to the encoder's pad_multiple"
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.learns):
             if num_frames <= self.segment_frames:
                 states_BLD = self._encode_window(feats_BTF, lens_B)
             else:

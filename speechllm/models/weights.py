@@ -1,7 +1,9 @@
 """Trainable weights as safetensors, tied to the base models they were trained on."""
 
+import fnmatch
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,16 +51,18 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
-def load_weights(model: nn.Module, path: Path, bases: dict[str, str]) -> None:
+def load_weights(model: nn.Module, path: Path, bases: dict[str, str], leave_out: Sequence[str] = ()) -> None:
     """Load trained weights into ``model``.
 
     Args:
         model: the model, built from the same configuration.
         path: weights file.
         bases: fingerprints of the base models that ``model`` was built on.
+        leave_out: names of tensors, or patterns like ``decoder.*``, that are neither asked for nor read.
 
     Raises:
-        ConfigError: if a tensor is missing, unknown or of another shape, or a base model is another one.
+        ConfigError: if another tensor is missing, unknown or of another shape, a base model is another one, or
+            nothing has a name that is to be left out.
     """
     _check_exists(path)
     for part, expected in read_metadata(path).get("bases", {}).items():
@@ -69,6 +73,13 @@ def load_weights(model: nn.Module, path: Path, bases: dict[str, str]) -> None:
             )
     state = read_weights(path)
     own = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    for pattern in leave_out:
+        matching = fnmatch.filter([*own, *state], pattern)
+        if not matching:
+            raise ConfigError(f"{path}: nothing is called {pattern!r}, which was to be left out; see {sorted(own)[:6]}")
+        for name in matching:
+            own.pop(name, None)
+            state.pop(name, None)
     problems = [f"missing {name}" for name in own.keys() - state.keys()]
     problems += [f"unknown {name}" for name in state.keys() - own.keys()]
     problems += [

@@ -16,6 +16,8 @@ class TrainConfig:
     """Optimizer steps in all."""
     init_from: str | None = None
     """Experiment directory whose model.safetensors the trained parts start from; null starts from the seed."""
+    init_leave_out: tuple[str, ...] = ()
+    """Names or patterns of tensors that init_from does not give, or that are not taken from it: "decoder.*"."""
     ctc_steps: int = 0
     """First steps, in which the connector alone learns by CTC against the LLM's embedding table; not in the paper."""
     ctc_temperature: tuple[float, ...] = (0.25, 0.25)
@@ -24,6 +26,8 @@ class TrainConfig:
     """First and last weight with which speech tokens are pulled to the expected embeddings in those steps."""
     lr: float = 1.0e-4
     """Peak learning rate of AdamW."""
+    encoder_lr: float | None = None
+    """Peak learning rate of what is trained of the encoder; null: as of all else."""
     final_lr: float = 1.0e-5
     """Learning rate at the last step, reached along a cosine."""
     warmup_steps: int = 1000

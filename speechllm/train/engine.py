@@ -68,11 +68,33 @@ def start_processes() -> None:
 
 def start_engine(model: nn.Module, config: TrainConfig) -> Any:
     """Wrap ``model`` into a DeepSpeed engine with AdamW over its trainable parameters."""
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
-        trainable, lr=config.lr, betas=(config.betas[0], config.betas[1]), weight_decay=config.weight_decay
+        parameter_groups(model, config),
+        lr=config.lr,
+        betas=(config.betas[0], config.betas[1]),
+        weight_decay=config.weight_decay,
     )
     return deepspeed.initialize(model=model, optimizer=optimizer, config=deepspeed_config(config))[0]
+
+
+def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
+    """Return what is trained: the encoder, if any of it is, with a learning rate of its own, and all else.
+
+    ``lr_scale`` is the factor of a group's learning rate to that of the schedule.
+
+    Raises:
+        ConfigError: if the encoder is to have a learning rate, but none of it is trained.
+    """
+    trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    encoder = [parameter for name, parameter in trainable.items() if name.startswith("encoder.")]
+    rest = [parameter for name, parameter in trainable.items() if not name.startswith("encoder.")]
+    if config.encoder_lr is None:
+        return [{"params": list(trainable.values()), "lr_scale": 1.0}]
+    if not encoder:
+        raise ConfigError(
+            f"train.encoder_lr: found {config.encoder_lr}, but the encoder is frozen; set encoder.trained_layers"
+        )
+    return [{"params": rest, "lr_scale": 1.0}, {"params": encoder, "lr_scale": config.encoder_lr / config.lr}]
 
 
 def _remove_stale_locks() -> None:

@@ -108,7 +108,7 @@ class Trainer:
 
     def _set_learning_rate(self) -> None:
         for group in self.engine.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step + 1, self.config)
+            group["lr"] = group["lr_scale"] * learning_rate(self.step + 1, self.config)
 
     def _log(self) -> None:
         """Write the means since the last time, over all ranks."""

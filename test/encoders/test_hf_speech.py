@@ -98,3 +98,11 @@ def test_another_kind_of_model_is_refused(tiny_whisper: Path, tmp_path: Path) ->
 def test_a_missing_directory_is_named() -> None:
     with pytest.raises(ConfigError, match="no directory ./nothing"):
         Config(path="./nothing").build()
+
+
+def test_the_last_layers_can_be_trained_alone(directory: Path) -> None:
+    encoder = Config(path=str(directory), trained_layers=1).build().train()
+    encoder(torch.randn(1, 8_000, 1), torch.tensor([8_000]))[0].square().sum().backward()
+    learning = {name for name, parameter in encoder.named_parameters() if parameter.grad is not None}
+    assert learning
+    assert all(name.startswith("encoder.encoder.layers.1.") for name in learning)

@@ -115,3 +115,11 @@ def test_segments_below_30_seconds_are_encoded_alone(tiny_whisper: Path) -> None
 def test_impossible_segments_are_refused(options: dict[str, float], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Config(path="x", **options)
+
+
+def test_the_last_layers_can_be_trained_alone(tiny_whisper: Path) -> None:
+    encoder = Config(path=str(tiny_whisper), trained_layers=1).build().train()
+    encoder(torch.randn(1, 3000, 80), torch.tensor([3000]))[0].sum().backward()
+    learning = {name for name, parameter in encoder.named_parameters() if parameter.grad is not None}
+    assert learning == {name for name, _ in encoder.named_parameters() if name.startswith("encoder.layers.1.")}
+    assert not encoder.encoder.training

@@ -68,3 +68,15 @@ def test_fingerprint_knows_the_base_model_whatever_its_precision_or_adapters(tin
     with torch.no_grad():
         other.model.layers[0].mlp.up_proj.weight[0, 0].neg_()
     assert fingerprint(other) != plain
+
+
+def test_what_is_left_out_is_neither_asked_for_nor_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_weights(path, {"0.weight": torch.full((2, 3), 5.0), "0.bias": torch.ones(9), "decoder.x": torch.ones(1)}, {})
+    module = layer()
+    load_weights(module, path, {}, ("0.bias", "decoder.*"))
+    assert (module[0].weight == 5.0).all()
+    with pytest.raises(ConfigError, match=r"unknown decoder\.x"):
+        load_weights(layer(), path, {}, ("0.bias",))
+    with pytest.raises(ConfigError, match=r"nothing is called 'decode\.\*', which was to be left out"):
+        load_weights(layer(), path, {}, ("decode.*",))

@@ -126,6 +126,30 @@ def test_it_learns_and_says_what_it_learned(toy: Toy, tmp_path: Path) -> None:
     assert set(read_table(out_dir / "text").values()) == {"Hello world"}
 
 
+def test_joined_speech_trains_segments_and_encoder_from_another_experiment(
+    toy: Toy, trained: Path, tmp_path: Path
+) -> None:
+    """What fine-tuning on long speech does: from the plain Q-Former on, on joined utterances, the encoder too."""
+    stages.average(trained)
+    overrides = [
+        "connector={type: segment_qformer, num_queries: 4, hidden: 64}",
+        "encoder.trained_layers=1",
+        "train.encoder_lr=1e-4",
+        f"train.init_from={trained}",
+        "train.init_leave_out=[connector.qformer.output.*, encoder.*]",
+        "data.concat={probability: 1.0, duration: 40}",
+        "train.max_steps=2",
+        "train.valid_every=1",
+    ]
+    result = toy.run(tmp_path / "exp", *overrides)
+    assert result.returncode == 0, result.stderr[-3000:]
+    names = read_weights(tmp_path / "exp/best/step_00000002.safetensors").keys()
+    assert any(name.startswith("encoder.encoder.layers.1.") for name in names)
+    result = toy.run(tmp_path / "other", *overrides[:4])
+    assert result.returncode == 1
+    assert "model.safetensors: does not fit the model: missing encoder.encoder.layers.1." in result.stderr
+
+
 def test_a_loss_that_is_no_number_stops_with_a_sentence(toy: Toy, tmp_path: Path) -> None:
     result = toy.run(tmp_path / "exp", "train.lr=1e30", "train.warmup_steps=0")
     assert result.returncode == 1
