@@ -42,6 +42,10 @@ class Summary:
     """Utterances with a hypothesis that repeats itself; see ``wer.repetition_loops``."""
     truncated: list[str] | None
     """Utterances whose hypothesis was cut at the token cap; None: not known."""
+    missing: list[str]
+    """Utterances of which a whole chunk is left out; see ``wer.missing_chunks``."""
+    successful: Rate | None
+    """Word error rate of the utterances that neither loop nor were cut nor lack a chunk; None: there are none."""
 
 
 def score_files(
@@ -66,13 +70,18 @@ def score_files(
     cut = None if truncated is None else _read_truncated(truncated, hyp, hyp_path)
     words = wer.score(ref, hyp, normalizer)
     chars = wer.score(ref, hyp, normalizer, "character") if characters else None
+    loops, missing = wer.repetition_loops(words), wer.missing_chunks(words)
+    failed = {*loops, *missing, *(cut or [])}
+    whole = [utterance for utterance in words if utterance.utt_id not in failed]
     summary = Summary(
         normalizer=str(normalizer),
         wer=_rate(words),
         cer=_rate(chars) if chars else None,
         empty=wer.empty_hypotheses(words),
-        loops=wer.repetition_loops(words),
+        loops=loops,
         truncated=cut,
+        missing=missing,
+        successful=_rate(whole) if any(utterance.ref for utterance in whole) else None,
     )
     if (out / SUMMARY).exists():
         (out / SUMMARY).unlink()  # of an earlier score, which ends here
@@ -92,10 +101,10 @@ def read_summary(path: Path) -> Summary:
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
         cer = _rate_from(tree.pop("cer"))
-        word_rate = _rate_from(tree.pop("wer"))
+        word_rate, successful = _rate_from(tree.pop("wer")), _rate_from(tree.pop("successful"))
         if word_rate is None:
             raise TypeError("wer is null")
-        return Summary(wer=word_rate, cer=cer, **tree)
+        return Summary(wer=word_rate, cer=cer, successful=successful, **tree)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: is no score of speechllm ({error}); score that directory again") from error
 

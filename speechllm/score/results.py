@@ -5,17 +5,19 @@ What stands outside the two marker lines is prose and is never touched.
 
 import datetime
 import platform
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from speechllm.errors import DataError
 from speechllm.score.directory import SUMMARY, Rate, Summary, read_summary, write_whole
 from speechllm.score.environment import git_hash, versions
+from speechllm.score.wer import MISSING_WORDS
 
 BEGIN = "<!-- generated: begin -->"
 END = "<!-- generated: end -->"
 COLUMNS = ("Snt", "Wrd", "Corr", "Sub", "Del", "Ins", "Err", "S.Err", "95% interval")
-COUNTED = ("Empty", "Loops", "Truncated", "Normalizer")
+COUNTED = ("Empty", "Loops", "Truncated", "Missing", "Normalizer")
 
 
 def collect(exp: Path) -> dict[str, Summary]:
@@ -57,12 +59,17 @@ def table(scores: dict[str, Summary], *, characters: bool = False) -> str:
 def describe(summary: Summary) -> str:
     """Return the sentences that stand below the row of one score."""
     low, high = summary.wer.interval
-    empty, loops, truncated = _counted(summary)
+    empty, loops, truncated, missing = _counted(summary)
     error_rate = summary.wer.counts.percentages[4]
+    successful = "none decoded successfully"
+    if summary.successful is not None:
+        counts = summary.successful.counts
+        successful = f"{counts.sentences} decoded successfully, WER {counts.percentages[4]:.2f}%"
     return (
         f"WER {error_rate:.2f}%, 95% interval {low:.2f} to {high:.2f} (bootstrap over utterances), "
         f"normalizer {summary.normalizer}.\n"
-        f"Hypotheses: {empty} empty, {loops} in a repetition loop, truncated: {truncated}.\n"
+        f"Hypotheses: {empty} empty, {loops} in a repetition loop, truncated: {truncated}, {missing} without a chunk "
+        f"of at least {MISSING_WORDS} words; {successful}.\n"
     )
 
 
@@ -93,6 +100,8 @@ def environment() -> str:
 def update(path: Path, generated: str) -> None:
     """Replace what stands between the marker lines of ``path``; create the file where it is not there.
 
+    Sections of experiments that ``generated`` has nothing of are kept: their scores may lie on another machine.
+
     Raises:
         DataError: if the file lacks a marker, holds one twice, or has them in the wrong order.
     """
@@ -107,7 +116,15 @@ def update(path: Path, generated: str) -> None:
             )
             raise DataError(f"{where}; add or mend these two lines where the tables shall stand")
         before, after = "".join(lines[: at[0]]), "".join(lines[at[1] + 1 :])
+        new = _sections(generated)
+        kept = [text for title, text in _sections("".join(lines[at[0] + 1 : at[1]])).items() if title not in new]
+        generated = "\n".join(part.rstrip("\n") + "\n" for part in (generated, *kept))
     write_whole(path, f"{before}{begin}\n{generated}\n{end}{after}")
+
+
+def _sections(text: str) -> dict[str, str]:
+    """Return the sections of generated Markdown by their titles."""
+    return {part.splitlines()[0]: part for part in re.split(r"^(?=## )", text, flags=re.MULTILINE) if part[:3] == "## "}
 
 
 def _marker_names(lines: Iterable[str]) -> str:
@@ -120,6 +137,6 @@ def _cells(rate: Rate) -> tuple[str, ...]:
     return str(rate.counts.sentences), str(rate.counts.words), *percentages, f"{low:.1f}-{high:.1f}"
 
 
-def _counted(summary: Summary) -> tuple[str, str, str]:
+def _counted(summary: Summary) -> tuple[str, str, str, str]:
     truncated = "not counted" if summary.truncated is None else str(len(summary.truncated))
-    return str(len(summary.empty)), str(len(summary.loops)), truncated
+    return str(len(summary.empty)), str(len(summary.loops)), truncated, str(len(summary.missing))

@@ -15,6 +15,7 @@ Unit = Literal["word", "character"]
 
 LOOP_REPEATS = 4
 LOOP_PERIODS = range(1, 11)
+MISSING_WORDS = 8
 BOOTSTRAP_SAMPLES = 1000
 
 
@@ -140,6 +141,15 @@ def repetition_loops(utterances: Iterable[ScoredUtterance]) -> list[str]:
         if len(u.hyp) - len(set(u.hyp)) >= LOOP_REPEATS - 1
         and _repeats(u.hyp) >= max(LOOP_REPEATS, _repeats(u.ref) + 1)
     ]
+
+
+def missing_chunks(utterances: Iterable[ScoredUtterance]) -> list[str]:
+    """Return the ids of the utterances of which the hypothesis leaves out a whole chunk.
+
+    The criterion: at least 8 words of the reference in direct succession are deleted. (Figure 3 of arXiv 2309.13963
+    tells such utterances and loops apart from those decoded successfully; its own criterion is not known.)
+    """
+    return [u.utt_id for u in utterances if "D" * MISSING_WORDS in u.alignment]
 
 
 def _repeats(words: list[str]) -> int:

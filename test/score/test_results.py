@@ -31,7 +31,7 @@ def test_table_in_espnet_form(exp: Path) -> None:
     assert lines[0].startswith("|dataset|Snt|Wrd|Corr|Sub|Del|Ins|Err|S.Err|95% interval|")
     assert lines[1] == "|" + "---|" * (lines[0].count("|") - 1)
     assert lines[2].startswith("|test-clean|2|6|83.3|16.7|0.0|0.0|16.7|50.0|")
-    assert lines[3].startswith("|test-other|2|6|16.7|0.0|83.3|0.0|83.3|100.0|75.0-100.0|1|0|not counted|none (1)|")
+    assert lines[3].startswith("|test-other|2|6|16.7|0.0|83.3|0.0|83.3|100.0|75.0-100.0|1|0|not counted|0|none (1)|")
     assert lines[4].startswith("|test-other/score-upper|2|6|100.0|0.0|0.0|0.0|0.0|0.0|0.0-0.0|0|0|")
     assert len(lines) == 5
 
@@ -79,6 +79,14 @@ def test_update_creates_the_file_and_replaces_only_its_part(tmp_path: Path) -> N
     once = path.read_bytes()
     results.update(path, "second\n")
     assert path.read_bytes() == once
+
+
+def test_update_keeps_the_sections_of_other_experiments(tmp_path: Path) -> None:
+    path = tmp_path / "RESULTS.md"
+    results.update(path, "## Environment\n\nold\n\n## a\n\n### WER\n\n1\n\n## b\n\n2\n")
+    results.update(path, "## Environment\n\nnew\n\n## c\n\n3\n\n## b\n\n4\n")
+    expected = "## Environment\n\nnew\n\n## c\n\n3\n\n## b\n\n4\n\n## a\n\n### WER\n\n1\n"
+    assert path.read_text() == f"# RESULTS\n\n{results.BEGIN}\n\n{expected}\n{results.END}\n"
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,10 @@ def test_score_prints_a_row_and_what_stands_beside_it(
     assert lines[2].startswith("|test|10|20|75.0|25.0|0.0|0.0|25.0|50.0|")
     assert lines[4].startswith("WER 25.00%, 95% interval ")
     assert lines[4].endswith("normalizer none (1).")
-    assert lines[5] == "Hypotheses: 0 empty, 0 in a repetition loop, truncated: not counted."
+    assert lines[5] == (
+        "Hypotheses: 0 empty, 0 in a repetition loop, truncated: not counted, 0 without a chunk of at least 8 words; "
+        "10 decoded successfully, WER 25.00%."
+    )
 
 
 def test_examples_are_spread_evenly(texts: tuple[str, str, str], capsys: pytest.CaptureFixture[str]) -> None:
