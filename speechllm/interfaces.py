@@ -142,6 +142,8 @@ class Hypothesis:
     """Whether the token cap was reached before the end-of-sequence token."""
     margin: float | None = None
     """How close the closest choice of a token was, as a difference of log-probabilities; None unless greedy."""
+    fallback: bool = False
+    """Whether it was found by the fall-back search, because that of the first search had failed."""
 
 
 class Decoder(Protocol):

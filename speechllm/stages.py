@@ -17,6 +17,7 @@ from speechllm.data.dataset import DumpDataset, Example, select_for_training
 from speechllm.data.dump import check_identity, dump_job
 from speechllm.data.sampler import BucketSampler, SequentialBatches
 from speechllm.decode.config import DecodeConfig
+from speechllm.decode.fallback import with_fallback
 from speechllm.decode.generate import decode_job, finished_job
 from speechllm.decode.whisper_baseline import SAMPLE_RATE, WhisperBaseline
 from speechllm.errors import ConfigError, DataError
@@ -30,7 +31,7 @@ from speechllm.experiment import (
     load_model,
     write_record,
 )
-from speechllm.interfaces import Hypothesis, Seconds
+from speechllm.interfaces import GenerationOptions, Hypothesis, Seconds
 from speechllm.models.ctc import EmbeddingCTC
 from speechllm.models.weights import average_weights, file_digest, load_weights, read_metadata, save_weights
 from speechllm.train.config import TrainConfig
@@ -142,11 +143,12 @@ def decode(
     collate, device = _collate(built, config), job_device(job)
     model = built.model.to(device)
 
-    def recognize(utt_ids: list[str]) -> list[list[Hypothesis]]:
+    def search(utt_ids: list[str], options: GenerationOptions) -> list[list[Hypothesis]]:
         examples = [dataset[speech[utt_id]] for utt_id in utt_ids]
         caps = [config.decode.cap(example.duration) for example in examples]
-        return model.generate(collate(examples).to(device), caps, config.decode.search)
+        return model.generate(collate(examples).to(device), caps, options)
 
+    recognize = with_fallback(search, config.decode.search, config.decode.fallback)
     decode_job(recognize, _decode_batches(mine, config.decode, built), dataset.durations, out_dir, job, identity)
 
 

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "data": ["interfaces", "config"],
     "corpora": ["data", "interfaces"],
     "train": ["interfaces", "config", "models", "data"],
-    "decode": ["interfaces", "config", "models", "data"],
+    "decode": ["interfaces", "config", "models", "data", "score"],
     "score": [],
     "experiment": ["config", "interfaces", "models", "data", "train", "decode", "score"],
     "stages": ["experiment", "config", "interfaces", "models", "data", "train", "decode"],

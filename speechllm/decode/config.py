@@ -24,6 +24,8 @@ class DecodeConfig:
     """... and this many more; those that reach the cap are counted as truncated."""
     search: GenerationOptions = field(default_factory=GenerationOptions)
     """How text is searched for."""
+    fallback: GenerationOptions | None = None
+    """How it is searched for again where a hypothesis loops or reaches its cap; null: not at all."""
 
     def __post_init__(self) -> None:
         """Check what YAML types cannot."""
@@ -32,10 +34,9 @@ class DecodeConfig:
                 f"search.num_beams and batch_size: found {self.search.num_beams} and {self.batch_size}, "
                 "expected at least 1"
             )
-        if self.search.nbest > self.search.num_beams:
-            raise ConfigError(
-                f"search.nbest: found {self.search.nbest}, expected at most num_beams, {self.search.num_beams}"
-            )
+        for name, search in (("search", self.search), ("fallback", self.fallback)):
+            if search is not None and search.nbest > search.num_beams:
+                raise ConfigError(f"{name}.nbest: found {search.nbest}, expected at most num_beams, {search.num_beams}")
 
     def cap(self, duration: Seconds) -> int:
         """Return the most tokens that a hypothesis for ``duration`` seconds may have."""

@@ -139,7 +139,7 @@ def repetition_loops(utterances: Iterable[ScoredUtterance]) -> list[str]:
         u.utt_id
         for u in utterances
         if len(u.hyp) - len(set(u.hyp)) >= LOOP_REPEATS - 1
-        and _repeats(u.hyp) >= max(LOOP_REPEATS, _repeats(u.ref) + 1)
+        and most_repeats(u.hyp) >= max(LOOP_REPEATS, most_repeats(u.ref) + 1)
     ]
 
 
@@ -152,7 +152,7 @@ def missing_chunks(utterances: Iterable[ScoredUtterance]) -> list[str]:
     return [u.utt_id for u in utterances if "D" * MISSING_WORDS in u.alignment]
 
 
-def _repeats(words: list[str]) -> int:
+def most_repeats(words: list[str]) -> int:
     """Return how often in direct succession the sequence of words stands that is repeated most."""
     most = min(1, len(words))
     for period in LOOP_PERIODS:
