@@ -1,0 +1,64 @@
+"""Memory and time against the length of speech, from features to speech tokens, each length in a process of its own.
+
+    python test/benchmarks/long_speech.py downloads/models/whisper-tiny.en [--seconds 10 60 600] [--connectors fc ...]
+
+One batch of one utterance of noise, float32, on the CPU; the memory is the process' peak less what it held before.
+"""
+
+import argparse
+import multiprocessing
+import resource
+import time
+from pathlib import Path
+
+import torch
+
+from speechllm.encoders import whisper
+from speechllm.interfaces import TableReader
+from speechllm.registry import available, config_class
+
+SECONDS = (10, 30, 60, 120, 300, 600)
+EMBEDDING_DIM, VOCABULARY = 576, 49_152  # SmolLM2-135M's
+
+
+def peak_mib() -> float:
+    """Return the most memory that this process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measure(path: Path, connector: str, seconds: int) -> tuple[float, float, int]:
+    """Return seconds, MiB, and the number of speech tokens."""
+    torch.manual_seed(0)
+    encoder = whisper.Config(path=str(path)).build()
+    built = config_class("connectors", connector)().build(encoder.output_dim, EMBEDDING_DIM, encoder.segment_states)
+    if isinstance(built, TableReader):
+        table_VE = torch.randn(VOCABULARY, EMBEDDING_DIM)
+        built.read_table(lambda: table_VE)
+    frames = -(-100 * seconds // encoder.segment_frames) * encoder.segment_frames
+    feats_BTF, lens_B = torch.randn(1, frames, encoder.feature_dim), torch.tensor([100 * seconds])
+    before, start = peak_mib(), time.perf_counter()
+    with torch.inference_mode():
+        _, tokens_B = built(*encoder(feats_BTF, lens_B))
+    return time.perf_counter() - start, peak_mib() - before, int(tokens_B)
+
+
+def main() -> None:
+    """Print a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("whisper", type=Path, help="directory of a Whisper model")
+    parser.add_argument("--seconds", type=int, nargs="+", default=SECONDS, help="lengths of speech (%(default)s)")
+    parser.add_argument("--connectors", nargs="+", default=available("connectors"), help="which (%(default)s)")
+    args = parser.parse_args()
+    print("|connector|" + "|".join(f"{seconds} s" for seconds in args.seconds) + "|")
+    print("|---" * (1 + len(args.seconds)) + "|")
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        for connector in args.connectors:
+            cells = []
+            for seconds in args.seconds:
+                taken, mib, tokens = pool.apply(measure, (args.whisper, connector, seconds))
+                cells.append(f"{taken:.1f} s, {mib:.0f} MiB, {tokens} tokens")
+            print(f"|{connector}|" + "|".join(cells) + "|", flush=True)
+
+
+if __name__ == "__main__":
+    main()
