@@ -1,5 +1,6 @@
 """The experiment: one YAML, and what is built and run from it."""
 
+import dataclasses
 import hashlib
 import json
 import shlex
@@ -87,12 +88,18 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> ExperimentCo
 
 
 def dump_name(config: ExperimentConfig) -> str:
-    """Return the name of the dump that an experiment reads; only experiments that can share one have the same name."""
+    """Return the name of the dump that an experiment reads; only experiments that can share one have the same name.
+
+    Options left as they are by default do not count, so that one more of them renames no dump.
+    """
     frontend = configs.component_to_dict("frontends", config.frontend)
     if config.data.dump == "features":
         name = "_".join(str(value) for value in frontend.values())
         return name if config.data.compress else f"{name}_float32"
     encoder = configs.component_to_dict("encoders", config.encoder)
+    for option in dataclasses.fields(config.encoder):
+        if encoder[option.name] == option.default:
+            del encoder[option.name]
     return f"{base_name(config.encoder)}_{digest(frontend, encoder)[:6]}"
 
 

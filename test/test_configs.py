@@ -55,3 +55,13 @@ def test_every_field_is_explained() -> None:
     lines = [line for line in text.splitlines() if ": " in line or line.endswith(":")]
     unexplained = [line for line in lines if "#" not in line and not line.strip().startswith("type:")]
     assert not unexplained
+
+
+def test_a_dump_is_named_after_what_is_chosen_for_it() -> None:
+    path = EGS / "librispeech/conf/quickstart.yaml"
+    names = [
+        experiment.dump_name(experiment.load_config(path, overrides))
+        for overrides in ([], ["encoder.segment=30.0"], ["encoder.segment=20.0"], ["encoder.padding=masked"])
+    ]
+    assert names[0] == names[1]
+    assert len(set(names)) == 3
