@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 YAML = """
@@ -15,11 +16,14 @@ train: {{dtype: float32, max_steps: 8, lr: 3e-3, warmup_steps: 2, log_every: 1, 
 """
 
 
+@dataclass(frozen=True)
 class Toy:
     """An experiment's YAML and dumps, and the command that trains it."""
 
-    def __init__(self, folder: Path, config: Path, train: Path, valid: Path) -> None:
-        self.folder, self.config, self.train, self.valid = folder, config, train, valid
+    folder: Path
+    config: Path
+    train: Path
+    valid: Path
 
     def command(self, exp_dir: Path, *overrides: str, processes: int = 1) -> list[str]:
         launcher = [sys.executable, "-m"]

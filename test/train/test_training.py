@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -163,11 +164,10 @@ def test_activation_checkpointing_changes_no_loss(toy: Toy, trained: Path, tmp_p
     assert losses(tmp_path / "exp")[:2] == pytest.approx(losses(trained)[:2], abs=1e-5)
 
 
-def test_two_processes_lose_the_same_under_every_zero_stage(toy: Toy, tmp_path: Path) -> None:
-    """Without the LLM in the loop, in the first steps, and with it."""
+def losses_of_two_processes(toy: Toy, tmp_path: Path, stages_: list[int], *overrides: str) -> dict[int, list[float]]:
+    """Train with two processes under each of these stages of ZeRO."""
     found = {}
-    overrides = ["train.max_steps=10", "train.ctc_steps=4", "connector.num_queries=24", "connector.dropout=0.0"]
-    for stage in range(4):
+    for stage in stages_:
         settings = tmp_path / f"zero{stage}.json"
         zero = {"stage": stage} | ({"stage3_param_persistence_threshold": 0} if stage == 3 else {})  # divide even these
         settings.write_text(json.dumps({"zero_optimization": zero}))
@@ -175,7 +175,23 @@ def test_two_processes_lose_the_same_under_every_zero_stage(toy: Toy, tmp_path: 
         result = toy.run(exp_dir, f"train.deepspeed={settings}", *overrides, processes=2)
         assert result.returncode == 0, result.stderr[-3000:]
         found[stage] = losses(exp_dir)
-        rows = [row for row in read_metrics(exp_dir / "metrics.jsonl") if row["kind"] == "train"]
-        assert ["ctc_loss" in row for row in rows] == [True] * 4 + [False] * 6
+    return found
+
+
+def test_two_processes_lose_the_same_under_every_zero_stage(toy: Toy, tmp_path: Path) -> None:
+    """Without the LLM in the loop, in the first steps, and with it."""
+    overrides = ["train.max_steps=10", "train.ctc_steps=4", "connector.num_queries=24", "connector.dropout=0.0"]
+    found = losses_of_two_processes(toy, tmp_path, [0, 1, 2, 3], *overrides)
     for stage in (1, 2, 3):
+        rows = [row for row in read_metrics(tmp_path / f"exp{stage}/metrics.jsonl") if row["kind"] == "train"]
+        assert ["ctc_loss" in row for row in rows] == [True] * 4 + [False] * 6
         assert found[stage] == pytest.approx(found[0], abs=1e-5)  # measured: see the message on failure
+
+
+def test_cross_attention_reads_a_table_that_is_divided(toy: Toy, tmp_path: Path) -> None:
+    config = tmp_path / "cross_attention.yaml"
+    config.write_text(f"base: {toy.config}\nconnector: {{type: cross_attention, num_heads: 4, hidden: 64}}\n")
+    found = losses_of_two_processes(
+        replace(toy, config=config), tmp_path, [0, 3], "train.max_steps=6", "train.ctc_steps=2"
+    )
+    assert found[3] == pytest.approx(found[0], abs=1e-5)
