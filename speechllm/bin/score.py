@@ -1,7 +1,7 @@
 """Score hypotheses against references as sclite does.
 
 REF and HYP are Kaldi text files ("<utterance id> <words>") or sclite .trn files, with the same
-utterances. OUT receives ref.trn, hyp.trn, result.txt and score.json.
+utterances. OUT, if given, receives ref.trn, hyp.trn, result.txt, analysis.md and score.json.
 """
 
 import argparse
@@ -12,12 +12,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("ref", metavar="REF", type=Path, help="references")
     parser.add_argument("hyp", metavar="HYP", type=Path, help="hypotheses")
-    parser.add_argument("out", metavar="OUT", type=Path, help="score directory to write, e.g. decode/<set>/score")
+    out = "score directory to write, e.g. decode/<set>/score"
+    parser.add_argument("out", metavar="OUT", nargs="?", type=Path, help=out)
     parser.add_argument("--normalizer", default="none", help="none, librispeech or whisper-english (default: none)")
     parser.add_argument("--spelling", type=Path, help="a Whisper model's normalizer.json, for whisper-english")
     parser.add_argument(
         "--truncated", type=Path, help="ids of the utterances whose hypothesis was cut at the token cap"
     )
+    parser.add_argument("--utt2dur", type=Path, help="durations, for the error rate by duration in analysis.md")
     parser.add_argument("--char", action="store_true", help="score characters as well, in result_cer.txt")
     parser.add_argument("--examples", type=int, default=0, metavar="N", help="print N hypotheses beside references")
 
@@ -28,20 +30,24 @@ def run(args: argparse.Namespace) -> int | None:
     from speechllm.score.examples import examples
     from speechllm.score.normalize import normalizer
 
-    summary = directory.score_files(
+    scored = directory.score_files(
         args.ref,
         args.hyp,
-        args.out,
         normalizer(args.normalizer, args.spelling),
         truncated=args.truncated,
+        utt2dur=args.utt2dur,
         characters=args.char,
     )
-    out = args.out.resolve()
-    scores = {out.parent.name if out.name == "score" else out.name: summary}
+    name = args.hyp.name
+    if args.out is not None:
+        directory.write_directory(args.out, scored)
+        out = args.out.resolve()
+        name = out.parent.name if out.name == "score" else out.name
+    scores = {name: scored.summary}
     print(results.table(scores), end="")
     if args.char:
         print(f"\n{results.table(scores, characters=True)}", end="")
-    print(f"\n{results.describe(summary)}", end="")
+    print(f"\n{results.describe(scored.summary)}", end="")
     if args.examples > 0:
         print(f"\n{examples(args.ref, args.hyp, args.examples)}", end="")
     return None

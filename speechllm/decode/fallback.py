@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from speechllm.decode.generate import Recognize
 from speechllm.interfaces import GenerationOptions, Hypothesis
-from speechllm.score.wer import LOOP_REPEATS, most_repeats
+from speechllm.score.failures import LOOP_REPEATS, most_repeats
 
 Search: TypeAlias = Callable[[list[str], GenerationOptions], list[list[Hypothesis]]]
 

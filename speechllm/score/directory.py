@@ -1,4 +1,4 @@
-"""The score directory: ``ref.trn``, ``hyp.trn``, ``result.txt`` and ``score.json``.
+"""The score directory: ``ref.trn``, ``hyp.trn``, ``result.txt``, ``analysis.md`` and ``score.json``.
 
 With characters scored too, ``ref_cer.trn``, ``hyp_cer.trn`` and ``result_cer.txt`` stand beside them.
 ``score.json`` is written last: where it is, the directory is complete.
@@ -7,14 +7,14 @@ With characters scored too, ``ref_cer.trn``, ``hyp_cer.trn`` and ``result_cer.tx
 import contextlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from speechllm.errors import DataError
-from speechllm.score import transcripts, wer
-from speechllm.score.normalize import Normalizer
+from speechllm.score import analysis, failures, transcripts, wer
+from speechllm.score.normalize import Normalizer, normalizer
 from speechllm.score.sclite import format_result
 from speechllm.score.wer import Counts, ScoredUtterance
 
@@ -35,61 +35,80 @@ class Summary:
 
     normalizer: str
     wer: Rate
+    as_it_stands: Counts
+    """Counts of the texts as they stand, without a normaliser."""
     cer: Rate | None
     empty: list[str]
     """Utterances with an empty hypothesis."""
     loops: list[str]
-    """Utterances with a hypothesis that repeats itself; see ``wer.repetition_loops``."""
+    """Utterances with a hypothesis that repeats itself; see ``failures.repetition_loops``."""
     truncated: list[str] | None
     """Utterances whose hypothesis was cut at the token cap; None: not known."""
     missing: list[str]
-    """Utterances of which a whole chunk is left out; see ``wer.missing_chunks``."""
+    """Utterances of which a whole chunk is left out; see ``failures.missing_chunks``."""
+    refused: list[str]
+    """Utterances to which the LLM answers instead of transcribing them; see ``failures.refusals``."""
     successful: Rate | None
-    """Word error rate of the utterances that neither loop nor were cut nor lack a chunk; None: there are none."""
+    """Word error rate of the utterances that fail in none of these ways; None: there are none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """A score: its summary, and what it is the summary of."""
+
+    summary: Summary
+    words: list[ScoredUtterance]
+    characters: list[ScoredUtterance] | None
+    durations: Mapping[str, float] | None
+    """Duration of each utterance (seconds), where known."""
 
 
 def score_files(
-    ref_path: Path, hyp_path: Path, out: Path, normalizer: Normalizer, *, truncated: Path | None, characters: bool
-) -> Summary:
-    """Score the hypotheses of one file against the references of another and write the directory ``out``.
+    ref_path: Path,
+    hyp_path: Path,
+    normalize: Normalizer,
+    *,
+    truncated: Path | None = None,
+    utt2dur: Path | None = None,
+    characters: bool = False,
+) -> Scored:
+    """Score the hypotheses of one file against the references of another.
 
     Args:
         ref_path: Kaldi ``text`` or ``.trn``; so is ``hyp_path``, with the same utterances in any order.
         hyp_path: the hypotheses.
-        out: made where it is not there.
-        normalizer: applied to both.
+        normalize: applied to both.
         truncated: a list of the ids of utterances whose hypothesis was cut at the token cap.
+        utt2dur: Kaldi's file of durations, which must hold all utterances.
         characters: whether the character error rate is taken as well.
 
     Raises:
-        DataError: if a file is wrong or the two do not hold the same utterances; nothing is written then.
-            Or if ``out`` cannot be written.
+        DataError: if a file is wrong or the two do not hold the same utterances.
     """
     ref, hyp = transcripts.read(ref_path), transcripts.read(hyp_path)
     transcripts.check_same_utterances(ref, hyp, ref_path, hyp_path)
     cut = None if truncated is None else _read_truncated(truncated, hyp, hyp_path)
-    words = wer.score(ref, hyp, normalizer)
-    chars = wer.score(ref, hyp, normalizer, "character") if characters else None
-    loops, missing = wer.repetition_loops(words), wer.missing_chunks(words)
-    failed = {*loops, *missing, *(cut or [])}
-    whole = [utterance for utterance in words if utterance.utt_id not in failed]
-    summary = Summary(
-        normalizer=str(normalizer),
-        wer=_rate(words),
-        cer=_rate(chars) if chars else None,
-        empty=wer.empty_hypotheses(words),
-        loops=loops,
-        truncated=cut,
-        missing=missing,
-        successful=_rate(whole) if any(utterance.ref for utterance in whole) else None,
-    )
+    words = wer.score(ref, hyp, normalize)
+    chars = wer.score(ref, hyp, normalize, "character") if characters else None
+    durations = None if utt2dur is None else transcripts.read_durations(utt2dur, ref)
+    as_it_stands = wer.count(words if normalize.name == "none" else wer.score(ref, hyp, normalizer("none")))
+    summary = _summarize(words, chars, cut, str(normalize), as_it_stands)
+    return Scored(summary=summary, words=words, characters=chars, durations=durations)
+
+
+def write_directory(out: Path, scored: Scored) -> None:
+    """Write the directory ``out``, which is made where it is not there.
+
+    Raises:
+        DataError: if that is not possible.
+    """
     if (out / SUMMARY).exists():
         (out / SUMMARY).unlink()  # of an earlier score, which ends here
-    _write_alignment(out, words, "")
-    if chars:
-        _write_alignment(out, chars, "_cer")
-    write_whole(out / SUMMARY, json.dumps(asdict(summary), indent=1, ensure_ascii=False) + "\n")
-    return summary
+    _write_alignment(out, scored.words, "")
+    if scored.characters:
+        _write_alignment(out, scored.characters, "_cer")
+    write_whole(out / "analysis.md", analysis.describe(scored.words, scored.durations))
+    write_whole(out / SUMMARY, json.dumps(asdict(scored.summary), indent=1, ensure_ascii=False) + "\n")
 
 
 def read_summary(path: Path) -> Summary:
@@ -102,11 +121,18 @@ def read_summary(path: Path) -> Summary:
         tree = json.loads(path.read_text(encoding="utf-8"))
         cer = _rate_from(tree.pop("cer"))
         word_rate, successful = _rate_from(tree.pop("wer")), _rate_from(tree.pop("successful"))
+        as_it_stands = Counts(**tree.pop("as_it_stands"))
         if word_rate is None:
             raise TypeError("wer is null")
-        return Summary(wer=word_rate, cer=cer, successful=successful, **tree)
+        return Summary(wer=word_rate, as_it_stands=as_it_stands, cer=cer, successful=successful, **tree)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: is no score of speechllm ({error}); score that directory again") from error
+
+
+def read_words(directory: Path) -> list[ScoredUtterance]:
+    """Align the normalised references and hypotheses that a score directory holds once more."""
+    ref, hyp = transcripts.read(directory / "ref.trn"), transcripts.read(directory / "hyp.trn")
+    return wer.score(ref, hyp, normalizer("none"))
 
 
 def write_whole(path: Path, content: str) -> None:
@@ -125,6 +151,32 @@ def write_whole(path: Path, content: str) -> None:
             temporary.unlink()
         hint = "expected a place with room to write to; choose another directory"
         raise DataError(f"{path}: cannot be written, found: {error.strerror}; {hint}") from error
+
+
+def _summarize(
+    words: Sequence[ScoredUtterance],
+    chars: Sequence[ScoredUtterance] | None,
+    truncated: list[str] | None,
+    normalizer_name: str,
+    as_it_stands: Counts,
+) -> Summary:
+    loops, missing, refused = (
+        find(words) for find in (failures.repetition_loops, failures.missing_chunks, failures.refusals)
+    )
+    failed = {*loops, *missing, *refused, *(truncated or [])}
+    whole = [utterance for utterance in words if utterance.utt_id not in failed]
+    return Summary(
+        normalizer=normalizer_name,
+        wer=_rate(words),
+        as_it_stands=as_it_stands,
+        cer=_rate(chars) if chars else None,
+        empty=failures.empty_hypotheses(words),
+        loops=loops,
+        truncated=truncated,
+        missing=missing,
+        refused=refused,
+        successful=_rate(whole) if any(utterance.ref for utterance in whole) else None,
+    )
 
 
 def _rate(utterances: Sequence[ScoredUtterance]) -> Rate:

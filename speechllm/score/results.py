@@ -12,30 +12,35 @@ from pathlib import Path
 from speechllm.errors import DataError
 from speechllm.score.directory import SUMMARY, Rate, Summary, read_summary, write_whole
 from speechllm.score.environment import git_hash, versions
-from speechllm.score.wer import MISSING_WORDS
+from speechllm.score.failures import MISSING_WORDS
 
 BEGIN = "<!-- generated: begin -->"
 END = "<!-- generated: end -->"
 COLUMNS = ("Snt", "Wrd", "Corr", "Sub", "Del", "Ins", "Err", "S.Err", "95% interval")
-COUNTED = ("Empty", "Loops", "Truncated", "Missing", "Normalizer")
+COUNTED = ("Empty", "Loops", "Truncated", "Missing", "Refused", "Normalizer", "Err as it stands")
 
 
 def collect(exp: Path) -> dict[str, Summary]:
-    """Return every score below ``exp/decode`` by the name of what was decoded.
+    """Return every score below ``exp/decode`` by the name of what was decoded; see ``find_scores``."""
+    return {name: read_summary(path / SUMMARY) for name, path in find_scores(exp).items()}
 
-    ``exp/decode/<set>/score/score.json`` is named ``<set>``; any other, by its directory below ``decode``.
+
+def find_scores(exp: Path) -> dict[str, Path]:
+    """Return every score directory below ``exp/decode`` by the name of what was decoded.
+
+    ``exp/decode/<set>/score`` is named ``<set>``; any other, by its path below ``decode``.
 
     Raises:
-        DataError: if there is none, or one cannot be read.
+        DataError: if there is none.
     """
     root = exp / "decode"
-    paths = sorted(root.rglob(SUMMARY))
+    paths = sorted(path.parent for path in root.rglob(SUMMARY))
     if not paths:
         raise DataError(f"{root}: found no {SUMMARY}, expected decode/<set>/score/{SUMMARY}; decode and score first")
-    found: dict[str, Summary] = {}
+    found: dict[str, Path] = {}
     for path in paths:
-        name = dataset_name(path.parent, root)
-        found[name if name not in found else str(path.relative_to(root))] = read_summary(path)
+        name = dataset_name(path, root)
+        found[name if name not in found else str(path.relative_to(root))] = path
     return found
 
 
@@ -52,14 +57,16 @@ def table(scores: dict[str, Summary], *, characters: bool = False) -> str:
     for name, summary in scores.items():
         rate = summary.cer if characters else summary.wer
         if rate is not None:
-            lines.append((name, *_cells(rate), *_counted(summary), summary.normalizer))
+            as_it_stands = f"{summary.as_it_stands.percentages[4]:.1f}"
+            lines.append((name, *_cells(rate), *_counted(summary), summary.normalizer, as_it_stands))
     return "".join(f"|{'|'.join(line)}|\n" for line in lines)
 
 
 def describe(summary: Summary) -> str:
     """Return the sentences that stand below the row of one score."""
     low, high = summary.wer.interval
-    empty, loops, truncated, missing = _counted(summary)
+    empty, loops, truncated, missing, refused = _counted(summary)
+    as_it_stands = summary.as_it_stands.percentages[4]
     error_rate = summary.wer.counts.percentages[4]
     successful = "none decoded successfully"
     if summary.successful is not None:
@@ -67,9 +74,9 @@ def describe(summary: Summary) -> str:
         successful = f"{counts.sentences} decoded successfully, WER {counts.percentages[4]:.2f}%"
     return (
         f"WER {error_rate:.2f}%, 95% interval {low:.2f} to {high:.2f} (bootstrap over utterances), "
-        f"normalizer {summary.normalizer}.\n"
+        f"normalizer {summary.normalizer}; {as_it_stands:.2f}% as the texts stand.\n"
         f"Hypotheses: {empty} empty, {loops} in a repetition loop, truncated: {truncated}, {missing} without a chunk "
-        f"of at least {MISSING_WORDS} words; {successful}.\n"
+        f"of at least {MISSING_WORDS} words, {refused} refusing; {successful}.\n"
     )
 
 
@@ -137,6 +144,9 @@ def _cells(rate: Rate) -> tuple[str, ...]:
     return str(rate.counts.sentences), str(rate.counts.words), *percentages, f"{low:.1f}-{high:.1f}"
 
 
-def _counted(summary: Summary) -> tuple[str, str, str, str]:
+def _counted(summary: Summary) -> tuple[str, str, str, str, str]:
     truncated = "not counted" if summary.truncated is None else str(len(summary.truncated))
-    return str(len(summary.empty)), str(len(summary.loops)), truncated, str(len(summary.missing))
+    empty, loops, missing, refused = (
+        str(len(found)) for found in (summary.empty, summary.loops, summary.missing, summary.refused)
+    )
+    return empty, loops, truncated, missing, refused

@@ -128,11 +128,8 @@ def _alignment(utterance: ScoredUtterance) -> str:
 
 def _columns(utterance: ScoredUtterance) -> list[tuple[str, str, str, int]]:
     """Return REF, HYP, Eval and width of each column; like sclite's, widths are bytes of UTF-8."""
-    refs, hyps = iter(utterance.ref), iter(utterance.hyp)
     columns = []
-    for letter in utterance.alignment:
-        ref = next(refs) if letter != "I" else ""
-        hyp = next(hyps) if letter != "D" else ""
+    for letter, ref, hyp in utterance.columns():
         ref_width, hyp_width = _width(ref), _width(hyp)
         width = max(ref_width, hyp_width)
         left = ref + " " * (width - ref_width) if letter != "I" else "*" * width

@@ -50,6 +50,20 @@ def read_ids(path: Path) -> list[str]:
     return ids
 
 
+def read_durations(path: Path, utt_ids: Iterable[str]) -> dict[str, float]:
+    """Read Kaldi's ``utt2dur``: ``<utterance id> <seconds>`` on each line; it must hold all of ``utt_ids``."""
+    durations = {}
+    for number, line in _lines(path):
+        try:
+            utt_id, seconds = line.split()
+            durations[utt_id] = float(seconds)
+        except ValueError as error:
+            raise DataError(f"{path}:{number}: expected an utterance id and seconds, found {line.strip()!r}") from error
+    if missing := [utt_id for utt_id in utt_ids if utt_id not in durations]:
+        raise DataError(f"{path}: {len(missing)} utterances have no duration: {name_some(missing)}; make it anew")
+    return durations
+
+
 def check_same_utterances(ref: Transcripts, hyp: Transcripts, ref_name: object, hyp_name: object) -> None:
     """Raise DataError unless every utterance has a reference with words and a hypothesis, which may be empty."""
     problems = []

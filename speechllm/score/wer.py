@@ -1,6 +1,6 @@
-"""Word and character error rates, with what must stand beside them: an interval, empty and looping hypotheses."""
+"""Word and character error rates, and the interval that must stand beside them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,9 +13,6 @@ from speechllm.score.transcripts import Transcripts, name_some, speaker_of
 
 Unit = Literal["word", "character"]
 
-LOOP_REPEATS = 4
-LOOP_PERIODS = range(1, 11)
-MISSING_WORDS = 8
 BOOTSTRAP_SAMPLES = 1000
 
 
@@ -62,6 +59,17 @@ class ScoredUtterance:
     def speaker(self) -> str:
         """The speaker part of the utterance id."""
         return speaker_of(self.utt_id)
+
+    @property
+    def errors(self) -> int:
+        """Substitutions, deletions and insertions."""
+        return len(self.alignment) - self.alignment.count("C")
+
+    def columns(self) -> Iterator[tuple[str, str, str]]:
+        """Yield letter, word of the reference and word of the hypothesis of each column, '' where there is none."""
+        refs, hyps = iter(self.ref), iter(self.hyp)
+        for letter in self.alignment:
+            yield letter, "" if letter == "I" else next(refs), "" if letter == "D" else next(hyps)
 
 
 def score(ref: Transcripts, hyp: Transcripts, normalizer: Normalizer, unit: Unit = "word") -> list[ScoredUtterance]:
@@ -113,7 +121,7 @@ def bootstrap_interval(utterances: Sequence[ScoredUtterance], seed: int = 0) -> 
     the rate depends on these utterances; that a speaker's utterances resemble each other it does not see.
     """
     words = np.array([len(utterance.ref) for utterance in utterances], np.float64)
-    errors = np.array([len(u.alignment) - u.alignment.count("C") for u in utterances], np.float64)
+    errors = np.array([u.errors for u in utterances], np.float64)
     random = np.random.default_rng(seed)
     rates = []
     for _ in range(BOOTSTRAP_SAMPLES):
@@ -122,45 +130,6 @@ def bootstrap_interval(utterances: Sequence[ScoredUtterance], seed: int = 0) -> 
             rates.append(errors[drawn].sum() / num_words * 100)
     low, high = np.percentile(rates, [2.5, 97.5])
     return float(low), float(high)
-
-
-def empty_hypotheses(utterances: Iterable[ScoredUtterance]) -> list[str]:
-    """Return the ids of the utterances whose normalised hypothesis holds no word."""
-    return [utterance.utt_id for utterance in utterances if not utterance.hyp]
-
-
-def repetition_loops(utterances: Iterable[ScoredUtterance]) -> list[str]:
-    """Return the ids of the utterances whose hypothesis repeats itself.
-
-    The criterion: some sequence of 1 to 10 words stands at least 4 times in direct succession in
-    the hypothesis, and more often than any does in the reference.
-    """
-    return [
-        u.utt_id
-        for u in utterances
-        if len(u.hyp) - len(set(u.hyp)) >= LOOP_REPEATS - 1
-        and most_repeats(u.hyp) >= max(LOOP_REPEATS, most_repeats(u.ref) + 1)
-    ]
-
-
-def missing_chunks(utterances: Iterable[ScoredUtterance]) -> list[str]:
-    """Return the ids of the utterances of which the hypothesis leaves out a whole chunk.
-
-    The criterion: at least 8 words of the reference in direct succession are deleted. (Figure 3 of arXiv 2309.13963
-    tells such utterances and loops apart from those decoded successfully; its own criterion is not known.)
-    """
-    return [u.utt_id for u in utterances if "D" * MISSING_WORDS in u.alignment]
-
-
-def most_repeats(words: list[str]) -> int:
-    """Return how often in direct succession the sequence of words stands that is repeated most."""
-    most = min(1, len(words))
-    for period in LOOP_PERIODS:
-        run = 0  # words in a row that equal the word one period before
-        for earlier, word in zip(words, words[period:], strict=False):
-            run = run + 1 if word == earlier else 0
-            most = max(most, run // period + 1)
-    return most
 
 
 def _tokens(text: str, unit: Unit) -> list[str]:

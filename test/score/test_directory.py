@@ -7,7 +7,7 @@ import pytest
 
 from speechllm.errors import DataError
 from speechllm.score import transcripts
-from speechllm.score.directory import Summary, read_summary, score_files, write_whole
+from speechllm.score.directory import Summary, read_summary, score_files, write_directory, write_whole
 from speechllm.score.normalize import normalizer
 
 REF = "84-1-1 THE CAT\n84-1-2 SAT\n85-1-1 YES YES\n"
@@ -28,14 +28,16 @@ def run(
     if cut is not None:
         (folder / "cut").write_text(cut)
     truncated = None if cut is None else folder / "cut"
-    paths = (folder / "ref", folder / "hyp", folder / "out" / "score")
-    return score_files(*paths, normalizer(name), truncated=truncated, characters=chars)
+    scored = score_files(folder / "ref", folder / "hyp", normalizer(name), truncated=truncated, characters=chars)
+    write_directory(folder / "out" / "score", scored)
+    return scored.summary
 
 
 def test_files_and_summary(tmp_path: Path) -> None:
     summary = run(tmp_path, cut="84-1-2\n", chars=True)
     out = tmp_path / "out" / "score"
     assert sorted(path.name for path in out.iterdir()) == [
+        "analysis.md",
         "hyp.trn",
         "hyp_cer.trn",
         "ref.trn",
@@ -52,7 +54,8 @@ def test_files_and_summary(tmp_path: Path) -> None:
     assert summary.cer.counts.words == 7 + 3 + 7
     assert (summary.empty, summary.loops, summary.truncated) == (["85-1-1"], ["84-1-2"], ["84-1-2"])
     assert summary.normalizer == "librispeech (1)"
-    assert summary.missing == []
+    assert (summary.missing, summary.refused) == ([], [])
+    assert summary.as_it_stands.errors == 2 + 4 + 2
     assert summary.successful is not None
     assert (summary.successful.counts.sentences, summary.successful.counts.errors) == (2, 2)
 
@@ -83,10 +86,24 @@ def test_summary_is_read_back_as_written(tmp_path: Path) -> None:
 def test_own_trn_files_score_the_same(tmp_path: Path) -> None:
     first = run(tmp_path)
     out = tmp_path / "out" / "score"
-    again = score_files(
-        tmp_path / "ref", out / "hyp.trn", tmp_path / "2", normalizer("librispeech"), truncated=None, characters=False
-    )
-    assert again == first
+    again = score_files(tmp_path / "ref", out / "hyp.trn", normalizer("librispeech")).summary
+    assert again.wer == first.wer
+
+
+def test_durations_are_those_of_all_utterances(tmp_path: Path) -> None:
+    run(tmp_path)
+    utt2dur = tmp_path / "utt2dur"
+    for content, message in (
+        ("84-1-1 2.5\n84-1-2 1\n", "utt2dur: 1 utterances have no duration: 85-1-1"),
+        ("84-1-1\n", "utt2dur:1: expected an utterance id and seconds, found '84-1-1'"),
+        ("84-1-1 2.5 s\n", "found '84-1-1 2.5 s'"),
+    ):
+        utt2dur.write_text(content)
+        with pytest.raises(DataError, match=message):
+            score_files(tmp_path / "ref", tmp_path / "hyp", normalizer("none"), utt2dur=utt2dur)
+    utt2dur.write_text("84-1-1 2.5\n84-1-2 1\n85-1-1 31\n")
+    write_directory(tmp_path, score_files(tmp_path / "ref", tmp_path / "hyp", normalizer("none"), utt2dur=utt2dur))
+    assert "|30-60 s|1|2|" in (tmp_path / "analysis.md").read_text()
 
 
 def test_bad_input_writes_nothing(tmp_path: Path) -> None:

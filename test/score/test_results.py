@@ -6,7 +6,7 @@ import pytest
 
 from speechllm.errors import DataError
 from speechllm.score import results
-from speechllm.score.directory import score_files
+from speechllm.score.directory import score_files, write_directory
 from speechllm.score.normalize import normalizer
 
 
@@ -15,7 +15,8 @@ def make_score(out: Path, hyp: str, *, characters: bool = False) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "ref").write_text("84-1-1 A B C D\n85-1-1 E F\n")
     (folder / "hyp").write_text(hyp)
-    score_files(folder / "ref", folder / "hyp", out, normalizer("none"), truncated=None, characters=characters)
+    scored = score_files(folder / "ref", folder / "hyp", normalizer("none"), characters=characters)
+    write_directory(out, scored)
 
 
 @pytest.fixture
@@ -31,7 +32,9 @@ def test_table_in_espnet_form(exp: Path) -> None:
     assert lines[0].startswith("|dataset|Snt|Wrd|Corr|Sub|Del|Ins|Err|S.Err|95% interval|")
     assert lines[1] == "|" + "---|" * (lines[0].count("|") - 1)
     assert lines[2].startswith("|test-clean|2|6|83.3|16.7|0.0|0.0|16.7|50.0|")
-    assert lines[3].startswith("|test-other|2|6|16.7|0.0|83.3|0.0|83.3|100.0|75.0-100.0|1|0|not counted|0|none (1)|")
+    assert lines[3].startswith(
+        "|test-other|2|6|16.7|0.0|83.3|0.0|83.3|100.0|75.0-100.0|1|0|not counted|0|0|none (1)|83.3|"
+    )
     assert lines[4].startswith("|test-other/score-upper|2|6|100.0|0.0|0.0|0.0|0.0|0.0|0.0-0.0|0|0|")
     assert len(lines) == 5
 
@@ -59,7 +62,7 @@ def test_report(exp: Path) -> None:
 
 def test_no_score_hides_another(exp: Path) -> None:
     (exp / "decode/test-clean/score.json").write_text((exp / "decode/test-clean/score/score.json").read_text())
-    assert list(results.collect(exp))[:2] == ["test-clean", "test-clean/score.json"]
+    assert list(results.collect(exp))[:2] == ["test-clean", "test-clean/score"]
 
 
 def test_no_scores(tmp_path: Path) -> None:

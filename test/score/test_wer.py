@@ -1,4 +1,4 @@
-"""Counts, rates, intervals, empty and looping hypotheses."""
+"""Counts, rates and intervals."""
 
 import pytest
 
@@ -62,25 +62,3 @@ def test_interval_is_seeded_and_holds_the_rate() -> None:
 
 def test_interval_of_perfect_hypotheses_has_no_width() -> None:
     assert wer.bootstrap_interval(scored(("a", "a"), ("b", "b"))) == (0.0, 0.0)
-
-
-def test_empty_hypotheses() -> None:
-    assert wer.empty_hypotheses(scored(("a", ""), ("a", "b"), ("a", " "))) == ["0-0", "0-2"]
-
-
-@pytest.mark.parametrize(
-    ("ref", "hyp", "is_loop"),
-    [
-        ("yes", "okay okay okay okay", True),
-        ("yes", "okay okay okay", False),
-        ("yes", "so i went to the so i went to the so i went to the so i went to the", True),
-        ("yes", "a b a b a b a", False),  # three times and a half
-        ("yes", "well a b a b a b a b", True),
-        ("no no no no", "no no no no", False),  # spoken so
-        ("no no no no", "no no no no no", True),
-        ("yes", "", False),
-        ("a b c d e f g h", "a b c d e f g h a c e g b d f h", False),
-    ],
-)
-def test_repetition_loops(ref: str, hyp: str, is_loop: bool) -> None:
-    assert wer.repetition_loops(scored((ref, hyp))) == (["0-0"] if is_loop else [])

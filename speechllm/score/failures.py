@@ -1,0 +1,70 @@
+"""Hypotheses that fail in ways which a word error rate hides: empty, looping, lacking a chunk, refusing the task."""
+
+import re
+from collections.abc import Iterable
+
+from speechllm.score.wer import ScoredUtterance
+
+LOOP_REPEATS = 4
+LOOP_PERIODS = range(1, 11)
+MISSING_WORDS = 8
+REFUSALS = re.compile(
+    r"\b(as an ai\b|as a (large )?language model\b|i( am|'m) (just |only )?an ai\b|"
+    r"i( am|'m) (sorry|afraid),? (but )?i (cannot|can not|can't|am unable|am not able|do not|don't)\b|"
+    r"i( am|'m) (unable|not able) to (transcribe|hear|listen|process|assist|help)\b|"
+    r"i (cannot|can not|can't) (transcribe|hear|listen to|process|assist|help with)\b|"
+    r"(please|could you) (provide|upload|share) (me )?(with )?(the|an|your) (audio|speech|recording|text)\b)",
+    re.IGNORECASE,
+)
+
+
+def empty_hypotheses(utterances: Iterable[ScoredUtterance]) -> list[str]:
+    """Return the ids of the utterances whose normalised hypothesis holds no word."""
+    return [utterance.utt_id for utterance in utterances if not utterance.hyp]
+
+
+def repetition_loops(utterances: Iterable[ScoredUtterance]) -> list[str]:
+    """Return the ids of the utterances whose hypothesis repeats itself.
+
+    The criterion: some sequence of 1 to 10 words stands at least 4 times in direct succession in
+    the hypothesis, and more often than any does in the reference.
+    """
+    return [
+        u.utt_id
+        for u in utterances
+        if len(u.hyp) - len(set(u.hyp)) >= LOOP_REPEATS - 1
+        and most_repeats(u.hyp) >= max(LOOP_REPEATS, most_repeats(u.ref) + 1)
+    ]
+
+
+def missing_chunks(utterances: Iterable[ScoredUtterance]) -> list[str]:
+    """Return the ids of the utterances of which the hypothesis leaves out a whole chunk.
+
+    The criterion: at least 8 words of the reference in direct succession are deleted. (Figure 3 of arXiv 2309.13963
+    tells such utterances and loops apart from those decoded successfully; its own criterion is not known.)
+    """
+    return [u.utt_id for u in utterances if "D" * MISSING_WORDS in u.alignment]
+
+
+def refusals(utterances: Iterable[ScoredUtterance]) -> list[str]:
+    """Return the ids of the utterances in which the LLM answers instead of transcribing.
+
+    The criterion: the hypothesis holds one of ``REFUSALS``, English phrases such as "as an AI" or "I'm sorry, but I
+    can't", more often than the reference does. Normalisers that take off apostrophes are allowed for.
+    """
+    return [u.utt_id for u in utterances if _refusals_in(u.hyp) > _refusals_in(u.ref)]
+
+
+def most_repeats(words: list[str]) -> int:
+    """Return how often in direct succession the sequence of words stands that is repeated most."""
+    most = min(1, len(words))
+    for period in LOOP_PERIODS:
+        run = 0  # words in a row that equal the word one period before
+        for earlier, word in zip(words, words[period:], strict=False):
+            run = run + 1 if word == earlier else 0
+            most = max(most, run // period + 1)
+    return most
+
+
+def _refusals_in(words: list[str]) -> int:
+    return len(REFUSALS.findall(" ".join(words)))
