@@ -191,7 +191,8 @@ if on 5 "decode, $inference_nj jobs"; then
 fi
 
 score() { # set, directory with its hypotheses
-  run speechllm score "data/$1/text" "$2/text" "$2/score" --normalizer "$normalizer" --truncated "$2/truncated"
+  run speechllm score "data/$1/text" "$2/text" "$2/score" --normalizer "$normalizer" --truncated "$2/truncated" \
+    --utt2dur "data/$1/utt2dur"
 }
 
 if on 6 "score"; then
@@ -210,6 +211,7 @@ if on 6 "score"; then
     scored+=("$whisper_exp")
   fi
   run speechllm results "${scored[@]}" --output "$exp/RESULTS.md" --command "$invocation"
+  run speechllm report "${scored[@]}" --data data
 fi
 
 echo "Successfully finished. [elapsed=$((SECONDS - start))s]"

@@ -1,0 +1,27 @@
+"""Write EXP/report.html: scores, plots, and every utterance with its alignment and, where it is at hand, its audio."""
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument("exp", metavar="EXP", type=Path, help="experiment directory with scores")
+    parser.add_argument("beside", metavar="EXP", nargs="*", type=Path, help="experiments whose scores stand beside")
+    parser.add_argument("--data", type=Path, help="directory of the data directories, for the audio, e.g. data")
+    parser.add_argument("--output", type=Path, help="the page (default: EXP/report.html)")
+
+
+def run(args: argparse.Namespace) -> int | None:
+    """Write the page."""
+    from speechllm.data.audio_urls import audio_urls
+    from speechllm.score.report import write_report
+    from speechllm.score.results import find_scores
+
+    output = args.output or args.exp / "report.html"
+    audio = {}
+    if args.data is not None:
+        audio = audio_urls(args.data, find_scores(args.exp), output.resolve().parent)
+    counts = write_report(args.exp, args.beside, audio, output)
+    print(f"{output}: {', '.join(f'{number} utterances of {name}' for name, number in counts.items())}")
+    return None

@@ -1,0 +1,73 @@
+"""Plots of scores, drawn by matplotlib as SVG that stands in a page."""
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from speechllm.score.analysis import PARTS, by_duration, by_position
+from speechllm.score.wer import ScoredUtterance
+
+Sets = Mapping[str, Sequence[ScoredUtterance]]
+"""The scored utterances of each set."""
+SIZE = (5.0, 3.2)  # inches
+
+
+def wer_by_duration(sets: Sets, durations: Mapping[str, Mapping[str, float]]) -> str:
+    """Draw the word error rate of each set against the duration of the utterances, where those are known."""
+
+    def draw(axes: Axes) -> None:
+        names: list[str] = []
+        groups = {name: by_duration(sets[name], durations[name]) for name in sets if name in durations}
+        names = sorted({label for group in groups.values() for label in group}, key=_first_number)
+        for name, group in groups.items():
+            here = [label for label in names if label in group]
+            axes.plot(
+                [names.index(label) for label in here],
+                [group[label].percentages[4] for label in here],
+                "o-",
+                label=name,
+            )
+        axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
+        axes.set_ylabel("WER (%)")
+        axes.set_title("Word error rate by duration")
+
+    return _svg(draw)
+
+
+def deletions_by_position(sets: Sets) -> str:
+    """Draw which share of the words is deleted in each tenth of the references."""
+
+    def draw(axes: Axes) -> None:
+        for name, utterances in sets.items():
+            shares = [deleted / words * 100 if words else 0.0 for words, deleted, _ in by_position(utterances)]
+            axes.plot(range(1, PARTS + 1), shares, "o-", label=name)
+        axes.set_xlabel("tenth of the reference")
+        axes.set_ylabel("deleted words (%)")
+        axes.set_title("Deletions by position")
+
+    return _svg(draw)
+
+
+def _svg(draw: Callable[[Axes], None]) -> str:
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "speechllm", "font.size": 9}):
+        figure = Figure(SIZE, layout="constrained")
+        axes = figure.subplots()
+        draw(axes)
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+        if axes.get_lines():
+            figure.legend(loc="outside lower center", ncols=2, fontsize=7, frameon=False)
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    svg = file.getvalue()
+    return re.sub(r' (width|height)="[\d.]+pt"', "", svg[svg.index("<svg") :], count=2)  # the page sets its size
+
+
+def _first_number(label: str) -> int:
+    match = re.search(r"\d+", label)
+    assert match is not None
+    return int(match.group()) + label.startswith("over")
