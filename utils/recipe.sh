@@ -28,6 +28,7 @@
 #   --inference_tag     name of that decoding (default: the YAML's name)
 #   --baseline          also decode and score with Whisper's own decoder
 #   --mismatched        also decode and score with another utterance's speech
+#   --no_speech         also decode silence and noise, and count the words heard in them
 #   --normalizer        text normaliser of the scores: none, librispeech or whisper-english
 # Machine
 #   --ngpu              GPUs for training; 0 is the CPU
@@ -41,11 +42,11 @@ set -euo pipefail
 corpus='' corpus_dir='' corpus_var='' corpus_maker=''
 train_set='' valid_set='' valid_speakers=0 extra_train_data='' test_sets='' joined=''
 stage=0 stop_stage=6 dry_run=false
-config='' set='' tag='' inference_config='' inference_tag='' baseline=false mismatched=false normalizer=librispeech
+config='' set='' tag='' inference_config='' inference_tag='' baseline=false mismatched=false no_speech=false normalizer=librispeech
 ngpu=1 num_nodes=1 nj=8 inference_nj=1 dumpdir=dump expdir=exp
 options="corpus corpus_dir corpus_var corpus_maker train_set valid_set valid_speakers extra_train_data test_sets joined \
 stage stop_stage dry_run config set tag inference_config \
-inference_tag baseline mismatched normalizer ngpu num_nodes nj inference_nj dumpdir expdir"
+inference_tag baseline mismatched no_speech normalizer ngpu num_nodes nj inference_nj dumpdir expdir"
 invocation=$(printf '%q ' "$0" "$@")
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=utils/parse_options.sh
@@ -89,6 +90,8 @@ for seconds in $joined; do
     test_sets+=" ${name}_t$seconds"
   done
 done
+decoded_sets=$test_sets
+! $no_speech || decoded_sets+=" no_speech"
 for name in $extra_train_data; do
   train_set+=+$(basename "$name")
 done
@@ -135,6 +138,7 @@ if on 1 "prepare and validate data/<set>"; then
     data_dirs+=("data/$name")
   done
   run speechllm validate "${data_dirs[@]}"
+  ! $no_speech || run speechllm make_no_speech data/no_speech
 fi
 
 if ((2 <= stop_stage)); then
@@ -144,7 +148,7 @@ if ((2 <= stop_stage)); then
 fi
 
 if on 2 "dump to $dump/<set>, $nj jobs"; then
-  for name in $train_set $valid_set $test_sets; do
+  for name in $train_set $valid_set $decoded_sets; do
     # shellcheck disable=SC2154,SC2086
     run $dump_cmd "JOB=1:$nj" "$dump/$name/log/dump.JOB.log" \
       speechllm dump --nj "$nj" --job JOB "${yaml[@]}" "data/$name" "$dump/$name"
@@ -178,10 +182,10 @@ decode_in_jobs() { # verb, input directory, output directory, further options
 if on 5 "decode, $inference_nj jobs"; then
   search=("${set_options[@]}")
   [[ -z $inference_config ]] || search+=(--inference_config "$inference_config")
-  for name in $test_sets; do
+  for name in $decoded_sets; do
     out=$exp/decode/$name${inference_tag:+_$inference_tag}
     decode_in_jobs decode "$dump/$name" "$out" "${search[@]}" "$exp"
-    if $mismatched; then
+    if $mismatched && [[ $name != no_speech ]]; then
       decode_in_jobs decode "$dump/$name" "${out}_mismatched" --mismatched "${search[@]}" "$exp"
     fi
     if $baseline; then
@@ -195,6 +199,12 @@ score() { # set, directory with its hypotheses
     --utt2dur "data/$1/utt2dur"
 }
 
+score_no_speech() { # experiment
+  local out=$1/decode/no_speech
+  [[ $1 != "$exp" ]] || out+=${inference_tag:+_$inference_tag}
+  run speechllm score_no_speech "$out/text" data/no_speech/utt2dur "$out/score"
+}
+
 if on 6 "score"; then
   for name in $test_sets; do
     out=$exp/decode/$name${inference_tag:+_$inference_tag}
@@ -206,6 +216,10 @@ if on 6 "score"; then
       score "$name" "$whisper_exp/decode/$name"
     fi
   done
+  if $no_speech; then
+    score_no_speech "$exp"
+    ! $baseline || score_no_speech "$whisper_exp"
+  fi
   scored=("$exp")
   if $baseline; then
     scored+=("$whisper_exp")

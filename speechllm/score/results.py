@@ -13,6 +13,7 @@ from speechllm.errors import DataError
 from speechllm.score.directory import SUMMARY, Rate, Summary, read_summary, write_whole
 from speechllm.score.environment import git_hash, versions
 from speechllm.score.failures import MISSING_WORDS
+from speechllm.score.no_speech import TABLE as NO_SPEECH_TABLE
 
 BEGIN = "<!-- generated: begin -->"
 END = "<!-- generated: end -->"
@@ -90,6 +91,10 @@ def report(exps: Sequence[Path], command: str) -> str:
         parts.append(f"## {exp.name}\n\n### WER\n\n{table(scores)}")
         if any(summary.cer for summary in scores.values()):
             parts.append(f"### CER\n\n{table(scores, characters=True)}")
+        parts += [
+            f"### Words where nothing is said: {path.parent.parent.name}\n\n{path.read_text(encoding='utf-8')}"
+            for path in sorted((exp / "decode").glob(f"*/score/{NO_SPEECH_TABLE}"))
+        ]
     return "\n".join(parts)
 
 

@@ -1,0 +1,18 @@
+"""Make a data directory without speech (silence, noises, hum), to see what a model hears where nothing is said."""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from speechllm.data.no_speech import make_no_speech
+from speechllm.data.validate import validate_data_dir
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument("target", type=Path, help="data directory to write, e.g. data/no_speech")
+
+
+def run(args: Namespace) -> None:
+    """Make and validate it."""
+    make_no_speech(args.target)
+    print(f"{args.target}: {validate_data_dir(args.target, need_text=False)}")

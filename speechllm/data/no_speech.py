@@ -1,0 +1,86 @@
+"""A data directory without speech: silence, noises and hum, in which nothing ought to be recognised.
+
+The speaker of an utterance names what is heard in it, so that results by speaker are results by kind.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from speechllm.data.atomic import new_file
+from speechllm.data.data_dir import Utterance, is_made, write_data_dir
+from speechllm.interfaces import Seconds
+
+SAMPLE_RATE = 16000  # Hz
+DURATIONS: tuple[Seconds, ...] = (1, 3, 10, 25)
+LEVEL = -35.0  # dBFS, root mean square
+HUM = (50, 100, 150, 250)  # Hz
+
+Rng = np.random.Generator
+
+
+def silence(number: int, rng: Rng) -> np.ndarray:
+    """Return digital silence (samples_N)."""
+    return np.zeros(number)
+
+
+def white(number: int, rng: Rng) -> np.ndarray:
+    """Return noise of the same power at all frequencies (samples_N)."""
+    return rng.standard_normal(number)
+
+
+def pink(number: int, rng: Rng) -> np.ndarray:
+    """Return noise whose power falls with the frequency (samples_N)."""
+    return _shaped(number, rng, 0.5)
+
+
+def brown(number: int, rng: Rng) -> np.ndarray:
+    """Return noise whose power falls with the square of the frequency, as that of wind and rumble (samples_N)."""
+    return _shaped(number, rng, 1.0)
+
+
+def hum(number: int, rng: Rng) -> np.ndarray:
+    """Return the hum of mains with some harmonics (samples_N)."""
+    time = np.arange(number) / SAMPLE_RATE
+    parts = [np.sin(2 * np.pi * (frequency * time + rng.random())) / frequency for frequency in HUM]
+    return np.asarray(np.sum(parts, axis=0))
+
+
+KINDS: tuple[Callable[[int, Rng], np.ndarray], ...] = (silence, white, pink, brown, hum)
+
+
+def make_no_speech(target: str | Path, seed: int = 0) -> bool:
+    """Write a data directory of each kind in each of ``DURATIONS``, and its audio into ``<target>_audio``.
+
+    Returns:
+        Whether anything was written: not if the target is there already.
+    """
+    made_by = f"no_speech {seed} {DURATIONS} {LEVEL}\n"
+    if is_made(target, made_by):
+        return False
+    rng = np.random.default_rng(seed)
+    utts = []
+    for kind in KINDS:
+        for number, duration in enumerate(DURATIONS):
+            utt_id = f"{kind.__name__}-{number}"
+            path = Path(f"{target}_audio") / f"{utt_id}.flac"
+            with new_file(path) as temporary:
+                samples_N = _at_level(kind(round(duration * SAMPLE_RATE), rng))
+                soundfile.write(temporary, samples_N, SAMPLE_RATE, subtype="PCM_16", format="FLAC")
+            utts.append(Utterance(utt_id=utt_id, speaker=kind.__name__, path=path, duration=duration))
+    write_data_dir(target, utts, made_by=made_by)
+    return True
+
+
+def _shaped(number: int, rng: Rng, exponent: float) -> np.ndarray:
+    """Return noise whose amplitude falls with a power of the frequency, above 20 Hz."""
+    spectrum = np.fft.rfft(rng.standard_normal(number))
+    frequencies = np.maximum(np.fft.rfftfreq(number, 1 / SAMPLE_RATE), 20)
+    return np.fft.irfft(spectrum / frequencies**exponent, number)
+
+
+def _at_level(samples_N: np.ndarray) -> np.ndarray:
+    power = np.sqrt(np.mean(samples_N**2))
+    return samples_N * (10 ** (LEVEL / 20) / power) if power > 0 else samples_N

@@ -1,0 +1,42 @@
+"""What is recognised where nothing is said: words that a recogniser hears in silence and noise."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from speechllm.score import transcripts
+from speechllm.score.failures import LOOP_REPEATS, most_repeats
+
+TABLE = "no_speech.md"
+COLUMNS = ("kind", "Utt", "with words", "words", "words a minute", "loops")
+
+
+def score_no_speech(hyp_path: Path, utt2dur: Path) -> str:
+    """Count words in hypotheses of speechless audio.
+
+    Args:
+        hyp_path: Kaldi ``text`` or ``.trn``.
+        utt2dur: their durations.
+
+    Returns:
+        A Markdown table with a row for each speaker, which is what kind of sound an utterance is, and one for all.
+
+    Raises:
+        DataError: if a file is wrong, or a duration is missing.
+    """
+    hyp = transcripts.read(hyp_path)
+    durations = transcripts.read_durations(utt2dur, hyp)
+    kinds: dict[str, list[str]] = {}
+    for utt_id in hyp:
+        kinds.setdefault(transcripts.speaker_of(utt_id), []).append(utt_id)
+    rows = [_row(kind, utt_ids, hyp, durations) for kind, utt_ids in {**kinds, "all": list(hyp)}.items()]
+    return "".join(f"|{'|'.join(row)}|\n" for row in (COLUMNS, ("---",) * len(COLUMNS), *rows))
+
+
+def _row(
+    kind: str, utt_ids: list[str], hyp: transcripts.Transcripts, durations: Mapping[str, float]
+) -> tuple[str, ...]:
+    texts = [hyp[utt_id].split() for utt_id in utt_ids]
+    words, minutes = sum(map(len, texts)), sum(durations[utt_id] for utt_id in utt_ids) / 60
+    loops = sum(most_repeats(text) >= LOOP_REPEATS for text in texts)
+    with_words = sum(bool(text) for text in texts)
+    return kind, str(len(texts)), str(with_words), str(words), f"{words / minutes:.1f}" if minutes else "-", str(loops)

@@ -1,0 +1,40 @@
+"""A set without speech."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from speechllm.bin import main
+from speechllm.data.data_dir import read_data_dir
+from speechllm.data.no_speech import DURATIONS, KINDS, LEVEL, make_no_speech
+
+
+def power(samples_N: np.ndarray, low: float, high: float) -> float:
+    spectrum = np.abs(np.fft.rfft(samples_N)) ** 2
+    frequencies = np.fft.rfftfreq(len(samples_N), 1 / 16000)
+    return float(spectrum[(low <= frequencies) & (frequencies < high)].sum())
+
+
+def test_kinds_lengths_and_levels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["make_no_speech", str(tmp_path / "no_speech")]) == 0
+    assert "20 utterances" in capsys.readouterr().out
+    utts = {utt.utt_id: utt for utt in read_data_dir(tmp_path / "no_speech", need_text=False).utts}
+    assert len(utts) == len(KINDS) * len(DURATIONS)
+    samples = {utt_id: soundfile.read(utt.path)[0] for utt_id, utt in utts.items()}
+    for utt_id, utt in utts.items():
+        assert len(samples[utt_id]) == utt.duration * 16000
+        level = 20 * np.log10(max(1e-10, np.sqrt(np.mean(samples[utt_id] ** 2))))
+        assert level == pytest.approx(-200 if utt.speaker == "silence" else LEVEL, abs=0.1)
+    slopes = [
+        power(samples[f"{kind}-3"], 200, 400) / power(samples[f"{kind}-3"], 400, 800)
+        for kind in ("white", "pink", "brown")
+    ]
+    assert slopes == pytest.approx([0.5, 1.0, 2.0], rel=0.1)
+    assert power(samples["hum-3"], 45, 255) > 0.99 * power(samples["hum-3"], 0, 8001)
+
+
+def test_made_once(tmp_path: Path) -> None:
+    assert make_no_speech(tmp_path / "no_speech")
+    assert not make_no_speech(tmp_path / "no_speech")
