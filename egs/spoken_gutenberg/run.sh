@@ -16,6 +16,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
   --train_set train_spoken \
   --valid_set dev_spoken \
   --test_sets test_spoken \
+  --mini_sets "train_mini dev_mini test_mini" \
   --config ../librispeech/conf/whisper_tiny_smollm2_fc.yaml \
   --normalizer librispeech \
   --nj 2 \

@@ -1,9 +1,9 @@
 from pathlib import Path
 
-import make_mini_corpus
+import make_mini_librispeech
 import pytest
 import soundfile
-from make_mini_corpus import UNSEEN, WITH_FLITE, WITHOUT_FLITE, plan
+from make_mini_librispeech import UNSEEN, WITH_FLITE, WITHOUT_FLITE, plan
 from speak_corpus import Speaker
 
 COUNTS = {"train-mini": 100, "dev-mini": 20, "test-mini": 40}
@@ -12,8 +12,10 @@ COUNTS = {"train-mini": 100, "dev-mini": 20, "test-mini": 40}
 @pytest.fixture
 def corpus(tmp_path: Path, humming: None, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return OUT/LibriSpeech, hummed."""
-    monkeypatch.setattr(make_mini_corpus, "missing_packages", list)
-    assert make_mini_corpus.main([str(tmp_path), "--train", "100", "--dev", "20", "--test", "40", "--jobs", "2"]) == 0
+    monkeypatch.setattr(make_mini_librispeech, "missing_packages", list)
+    assert (
+        make_mini_librispeech.main([str(tmp_path), "--train", "100", "--dev", "20", "--test", "40", "--jobs", "2"]) == 0
+    )
     return tmp_path / "LibriSpeech"
 
 
@@ -46,7 +48,7 @@ def test_no_sentence_and_no_unseen_voice_is_in_two_sets(corpus: Path) -> None:
 
 def test_a_complete_corpus_is_left_alone(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in corpus.rglob("*")}
-    assert make_mini_corpus.main([str(corpus.parent)]) == 0
+    assert make_mini_librispeech.main([str(corpus.parent)]) == 0
     assert "already" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in corpus.rglob("*")} == before
 

@@ -1,6 +1,6 @@
 """Speak a mini corpus of short commands, in LibriSpeech's layout, for a first run of the recipe on a CPU.
 
-    python tools/make_mini_corpus.py downloads/mini_corpus
+    python tools/make_mini_librispeech.py downloads/mini_librispeech
 
 writes OUT/LibriSpeech/{train,dev,test}-mini/SPEAKER/CHAPTER/SPEAKER-CHAPTER-NNNN.flac, *.trans.txt and SPEAKERS.TXT.
 No sentence occurs twice, so no test sentence occurs in training; half of the test set is spoken by a voice that is
