@@ -67,6 +67,18 @@ def test_mini_makes_its_corpus_and_stays_apart(recipe: Path) -> None:
     assert not re.search(r"\b(data|dump|exp)/", result.stderr)
 
 
+def test_slurm_runs_arrays_and_srun(recipe: Path) -> None:
+    options = ["--dry_run", "--config", CONFIG, "--stage", "2", "--stop_stage", "5", "--num_nodes", "2"]
+    printed = run(recipe, *options, "--ngpu", "4", CMD_BACKEND="slurm").stderr
+    assert "run_slurm.sh --cpus-per-task=2 JOB=1:" in printed
+    assert "run_slurm.sh --cpus-per-task=2 --gpus-per-task=1 JOB=1:1 exp/quickstart/decode" in printed
+    result = run(recipe, *options, "--ngpu", "0", CMD_BACKEND="slurm")
+    assert "train_slurm.sh 2 0 python3 -m speechllm train --train" in result.stdout
+    assert "--gpus-per-task" not in result.stderr
+    result = run(recipe, *options, CMD_BACKEND="pbs")
+    assert (result.returncode, result.stderr) == (2, "cmd.sh: found cmd_backend=pbs, expected local or slurm\n")
+
+
 def test_many_gpus_start_deepspeed(recipe: Path) -> None:
     result = run(recipe, "--dry_run", "--config", CONFIG, "--stage", "3", "--stop_stage", "3", "--ngpu", "4")
     assert "deepspeed --num_nodes 1 --num_gpus 4 --no_local_rank --module speechllm train" in result.stdout

@@ -170,7 +170,9 @@ fi
 
 if on 3 "train $exp"; then
   launcher=(python3 -m)
-  if ((ngpu > 1 || num_nodes > 1)); then
+  if [[ -n ${train_cmd:-} ]]; then
+    read -ra launcher <<<"$train_cmd $num_nodes $ngpu python3 -m"
+  elif ((ngpu > 1 || num_nodes > 1)); then
     launcher=(deepspeed --num_nodes "$num_nodes" --num_gpus "$ngpu" --no_local_rank --module)
   fi
   $dry_run || mkdir -p "$exp"

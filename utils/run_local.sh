@@ -15,15 +15,7 @@ if [[ -z ${OMP_NUM_THREADS:-} ]]; then
   export OMP_NUM_THREADS=$((threads > 0 ? threads : 1))
 fi
 
-run_job() {
-  local job=$1 start=$SECONDS status
-  shift
-  echo "# $*"
-  "$@"
-  status=$?
-  echo "# job $job ended after $((SECONDS - start)) s with status $status"
-  return "$status"
-}
+run_job=$(dirname "${BASH_SOURCE[0]}")/run_job.sh
 
 mkdir -p "$(dirname "$log")"
 pids=()
@@ -36,9 +28,9 @@ end_jobs() {
 trap end_jobs INT TERM HUP
 for ((job = first; job <= last; job++)); do
   if ((job == first)); then
-    run_job "$job" "${@//JOB/$job}" 2>&1 | tee "${log//JOB/$job}" >&2 &
+    "$run_job" "$job" "$@" 2>&1 | tee "${log//JOB/$job}" >&2 &
   else
-    run_job "$job" "${@//JOB/$job}" >"${log//JOB/$job}" 2>&1 &
+    "$run_job" "$job" "$@" >"${log//JOB/$job}" 2>&1 &
   fi
   pids+=($!)
 done

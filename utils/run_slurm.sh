@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Run jobs in parallel on a Slurm cluster, one log each: run_local.sh's interface, after options of sbatch.
+#
+#   run_slurm.sh --partition=cpu --cpus-per-task=2 JOB=1:4 exp/log/decode.JOB.log command --job JOB ...
+#
+# One array of jobs is submitted and waited for. The logs of jobs that fail are named; to run these again, run the stage
+# again: the others have nothing left to do.
+set -uo pipefail
+
+options=()
+while [[ ${1:-} == --* ]]; do
+  options+=("$1")
+  shift
+done
+range=${1#JOB=} log=$2
+shift 2
+first=${range%:*} last=${range#*:}
+utils=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+mkdir -p "$(dirname "$log")"
+for ((job = first; job <= last; job++)); do
+  rm -f "${log//JOB/$job}" # of an earlier try
+done
+sbatch --wait --quiet --array="$first-$last" --job-name="$(basename "$log" .JOB.log)" --output="${log//JOB/%a}" \
+  "${options[@]}" <<EOF
+#!/usr/bin/env bash
+export OMP_NUM_THREADS=\${SLURM_CPUS_PER_TASK:-1}
+exec $(printf '%q ' "$utils/run_job.sh") "\$SLURM_ARRAY_TASK_ID" $(printf '%q ' "$@")
+EOF
+status=$?
+
+for ((job = first; job <= last; job++)); do
+  if ! tail -n 1 "${log//JOB/$job}" 2>/dev/null | grep -q 'with status 0$'; then
+    status=$((status > 0 ? status : 1))
+    echo "$0: job $job failed; the end of ${log//JOB/$job}:" >&2
+    tail -n 5 "${log//JOB/$job}" >&2
+  fi
+done
+exit "$status"
