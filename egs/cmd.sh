@@ -15,9 +15,9 @@ case $cmd_backend in
   slurm)
     dump_cmd="../../utils/run_slurm.sh --cpus-per-task=2"
     decode_cmd="../../utils/run_slurm.sh --cpus-per-task=2"
-    ((ngpu == 0)) || decode_cmd+=" --gpus-per-task=1"
+    ((${ngpu:-0} == 0)) || decode_cmd+=" --gpus-per-task=1"
     train_cmd="../../utils/train_slurm.sh --cpus-per-task=8"
-    ((ngpu > 0)) || train_cmd="../../utils/train_slurm.sh"
+    ((${ngpu:-0} > 0)) || train_cmd="../../utils/train_slurm.sh"
     ;;
   *)
     echo "cmd.sh: found cmd_backend=$cmd_backend, expected local or slurm" >&2
