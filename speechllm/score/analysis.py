@@ -54,7 +54,9 @@ def by_position(utterances: Iterable[ScoredUtterance]) -> list[tuple[int, int, i
 
 def confusions(utterances: Iterable[ScoredUtterance]) -> Counter[tuple[str, str]]:
     """Count what was said and heard wherever the two differ; '' was not heard, or not said."""
-    return Counter((ref, hyp) for utterance in utterances for letter, ref, hyp in utterance.columns() if letter != "C")
+    return Counter(
+        (ref, hyp) for utterance in utterances for letter, ref, hyp in utterance.columns() if letter in "SDI"
+    )
 
 
 def describe(utterances: Sequence[ScoredUtterance], durations: Mapping[str, float] | None) -> str:

@@ -96,7 +96,7 @@ def _errors(alignment: str) -> list[int]:
         if letter == "I":
             errors[-1] += 1
         else:
-            errors += [int(letter != "C"), 0]
+            errors += [int(letter in "SD"), 0]
     return errors
 
 

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from speechllm.score.transcripts import trn_id
 from speechllm.score.wer import Counts, ScoredUtterance, by_speaker, count
 
 LINE_WIDTH = 1000
@@ -121,8 +120,9 @@ def _alignments(speakers: dict[str, list[ScoredUtterance]], title: str) -> str:
 
 def _alignment(utterance: ScoredUtterance) -> str:
     letters = utterance.alignment
-    numbers = " ".join(str(letters.count(letter)) for letter in "CSDI")
-    head = f"id: ({trn_id(utterance.utt_id)})\nScores: (#C #S #D #I) {numbers}\nAttributes: Case_sensitve \n"
+    correct = letters.count("C") + letters.count("O")
+    numbers = " ".join(str(number) for number in (correct, *map(letters.count, "SDI")))
+    head = f"id: ({utterance.trn_id})\n{utterance.notes}Scores: (#C #S #D #I) {numbers}\nAttributes: Case_sensitve \n"
     return head + "".join(_lines(_columns(utterance))) + "\n"
 
 
@@ -134,7 +134,7 @@ def _columns(utterance: ScoredUtterance) -> list[tuple[str, str, str, int]]:
         width = max(ref_width, hyp_width)
         left = ref + " " * (width - ref_width) if letter != "I" else "*" * width
         right = hyp + " " * (width - hyp_width) if letter != "D" else "*" * width
-        columns.append((left, right, (letter if letter != "C" else "").ljust(width), width))
+        columns.append((left, right, (letter if letter not in "CO" else "").ljust(width), width))
     return columns
 
 

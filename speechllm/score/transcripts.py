@@ -43,7 +43,7 @@ def read(path: Path) -> Transcripts:
 def read_ids(path: Path) -> list[str]:
     """Read a list of utterance ids, one on each line; an empty file is an empty list."""
     ids = []
-    for number, line in _lines(path):
+    for number, line in read_lines(path):
         if len(line.split()) != 1:
             raise DataError(f"{path}:{number}: expected one utterance id, found {line.strip()!r}")
         ids.append(line.strip())
@@ -53,7 +53,7 @@ def read_ids(path: Path) -> list[str]:
 def read_durations(path: Path, utt_ids: Iterable[str]) -> dict[str, float]:
     """Read Kaldi's ``utt2dur``: ``<utterance id> <seconds>`` on each line; it must hold all of ``utt_ids``."""
     durations = {}
-    for number, line in _lines(path):
+    for number, line in read_lines(path):
         try:
             utt_id, seconds = line.split()
             durations[utt_id] = float(seconds)
@@ -102,7 +102,7 @@ def trn_lines(texts: Iterable[tuple[str, str]]) -> str:
 
 
 def _kaldi_entries(path: Path) -> Iterator[tuple[int, str, str]]:
-    for number, line in _lines(path):
+    for number, line in read_lines(path):
         utt_id, *words = line.split(maxsplit=1)
         if set(utt_id) & set("()"):
             where = f"{path}:{number}: found a parenthesis in the utterance id {utt_id!r}"
@@ -111,7 +111,7 @@ def _kaldi_entries(path: Path) -> Iterator[tuple[int, str, str]]:
 
 
 def _trn_entries(path: Path) -> Iterator[tuple[int, str, str]]:
-    for number, line in _lines(path):
+    for number, line in read_lines(path):
         if line.startswith(";;"):  # sclite's comment
             continue
         match = TRN_LINE.fullmatch(line)
@@ -122,7 +122,7 @@ def _trn_entries(path: Path) -> Iterator[tuple[int, str, str]]:
         yield number, without_prefix if trn_id(without_prefix) == utt_id else utt_id, match["text"].strip()
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the number, from 1, and content of each line that is not blank."""
     try:
         raw = path.read_bytes()

@@ -9,7 +9,7 @@ import numpy as np
 from speechllm.errors import DataError
 from speechllm.score.align import align_all
 from speechllm.score.normalize import Normalizer
-from speechllm.score.transcripts import Transcripts, name_some, speaker_of
+from speechllm.score.transcripts import Transcripts, name_some, speaker_of, trn_id
 
 Unit = Literal["word", "character"]
 
@@ -48,7 +48,10 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredUtterance:
-    """A reference, a hypothesis and how they are aligned (a letter per column, see ``align``)."""
+    """A reference, a hypothesis and how they are aligned (a letter per column, see ``align``).
+
+    The letter ``O`` is a word of the reference that may be left out and was: it counts as correct.
+    """
 
     utt_id: str
     ref: list[str]
@@ -61,15 +64,25 @@ class ScoredUtterance:
         return speaker_of(self.utt_id)
 
     @property
+    def trn_id(self) -> str:
+        """The id under which it stands in a .trn file and in result.txt."""
+        return trn_id(self.utt_id)
+
+    @property
+    def notes(self) -> str:
+        """Lines on where it comes from, which result.txt shows; none."""
+        return ""
+
+    @property
     def errors(self) -> int:
         """Substitutions, deletions and insertions."""
-        return len(self.alignment) - self.alignment.count("C")
+        return sum(map(self.alignment.count, "SDI"))
 
     def columns(self) -> Iterator[tuple[str, str, str]]:
         """Yield letter, word of the reference and word of the hypothesis of each column, '' where there is none."""
         refs, hyps = iter(self.ref), iter(self.hyp)
         for letter in self.alignment:
-            yield letter, "" if letter == "I" else next(refs), "" if letter == "D" else next(hyps)
+            yield letter, "" if letter == "I" else next(refs), "" if letter in "DO" else next(hyps)
 
 
 def score(ref: Transcripts, hyp: Transcripts, normalizer: Normalizer, unit: Unit = "word") -> list[ScoredUtterance]:
@@ -97,11 +110,11 @@ def count(utterances: Iterable[ScoredUtterance]) -> Counts:
     together = "".join(alignments)
     return Counts(
         sentences=len(alignments),
-        correct=together.count("C"),
+        correct=together.count("C") + together.count("O"),
         substitutions=together.count("S"),
         deletions=together.count("D"),
         insertions=together.count("I"),
-        wrong_sentences=sum(letters.count("C") < len(letters) for letters in alignments),
+        wrong_sentences=sum(any(letter in letters for letter in "SDI") for letters in alignments),
     )
 
 

@@ -1,0 +1,111 @@
+"""NIST's time-marked conversations: words of a hypothesis, each with its time.
+
+Each line: ``recording channel begin duration word [confidence]``, times in seconds; ``;;`` begins a comment. Between
+lines with the words ``<ALT_BEGIN>``, ``<ALT>`` and ``<ALT_END>`` stand alternatives.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from speechllm.errors import DataError
+from speechllm.score.stm import Segment
+from speechllm.score.transcripts import read_lines
+
+ALTERNATIVES = {"<ALT_BEGIN>": "{", "<ALT>": "/", "<ALT_END>": "}"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Word:
+    """A word and where it is heard; or a mark of alternatives, ``{``, ``/`` or ``}``, which has the time of a word."""
+
+    recording: str
+    channel: str
+    start: float
+    """Seconds."""
+    duration: float
+    """Seconds."""
+    word: str
+    confidence: float | None = None
+    """Read and written, but not scored."""
+
+    @property
+    def middle(self) -> float:
+        """Seconds."""
+        return self.start + self.duration / 2
+
+
+def read_ctm(path: Path) -> list[Word]:
+    """Read a CTM file; words come in the order of recording, channel and time.
+
+    Raises:
+        DataError: if it cannot be read or a line is wrong; the message gives it.
+    """
+    words: list[Word] = []
+    marks: list[str] = []  # that wait for the time of the word behind them
+    for number, line in read_lines(path):
+        if line.startswith(";;"):
+            continue
+        parts = line.split()
+        if len(parts) > 4 and parts[4] in ALTERNATIVES:
+            marks.append(ALTERNATIVES[parts[4]])
+            continue
+        word = _word(parts, f"{path}:{number}", line)
+        words += [_mark(mark, word) for mark in marks] + [word]
+        marks = []
+    words += [_mark(mark, words[-1]) for mark in marks] if words else []
+    if any(word.word in ALTERNATIVES.values() for word in words):  # whose words stand one alternative after the other
+        return sorted(words, key=lambda word: (word.recording, word.channel))
+    return sorted(words, key=lambda word: (word.recording, word.channel, word.start))
+
+
+def ctm_lines(words: Iterable[Word]) -> str:
+    """Return the content of a CTM file; marks of alternatives are written as such."""
+    names = {mark: name for name, mark in ALTERNATIVES.items()}
+    lines = []
+    for word in words:
+        place = f"{word.recording} {word.channel}"
+        confidence = "" if word.confidence is None else f" {word.confidence:.3f}"
+        if word.word in names:
+            lines.append(f"{place} * * {names[word.word]}\n")
+        else:
+            lines.append(f"{place} {word.start:.3f} {word.duration:.3f} {word.word}{confidence}\n")
+    return "".join(lines)
+
+
+def spread(segment: Segment, text: str) -> list[Word]:
+    """Return the words of a hypothesis of a segment, spread evenly over it: an LLM does not say when each is heard."""
+    words = text.split()
+    duration = (segment.end - segment.start) / max(1, len(words))
+    return [
+        Word(
+            recording=segment.recording,
+            channel=segment.channel,
+            start=segment.start + k * duration,
+            duration=duration,
+            word=word,
+        )
+        for k, word in enumerate(words)
+    ]
+
+
+def _word(parts: list[str], where: str, line: str) -> Word:
+    try:
+        recording, channel, start, duration, word, *confidence = parts
+        if len(confidence) > 1:
+            raise ValueError
+        return Word(
+            recording=recording,
+            channel=channel,
+            start=float(start),
+            duration=float(duration),
+            word=word,
+            confidence=float(confidence[0]) if confidence else None,
+        )
+    except ValueError as error:
+        expected = "expected: recording channel begin duration word [confidence]"
+        raise DataError(f"{where}: {expected}, found {line.strip()!r}") from error
+
+
+def _mark(mark: str, word: Word) -> Word:
+    return Word(recording=word.recording, channel=word.channel, start=word.start, duration=word.duration, word=mark)

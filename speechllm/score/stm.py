@@ -1,0 +1,80 @@
+"""NIST's segment time marks: the reference transcripts of telephone speech and broadcasts.
+
+Each line: ``recording channel speaker begin end [<labels>] text``, times in seconds; ``;;`` begins a comment.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from speechllm.errors import DataError
+from speechllm.score.transcripts import read_lines
+
+IGNORED = "IGNORE_TIME_SEGMENT_IN_SCORING"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """What one speaker says in a stretch of one channel of a recording."""
+
+    recording: str
+    channel: str
+    speaker: str
+    start: float
+    """Seconds."""
+    end: float
+    """Seconds."""
+    labels: str = ""
+    """Categories, such as ``<O,en,F>``."""
+    text: str = ""
+
+    @property
+    def scored(self) -> bool:
+        """Whether it counts: not if its text is ``IGNORE_TIME_SEGMENT_IN_SCORING``."""
+        return self.text.strip().upper() != IGNORED
+
+
+def read_stm(path: Path) -> list[Segment]:
+    """Read an STM file; segments come in the order of recording, channel and time.
+
+    Raises:
+        DataError: if it cannot be read, a line is wrong (the message gives it), or there is no segment.
+    """
+    segments = []
+    for number, line in read_lines(path):
+        if line.startswith(";;"):
+            continue
+        parts = line.split(maxsplit=5)
+        try:
+            recording, channel, speaker, *times = parts[:5]
+            start, end = (float(time) for time in times)
+        except ValueError as error:
+            expected = "expected: recording channel speaker begin end [<labels>] text"
+            raise DataError(f"{path}:{number}: {expected}, found {line.strip()!r}") from error
+        if not 0 <= start < end:
+            raise DataError(f"{path}:{number}: found {start:g} to {end:g} s, expected a beginning before its end")
+        labels, text = _split_labels(parts[5] if len(parts) > 5 else "")
+        segments.append(
+            Segment(
+                recording=recording, channel=channel, speaker=speaker, start=start, end=end, labels=labels, text=text
+            )
+        )
+    if not segments:
+        raise DataError(f"{path}: found no segment, expected one on each line; was the file written to its end?")
+    return sorted(segments, key=lambda segment: (segment.recording, segment.channel, segment.start))
+
+
+def stm_lines(segments: Iterable[Segment]) -> str:
+    """Return the content of an STM file."""
+    return "".join(
+        " ".join(filter(None, (s.recording, s.channel, s.speaker, f"{s.start:.3f} {s.end:.3f}", s.labels, s.text)))
+        + "\n"
+        for s in segments
+    )
+
+
+def _split_labels(rest: str) -> tuple[str, str]:
+    if rest.startswith("<") and ">" in rest:
+        labels, _, text = rest.partition(">")
+        return f"{labels}>", text.strip()
+    return "", rest.strip()

@@ -1,0 +1,90 @@
+"""Scores of recordings that are cut into segments by time: an STM file against a CTM file, as NIST's hubscr has it.
+
+Each word of the hypothesis belongs to the first segment of its channel that ends after the word's middle, or to the
+last one; references may hold alternatives, optional words and fragments (see ``network``).
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from speechllm.errors import DataError
+from speechllm.score.ctm import Word
+from speechllm.score.network import align_network
+from speechllm.score.stm import Segment
+from speechllm.score.wer import ScoredUtterance
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredSegment(ScoredUtterance):
+    """A segment, aligned; its id is its speaker and its number among that speaker's segments."""
+
+    segment: Segment
+
+    @property
+    def speaker(self) -> str:
+        """The speaker that the STM file names."""
+        return self.segment.speaker
+
+    @property
+    def trn_id(self) -> str:
+        """The id of sclite."""
+        return self.utt_id
+
+    @property
+    def notes(self) -> str:
+        """Labels, file and channel, as sclite writes them."""
+        labels = f"Labels: {self.segment.labels}\n" if self.segment.labels else ""
+        return f"{labels}File: {self.segment.recording}\nChannel: {self.segment.channel}\n"
+
+
+def score_segments(segments: Sequence[Segment], words: Sequence[Word]) -> list[ScoredSegment]:
+    """Align every segment that counts with the words that fall into it.
+
+    Args:
+        segments: in the order of recording, channel and time, as ``read_stm`` returns them.
+        words: in that order, too.
+
+    Raises:
+        DataError: if words are of a channel that has no segment, or no segment counts.
+    """
+    numbers: defaultdict[str, int] = defaultdict(int)
+    scored = []
+    for segment, heard in zip(segments, assign(segments, words), strict=True):
+        if not segment.scored:
+            continue
+        columns = align_network(segment.text.split(), [word.word for word in heard])
+        scored.append(
+            ScoredSegment(
+                utt_id=f"{segment.speaker}-{numbers[segment.speaker]:03d}",
+                ref=[column.ref for column in columns if column.ref],
+                hyp=[column.hyp for column in columns if column.hyp],
+                alignment="".join(column.letter for column in columns),
+                segment=segment,
+            )
+        )
+        numbers[segment.speaker] += 1
+    if not scored:
+        raise DataError("the segments: found none that counts, expected one at least; all say that they are not scored")
+    return scored
+
+
+def assign(segments: Sequence[Segment], words: Sequence[Word]) -> list[list[Word]]:
+    """Return the words of each segment, also of those that do not count."""
+    by_channel: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+    for place, segment in enumerate(segments):
+        by_channel[segment.recording, segment.channel].append(place)
+    found: list[list[Word]] = [[] for _ in segments]
+    reached: dict[tuple[str, str], int] = dict.fromkeys(by_channel, 0)
+    for word in words:
+        channel = word.recording, word.channel
+        if channel not in by_channel:
+            raise DataError(
+                f"word {word.word!r} at {word.start:g} s: found it in recording {channel[0]}, channel {channel[1]}, "
+                "expected one that has a segment among the references"
+            )
+        places = by_channel[channel]
+        while reached[channel] < len(places) - 1 and word.middle >= segments[places[reached[channel]]].end:
+            reached[channel] += 1
+        found[places[reached[channel]]].append(word)
+    return found
