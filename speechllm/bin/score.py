@@ -1,7 +1,8 @@
 """Score hypotheses against references as sclite does.
 
 REF and HYP are Kaldi text files ("<utterance id> <words>") or sclite .trn files, with the same
-utterances. OUT, if given, receives ref.trn, hyp.trn, result.txt, analysis.md and score.json.
+utterances; or an .stm and a .ctm file, of whole recordings. OUT, if given, receives ref.trn, hyp.trn,
+result.txt, analysis.md and score.json.
 """
 
 import argparse
@@ -20,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--truncated", type=Path, help="ids of the utterances whose hypothesis was cut at the token cap"
     )
     parser.add_argument("--utt2dur", type=Path, help="durations, for the error rate by duration in analysis.md")
+    parser.add_argument("--glm", type=Path, help="global mapping of spellings, for .stm and .ctm")
     parser.add_argument("--char", action="store_true", help="score characters as well, in result_cer.txt")
     parser.add_argument("--examples", type=int, default=0, metavar="N", help="print N hypotheses beside references")
 
@@ -30,14 +32,17 @@ def run(args: argparse.Namespace) -> int | None:
     from speechllm.score.examples import examples
     from speechllm.score.normalize import normalizer
 
-    scored = directory.score_files(
-        args.ref,
-        args.hyp,
-        normalizer(args.normalizer, args.spelling),
-        truncated=args.truncated,
-        utt2dur=args.utt2dur,
-        characters=args.char,
-    )
+    if args.ref.suffix == ".stm":
+        scored = directory.score_recordings(args.ref, args.hyp, args.glm)
+    else:
+        scored = directory.score_files(
+            args.ref,
+            args.hyp,
+            normalizer(args.normalizer, args.spelling),
+            truncated=args.truncated,
+            utt2dur=args.utt2dur,
+            characters=args.char,
+        )
     name = args.hyp.name
     if args.out is not None:
         directory.write_directory(args.out, scored)

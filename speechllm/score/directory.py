@@ -1,10 +1,12 @@
 """The score directory: ``ref.trn``, ``hyp.trn``, ``result.txt``, ``analysis.md`` and ``score.json``.
 
-With characters scored too, ``ref_cer.trn``, ``hyp_cer.trn`` and ``result_cer.txt`` stand beside them.
-``score.json`` is written last: where it is, the directory is complete.
+Of recordings, ``ref.stm`` and ``hyp.ctm`` stand there, too, as they were compared. With characters scored too, so do
+``ref_cer.trn``, ``hyp_cer.trn`` and ``result_cer.txt``. ``score.json`` is written last: where it is, the directory is
+complete.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from speechllm.errors import DataError
-from speechllm.score import analysis, failures, transcripts, wer
+from speechllm.score import analysis, ctm, failures, glm, stm, telephone, transcripts, wer
 from speechllm.score.normalize import Normalizer, normalizer
 from speechllm.score.sclite import format_result
 from speechllm.score.wer import Counts, ScoredUtterance
@@ -61,6 +63,8 @@ class Scored:
     characters: list[ScoredUtterance] | None
     durations: Mapping[str, float] | None
     """Duration of each utterance (seconds), where known."""
+    files: Mapping[str, str]
+    """Further files of the directory by their names."""
 
 
 def score_files(
@@ -93,7 +97,37 @@ def score_files(
     durations = None if utt2dur is None else transcripts.read_durations(utt2dur, ref)
     as_it_stands = wer.count(words if normalize.name == "none" else wer.score(ref, hyp, normalizer("none")))
     summary = _summarize(words, chars, cut, str(normalize), as_it_stands)
-    return Scored(summary=summary, words=words, characters=chars, durations=durations)
+    return Scored(summary=summary, words=words, characters=chars, durations=durations, files={})
+
+
+def score_recordings(ref_path: Path, hyp_path: Path, glm_path: Path | None) -> Scored:
+    """Score the words of whole recordings (CTM) against their segments (STM), as telephone speech is.
+
+    Args:
+        ref_path: STM file.
+        hyp_path: CTM file.
+        glm_path: global mapping that is applied to both; None: they are compared as they stand.
+
+    Raises:
+        DataError: if a file is wrong, or a channel has no segment.
+    """
+    segments, heard = stm.read_stm(ref_path), ctm.read_ctm(hyp_path)
+    as_it_stands = wer.count(telephone.score_segments(segments, heard))
+    name = "none (1)"
+    if glm_path is not None:
+        segments = telephone.map_segments(segments, glm.read_glm(glm_path, "stm", "ref"))
+        heard = telephone.map_words(heard, glm.read_glm(glm_path, "ctm", "hyp"))
+        digest = hashlib.sha256(glm_path.read_bytes()).hexdigest()[:8]
+        name = f"GLM {glm_path.name} ({digest})"
+    scored = telephone.score_segments(segments, heard)
+    words: list[ScoredUtterance] = list(scored)
+    return Scored(
+        summary=_summarize(words, None, None, name, as_it_stands),
+        words=words,
+        characters=None,
+        durations={found.utt_id: found.segment.end - found.segment.start for found in scored},
+        files={"ref.stm": stm.stm_lines(segments), "hyp.ctm": ctm.ctm_lines(heard)},
+    )
 
 
 def write_directory(out: Path, scored: Scored) -> None:
@@ -104,9 +138,11 @@ def write_directory(out: Path, scored: Scored) -> None:
     """
     if (out / SUMMARY).exists():
         (out / SUMMARY).unlink()  # of an earlier score, which ends here
-    _write_alignment(out, scored.words, "")
+    for name, content in scored.files.items():
+        write_whole(out / name, content)
+    _write_alignment(out, scored.words, "", title="hyp.ctm" if "hyp.ctm" in scored.files else "hyp.trn")
     if scored.characters:
-        _write_alignment(out, scored.characters, "_cer")
+        _write_alignment(out, scored.characters, "_cer", title="hyp_cer.trn")
     write_whole(out / "analysis.md", analysis.describe(scored.words, scored.durations))
     write_whole(out / SUMMARY, json.dumps(asdict(scored.summary), indent=1, ensure_ascii=False) + "\n")
 
@@ -131,6 +167,9 @@ def read_summary(path: Path) -> Summary:
 
 def read_words(directory: Path) -> list[ScoredUtterance]:
     """Align the normalised references and hypotheses that a score directory holds once more."""
+    if (directory / "ref.stm").is_file():
+        segments, heard = stm.read_stm(directory / "ref.stm"), ctm.read_ctm(directory / "hyp.ctm")
+        return list(telephone.score_segments(segments, heard))
     ref, hyp = transcripts.read(directory / "ref.trn"), transcripts.read(directory / "hyp.trn")
     return wer.score(ref, hyp, normalizer("none"))
 
@@ -190,11 +229,13 @@ def _rate_from(tree: dict[str, Any] | None) -> Rate | None:
     return Rate(counts=Counts(**tree["counts"]), interval=(low, high))
 
 
-def _write_alignment(out: Path, utterances: Sequence[ScoredUtterance], suffix: str) -> None:
-    hyp_name = f"hyp{suffix}.trn"
-    write_whole(out / f"ref{suffix}.trn", transcripts.trn_lines((u.utt_id, " ".join(u.ref)) for u in utterances))
-    write_whole(out / hyp_name, transcripts.trn_lines((u.utt_id, " ".join(u.hyp)) for u in utterances))
-    write_whole(out / f"result{suffix}.txt", format_result(utterances, hyp_name))
+def _write_alignment(out: Path, utterances: Sequence[ScoredUtterance], suffix: str, title: str) -> None:
+    for side, texts in (
+        ("ref", ((u.utt_id, " ".join(u.ref)) for u in utterances)),
+        ("hyp", ((u.utt_id, " ".join(u.hyp)) for u in utterances)),
+    ):
+        write_whole(out / f"{side}{suffix}.trn", transcripts.trn_lines(texts))
+    write_whole(out / f"result{suffix}.txt", format_result(utterances, title))
 
 
 def _read_truncated(path: Path, hyp: transcripts.Transcripts, hyp_path: Path) -> list[str]:

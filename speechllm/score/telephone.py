@@ -6,13 +6,16 @@ last one; references may hold alternatives, optional words and fragments (see ``
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from speechllm.errors import DataError
 from speechllm.score.ctm import Word
+from speechllm.score.glm import Glm
 from speechllm.score.network import align_network
 from speechllm.score.stm import Segment
 from speechllm.score.wer import ScoredUtterance
+
+MARKS = frozenset("{/}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,33 @@ class ScoredSegment(ScoredUtterance):
         """Labels, file and channel, as sclite writes them."""
         labels = f"Labels: {self.segment.labels}\n" if self.segment.labels else ""
         return f"{labels}File: {self.segment.recording}\nChannel: {self.segment.channel}\n"
+
+
+def map_segments(segments: Sequence[Segment], glm: Glm) -> list[Segment]:
+    """Apply a global mapping to the references."""
+    return [replace(segment, text=glm(segment.text)) if segment.scored else segment for segment in segments]
+
+
+def map_words(words: Sequence[Word], glm: Glm) -> list[Word]:
+    """Apply a global mapping to each word; what one becomes, shares its time, each alternative all of it."""
+    mapped: list[Word] = []
+    for word in words:
+        if word.word in MARKS:
+            mapped.append(word)
+            continue
+        alternative: list[str] = []
+        for token in [*glm(word.word).split(), ""]:
+            if token and token not in MARKS:
+                alternative.append(token)
+                continue
+            duration = word.duration / max(1, len(alternative))
+            mapped += [
+                replace(word, word=part, start=word.start + k * duration, duration=duration)
+                for k, part in enumerate(alternative)
+            ]
+            mapped += [replace(word, word=token)] if token else []
+            alternative = []
+    return mapped
 
 
 def score_segments(segments: Sequence[Segment], words: Sequence[Word]) -> list[ScoredSegment]:

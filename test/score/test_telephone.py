@@ -1,5 +1,6 @@
 """STM against CTM, beside the real sclite: the same words in the same segments, and the same result.txt."""
 
+import os
 import random
 import re
 import shutil
@@ -8,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from speechllm.bin import main
 from speechllm.errors import DataError
 from speechllm.score.ctm import Word, ctm_lines, read_ctm, spread
+from speechllm.score.directory import read_words
 from speechllm.score.sclite import format_result
 from speechllm.score.stm import Segment, read_stm, stm_lines
 from speechllm.score.telephone import assign, score_segments
@@ -109,3 +112,26 @@ def test_wrong_lines(name: str, line: str, message: str, tmp_path: Path) -> None
     (tmp_path / name).write_text(f";; comment\n{line}\n")
     with pytest.raises(DataError, match=message):
         (read_stm if name.endswith("stm") else read_ctm)(tmp_path / name)
+
+
+@needs_sctk
+def test_the_verb_scores_recordings_as_hubscr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """NIST's own way: csrfilt.sh over both files, then sclite."""
+    glm = (
+        "* format = 'NIST1'\nYEAH => YES / [ ] __ [ ]\nI'M => {I'M / I AM} / [ ] __ [ ]\nMEAN => MEAN IT / [ ] __ [ ]\n"
+    )
+    (tmp_path / "en.glm").write_text(glm)
+    segments, words = drawn(random.Random(5))
+    (tmp_path / "in.stm").write_text(stm_lines(segments))
+    (tmp_path / "in.ctm").write_text(ctm_lines(words))
+    path = f"{os.environ['PATH']}:/usr/lib/sctk/bin"
+    for kind, side, name in (("stm", "ref", "ref.stm"), ("ctm", "hyp", "hyp.ctm")):
+        command = f"csrfilt.sh -dh -i {kind} -t {side} en.glm < in.{kind} > {name}"
+        subprocess.run(command, shell=True, cwd=tmp_path, env={**os.environ, "PATH": path}, check=True)
+    arguments = [str(tmp_path / name) for name in ("in.stm", "in.ctm", "score")]
+    assert main(["score", *arguments, "--glm", str(tmp_path / "en.glm")]) == 0
+    assert "GLM en.glm (" in capsys.readouterr().out
+    assert (tmp_path / "score/result.txt").read_text() == theirs(tmp_path)
+    assert [u.alignment for u in read_words(tmp_path / "score")] == [
+        u.alignment for u in score_segments(read_stm(tmp_path / "ref.stm"), read_ctm(tmp_path / "hyp.ctm"))
+    ]

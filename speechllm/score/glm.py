@@ -1,0 +1,108 @@
+"""NIST's global mapping: the rules that make spellings comparable before telephone speech is scored.
+
+A rule of a GLM file reads ``[GONNA] => {GONNA / GOING TO} / [ ] __ [ ]``: what is found, what stands in its place
+(nothing, words, or alternatives), and what must stand before and behind it. Rules are tried in the order of the file at
+every place of the text from left to right, on the text as it was. What comes out is what ``csrfilt.sh -dh``
+(NIST SCTK) makes of a text; deliberately different are alternatives for an optional word, which it garbles.
+"""
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from speechllm.errors import DataError
+from speechllm.score.transcripts import read_lines
+
+APPLIES_TO = re.compile(r';;\s+INPUT_DEPENDENT_APPLICATION\s*=\s*"([^"]*)"')
+RULE = re.compile(r"(?P<found>\[[^\]]*\]|\"[^\"]*\"|.*?)\s*=>\s*(?P<rest>.*)")
+CONTEXT = re.compile(r"(?P<new>.*?)\s*/\s*(?:\[(?P<before>[^\]]*)\])?\s*__\s*(?:\[(?P<behind>[^\]]*)\])?\s*")
+HYPHEN = re.compile(r"(?<=[^( ])-(?=[^) ])")
+OPTIONAL = re.compile(r"\( ([^()]*) \)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """What is found, what it becomes, and what stands on either side of it; '' is anything."""
+
+    found: str
+    new: str
+    before: str = ""
+    behind: str = ""
+
+
+@dataclass(frozen=True)
+class Glm:
+    """A function from a text to the text that is scored, in upper case."""
+
+    name: str
+    rules: tuple[Rule, ...]
+    by_letter: dict[str, list[Rule]] = field(init=False, repr=False, default_factory=lambda: defaultdict(list))
+
+    def __post_init__(self) -> None:
+        """Sort the rules by their first letter."""
+        for rule in self.rules:
+            self.by_letter[rule.found[0]].append(rule)
+
+    def __call__(self, text: str) -> str:
+        """Apply the rules, split compounds at their hyphens, and mark every word of an optional phrase."""
+        spaced = text.upper().replace("(", " ( ").replace(")", " ) ")
+        spaced = re.sub(r"([{}])", r" \1 ", spaced)
+        mapped = self._map(f" {' '.join(spaced.split())} ")
+        mapped = " ".join(HYPHEN.sub(" ", re.sub(r"([{}])", r" \1 ", mapped)).split())
+        return OPTIONAL.sub(lambda match: " ".join(map(_optional, match[1].split())), mapped)
+
+    def _map(self, text: str) -> str:
+        parts, place = [], 0
+        while place < len(text):
+            for rule in self.by_letter.get(text[place], ()):
+                end = place + len(rule.found)
+                if (
+                    text.startswith(rule.found, place)
+                    and text.endswith(rule.before, 0, place)
+                    and text.startswith(rule.behind, end)
+                ):
+                    parts.append(rule.new)
+                    place = end
+                    break
+            else:
+                parts.append(text[place])
+                place += 1
+        return "".join(parts)
+
+
+def read_glm(path: Path, kind: Literal["stm", "ctm"], side: Literal["ref", "hyp"]) -> Glm:
+    """Read the rules of a GLM file that apply to a kind of file and side of the score.
+
+    Raises:
+        DataError: if it cannot be read, or holds no rule.
+    """
+    rules, applies = [], True
+    for _, line in read_lines(path):
+        if dependent := APPLIES_TO.match(line):
+            applies = any(re.search(dependent[1].lower(), name) for name in (kind, side))
+        if applies and "=>" in line and not line.startswith((";;", "*")):
+            rules.append(_rule(line))
+    if not rules:
+        raise DataError(f"{path}: found no rule for {kind} and {side}, expected lines such as [A] => [B] / [ ] __ [ ]")
+    return Glm(path.name, tuple(rule for rule in rules if rule.found))
+
+
+def _rule(line: str) -> Rule:
+    match = RULE.match(line.partition(";;")[0].strip())
+    assert match is not None, "it holds =>"
+    context = CONTEXT.fullmatch(match["rest"])
+    new = context["new"] if context else match["rest"]
+    sides = ((context["before"] or ""), (context["behind"] or "")) if context else ("", "")
+    return Rule(found=_bare(match["found"]), new=_bare(new), before=sides[0].upper(), behind=sides[1].upper())
+
+
+def _bare(text: str) -> str:
+    """Take the brackets or quotation marks off."""
+    text = re.sub(r"\[([^\]]*)\]", r"\1", text.strip())
+    return (text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text).upper()
+
+
+def _optional(word: str) -> str:
+    return word if word in "{/}@" else f"({word})"
