@@ -92,7 +92,8 @@ def score_files(
     ref, hyp = transcripts.read(ref_path), transcripts.read(hyp_path)
     transcripts.check_same_utterances(ref, hyp, ref_path, hyp_path)
     cut = None if truncated is None else _read_truncated(truncated, hyp, hyp_path)
-    words = wer.score(ref, hyp, normalize)
+    alternatives = ref_path.suffix == ".trn"  # there they are markup, in Kaldi's text braces are words
+    words = wer.score(ref, hyp, normalize, alternatives=alternatives)
     chars = wer.score(ref, hyp, normalize, "character") if characters else None
     durations = None if utt2dur is None else transcripts.read_durations(utt2dur, ref)
     as_it_stands = wer.count(words if normalize.name == "none" else wer.score(ref, hyp, normalizer("none")))

@@ -9,6 +9,7 @@ costs then differ by their order. Of random pairs over three to five words less 
 otherwise, with other counts of the same cost.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ from speechllm.score.align import GAP_COST, SUBSTITUTION_COST, align
 
 OPTIONAL_COST = 2
 EMPTY_COST = np.float32(1e-3)  # of an empty alternative: less than any difference of two sums of the others
-MARKS = frozenset("{}")
+MARKS = frozenset("{}@")
+SPACED = str.maketrans({mark: f" {mark} " for mark in "{}"})
 
 
 Place = tuple[int, int]
@@ -56,19 +58,24 @@ Step = tuple[float, Place, Column | None]
 """What a last step costs, where it comes from, and the column that it makes, if it does."""
 
 
-def align_network(ref: Sequence[str], hyp: Sequence[str]) -> list[Column]:
+def align_network(ref: Sequence[str], hyp: Sequence[str], *, optional: bool = True) -> list[Column]:
     """Align a hypothesis with the wording of the reference that fits it best.
 
     Args:
-        ref: words, and the marks above, each a word of its own; so may be ``hyp``.
+        ref: words, and the marks above, each a word of its own (see ``tokenize``); so may be ``hyp``.
         hyp: words.
+        optional: whether words may be optional or fragments; if not, only alternatives mean anything.
 
     Raises:
         DataError: if braces do not match.
     """
-    if not any(word in MARKS or _may_match_otherwise(word) for side in (ref, hyp) for word in side):
-        return _plain(ref, hyp)
-    return _trace_back(parse_network(ref), parse_network(hyp))
+    marks = any(word in MARKS or (optional and _may_match_otherwise(word)) for side in (ref, hyp) for word in side)
+    return _trace_back(parse_network(ref), parse_network(hyp), optional) if marks else _plain(ref, hyp)
+
+
+def tokenize(text: str) -> list[str]:
+    """Split a text into words and the marks of alternatives, which may touch words: ``{gonna/going to}``."""
+    return re.sub(r"{[^{}]*}", lambda match: match[0].replace("/", " / "), text).translate(SPACED).split()
 
 
 def parse_network(tokens: Sequence[str]) -> Network:
@@ -116,13 +123,13 @@ def _next_node(arcs: Sequence[Arc], node: int) -> int:
     return max([node, *(arc.end for arc in arcs)]) + 1
 
 
-def _trace_back(ref: Network, hyp: Network) -> list[Column]:
+def _trace_back(ref: Network, hyp: Network, optional: bool) -> list[Column]:
     """Find the cheapest pair of paths, node by node; an arc's steps are tried in the order of align's moves."""
     into_ref, into_hyp = _by_end(ref), _by_end(hyp)
     best: dict[Place, tuple[np.float32, Place, Column | None]] = {(0, 0): (np.float32(0), (0, 0), None)}
     for i in sorted({0, *into_ref}):
         for j in sorted({0, *into_hyp}):
-            for cost, before, column in _steps(into_ref[i], into_hyp[j], i, j):
+            for cost, before, column in _steps(into_ref[i], into_hyp[j], (i, j), optional):
                 total = np.float32(best[before][0] + np.float32(cost))
                 known = best.get((i, j))
                 if known is None or total < known[0] or (total == known[0] and _is_preferred(column, known[2])):
@@ -142,8 +149,9 @@ def _by_end(network: Network) -> defaultdict[int, list[Arc]]:
     return found
 
 
-def _steps(refs: Sequence[Arc], hyps: Sequence[Arc], i: int, j: int) -> list[Step]:
-    """Return every last step of a path to (i, j)."""
+def _steps(refs: Sequence[Arc], hyps: Sequence[Arc], place: Place, optional: bool) -> list[Step]:
+    """Return every last step of a path to a place."""
+    i, j = place
     insertions: list[Step] = [
         (EMPTY_COST, (i, hyp.start), None)
         if hyp.word is None
@@ -159,11 +167,11 @@ def _steps(refs: Sequence[Arc], hyps: Sequence[Arc], i: int, j: int) -> list[Ste
             continue
         for hyp in hyps:
             if hyp.word is not None:
-                right = matches(ref.word, hyp.word)
+                right = matches(ref.word, hyp.word) if optional else ref.word == hyp.word
                 letter, cost = ("C", 0) if right else ("S", SUBSTITUTION_COST)
                 steps.append((cost, (ref.start, hyp.start), Column(letter, ref.word, hyp.word)))
         steps += insertions
-        letter, cost = ("O", OPTIONAL_COST) if is_optional(ref.word) else ("D", GAP_COST)
+        letter, cost = ("O", OPTIONAL_COST) if optional and is_optional(ref.word) else ("D", GAP_COST)
         steps.append((cost, (ref.start, j), Column(letter, ref.word, "")))
     return steps
 

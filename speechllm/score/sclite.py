@@ -1,9 +1,10 @@
 r"""Write ``result.txt`` character by character as ``sclite -i rm -s -e utf-8 -o sum pralign`` does.
 
 (NIST SCTK 2.4; called ``sctk sclite`` in Debian.) First the percentages by speaker, then every
-alignment. Two deliberate differences: to sclite ``{ / } @ ; \`` in a transcript are markup, here
-they are parts of words; and where several speakers have no reference words at all, sclite leaves
-wrong rows out of mean, deviation and median, here they are the right ones.
+alignment. Two deliberate differences: to sclite ``{ / } @ ; \`` in any transcript are markup, here
+``;`` and ``\`` are parts of words, and so are the others in a hypothesis or in Kaldi's ``text``; and where several
+speakers have no reference words at all, sclite leaves wrong rows out of mean, deviation and median, here they are
+the right ones.
 """
 
 import math

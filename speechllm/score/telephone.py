@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from speechllm.errors import DataError
 from speechllm.score.ctm import Word
 from speechllm.score.glm import Glm
-from speechllm.score.network import align_network
+from speechllm.score.network import align_network, tokenize
 from speechllm.score.stm import Segment
 from speechllm.score.wer import ScoredUtterance
 
@@ -83,7 +83,7 @@ def score_segments(segments: Sequence[Segment], words: Sequence[Word]) -> list[S
     for segment, heard in zip(segments, assign(segments, words), strict=True):
         if not segment.scored:
             continue
-        columns = align_network(segment.text.split(), [word.word for word in heard])
+        columns = align_network(tokenize(segment.text), [word.word for word in heard])
         scored.append(
             ScoredSegment(
                 utt_id=f"{segment.speaker}-{numbers[segment.speaker]:03d}",

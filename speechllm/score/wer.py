@@ -1,5 +1,6 @@
 """Word and character error rates, and the interval that must stand beside them."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -8,10 +9,13 @@ import numpy as np
 
 from speechllm.errors import DataError
 from speechllm.score.align import align_all
+from speechllm.score.network import align_network, tokenize
 from speechllm.score.normalize import Normalizer
 from speechllm.score.transcripts import Transcripts, name_some, speaker_of, trn_id
 
 Unit = Literal["word", "character"]
+
+MARKUP = re.compile(r"[{}]|(?<!\S)@(?!\S)")
 
 BOOTSTRAP_SAMPLES = 1000
 
@@ -85,11 +89,20 @@ class ScoredUtterance:
             yield letter, "" if letter == "I" else next(refs), "" if letter in "DO" else next(hyps)
 
 
-def score(ref: Transcripts, hyp: Transcripts, normalizer: Normalizer, unit: Unit = "word") -> list[ScoredUtterance]:
+def score(
+    ref: Transcripts, hyp: Transcripts, normalizer: Normalizer, unit: Unit = "word", *, alternatives: bool = False
+) -> list[ScoredUtterance]:
     """Normalise and align each hypothesis with the reference of the same id, in the order of ``ref``.
 
     A reference that the normaliser leaves empty stays in the score, as in sclite: all that its
     hypothesis holds is inserted.
+
+    Args:
+        ref: references.
+        hyp: hypotheses.
+        normalizer: applied to both.
+        unit: what is counted.
+        alternatives: whether ``{ a / b }`` in a reference allows for either, as in sclite's .trn files.
 
     Raises:
         DataError: if the normaliser leaves no word in any reference.
@@ -99,8 +112,10 @@ def score(ref: Transcripts, hyp: Transcripts, normalizer: Normalizer, unit: Unit
         hint = "expected words in one at least; is it the right normalizer for this language?"
         raise DataError(f"normalizer {normalizer}: leaves all references empty: {name_some(list(ref))}; {hint}")
     return [
-        ScoredUtterance(utt_id=utt_id, ref=ref_words, hyp=hyp_words, alignment=alignment)
-        for utt_id, (ref_words, hyp_words), alignment in zip(ref, pairs, align_all(pairs), strict=True)
+        _with_alternatives(utt_id, normalizer(text), hyp_words)
+        if alternatives and unit == "word" and MARKUP.search(text)
+        else ScoredUtterance(utt_id=utt_id, ref=ref_words, hyp=hyp_words, alignment=alignment)
+        for (utt_id, text), (ref_words, hyp_words), alignment in zip(ref.items(), pairs, align_all(pairs), strict=True)
     ]
 
 
@@ -143,6 +158,19 @@ def bootstrap_interval(utterances: Sequence[ScoredUtterance], seed: int = 0) -> 
             rates.append(errors[drawn].sum() / num_words * 100)
     low, high = np.percentile(rates, [2.5, 97.5])
     return float(low), float(high)
+
+
+def _with_alternatives(utt_id: str, ref: str, hyp: list[str]) -> ScoredUtterance:
+    try:
+        columns = align_network(tokenize(ref), hyp, optional=False)
+    except DataError as error:
+        raise DataError(f"{utt_id}: {error}") from error
+    return ScoredUtterance(
+        utt_id=utt_id,
+        ref=[column.ref for column in columns if column.ref],
+        hyp=hyp,
+        alignment="".join(column.letter for column in columns),
+    )
 
 
 def _tokens(text: str, unit: Unit) -> list[str]:

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from speechllm.errors import DataError
+from speechllm.score.directory import score_files
 from speechllm.score.network import align_network, matches
+from speechllm.score.normalize import normalizer
+from speechllm.score.sclite import format_result
 
 needs_sctk = pytest.mark.skipif(not shutil.which("sctk"), reason="sctk is not on PATH")
 Counts = tuple[int, int, int, int]
@@ -109,3 +112,23 @@ def test_fragments() -> None:
     assert matches("-ld", "world")
     assert not matches("wor-", "wo-")
     assert not matches("-", "a")
+
+
+@needs_sctk
+def test_alternatives_in_a_trn_file(tmp_path: Path) -> None:
+    """There sclite knows no optional words and fragments, unless it is told to."""
+    refs = ["{a / b} c", "x {a b/c d} y", "a (uh) wor- b", "a @ b", "a / b"]
+    hyps = ["b c", "x c d y", "a world b", "a b", "a / b"]
+    for name, texts in (("ref.trn", refs), ("hyp.trn", hyps)):
+        (tmp_path / name).write_text("".join(f"{text} (s-{k})\n" for k, text in enumerate(texts)))
+    command = ["sctk", "sclite", "-i", "rm", "-s", "-e", "utf-8", "-r", "ref.trn", "trn", "-h", "hyp.trn", "trn"]
+    command += ["-o", "sum", "pralign", "stdout"]
+    theirs = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    scored = score_files(tmp_path / "ref.trn", tmp_path / "hyp.trn", normalizer("none"))
+    assert format_result(scored.words).replace("(s-s-", "(s-") == theirs
+
+
+def test_a_brace_that_is_not_closed_names_the_utterance(tmp_path: Path) -> None:
+    (tmp_path / "ref.trn").write_text("{ a / b (s-1)\n")
+    with pytest.raises(DataError, match="s-1: { a / b: found a brace that is not closed"):
+        score_files(tmp_path / "ref.trn", tmp_path / "ref.trn", normalizer("none"))
