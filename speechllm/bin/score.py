@@ -23,12 +23,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--utt2dur", type=Path, help="durations, for the error rate by duration in analysis.md")
     parser.add_argument("--glm", type=Path, help="global mapping of spellings, for .stm and .ctm")
     parser.add_argument("--char", action="store_true", help="score characters as well, in result_cer.txt")
+    parser.add_argument("--check", action="store_true", help="compare OUT/result.txt with what the real sclite writes")
     parser.add_argument("--examples", type=int, default=0, metavar="N", help="print N hypotheses beside references")
 
 
 def run(args: argparse.Namespace) -> int | None:
     """Score, and print the row of the table."""
+    from speechllm.errors import ConfigError
     from speechllm.score import directory, results
+    from speechllm.score.check import check_with_sclite
     from speechllm.score.examples import examples
     from speechllm.score.normalize import normalizer
 
@@ -53,6 +56,10 @@ def run(args: argparse.Namespace) -> int | None:
     if args.char:
         print(f"\n{results.table(scores, characters=True)}", end="")
     print(f"\n{results.describe(scored.summary)}", end="")
+    if args.check:
+        if args.out is None:
+            raise ConfigError("--check: found no OUT, expected a directory whose result.txt can be compared; give one")
+        print(check_with_sclite(args.out))
     if args.examples > 0:
         print(f"\n{examples(args.ref, args.hyp, args.examples)}", end="")
     return None
