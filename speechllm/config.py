@@ -216,7 +216,12 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         if not isinstance(tree.setdefault(parent, {}), dict):
             raise ConfigError(f"override {override!r}: {parent!r} is a value, expected a section")
         tree = tree[parent]
-    tree[leaf] = yaml.safe_load(value)
+    try:
+        tree[leaf] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            f"override {override!r}: is no YAML, expected a value such as 1 or 'text: in quotes'"
+        ) from error
 
 
 def _join(where: str, key: object) -> str:

@@ -133,10 +133,7 @@ def build(config: ExperimentConfig, dtype: torch.dtype) -> Built:
     connector = config.connector.build(
         input_dim=encoder.output_dim, output_dim=decoder.embedding_dim, segment_states=encoder.segment_states
     )
-    encoded = config.data.dump == "encoder"
-    if encoded and any(parameter.requires_grad for parameter in encoder.parameters()):
-        raise ConfigError("data.dump: 'encoder' dumps the states of a frozen encoder, but some of it is to be trained")
-    model = SpeechLLM(None if encoded else encoder, connector.to(dtype), decoder, config.prompt)
+    model = SpeechLLM(None if config.data.dump == "encoder" else encoder, connector.to(dtype), decoder, config.prompt)
     bases["decoder"] = fingerprint(decoder.model)
     return Built(
         model=model,
@@ -158,10 +155,17 @@ def build_encoder(config: ExperimentConfig, dtype: torch.dtype) -> tuple[Fronten
             "HuBERT and WavLM {type: waveform}"
         )
     bases = {"encoder": fingerprint(encoder)}
-    identity: dict[str, Any] = {"dump": config.data.dump, "frontend": frontend.identity()}
+    identity = feature_identity(frontend) | {"dump": config.data.dump}
     if config.data.dump == "encoder":
+        if any(parameter.requires_grad for parameter in encoder.parameters()):
+            raise ConfigError("data.dump: 'encoder' dumps states of a frozen encoder, but some of it is to be trained")
         identity["encoder"] = {**encoder.identity(), "fingerprint": bases["encoder"]}
     return frontend, encoder, identity, bases
+
+
+def feature_identity(frontend: Frontend) -> dict[str, Any]:
+    """Return the identity of a dump of features."""
+    return {"dump": "features", "frontend": frontend.identity()}
 
 
 def load_model(
@@ -182,7 +186,8 @@ def read_experiment(
     Args:
         exp_dir: the experiment.
         inference_config: YAML of another ``decode`` section.
-        overrides: of the decode section and the paths of the models; others may only repeat what was trained.
+        overrides: of the decode section and the paths of the models; of what shapes model and data they may only
+            repeat what was trained, and others change nothing.
 
     Raises:
         ConfigError: if there is no experiment, or an override would change what was trained.
@@ -195,7 +200,8 @@ def read_experiment(
         overrides.insert(0, f"decode={json.dumps(configs.to_dict(decode))}")
     config = load_config(exp_dir / "config.yaml", overrides)
     trained = load_config(exp_dir / "config.yaml")
-    changed = [key for key in MODEL if _without_path(config, key) != _without_path(trained, key)]
+    now, then = (_without_paths(entry) for entry in (config, trained))
+    changed = [key for key in MODEL if now[key] != then[key]]
     if changed or (config.data.dump, config.data.transcript) != (trained.data.dump, trained.data.transcript):
         raise ConfigError(
             f"{exp_dir}: trained with another {' and '.join(changed) or 'data section'} than the overrides say; "
@@ -237,7 +243,7 @@ def digest(*contents: Any) -> str:
     return hashlib.sha256(json.dumps(contents, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def _without_path(config: ExperimentConfig, key: str) -> Any:
-    """Return a section as plain values, but for where its model lies."""
-    section = getattr(config, key)
-    return {name: value for name, value in configs.to_dict(section).items() if name != "path"}
+def _without_paths(config: ExperimentConfig) -> dict[str, Any]:
+    """Return the sections as plain values, types of components included, but for where models lie."""
+    sections = configs.to_dict(config)
+    return {key: {name: value for name, value in sections[key].items() if name != "path"} for key in MODEL}

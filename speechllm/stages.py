@@ -1,22 +1,21 @@
 """The stages of a recipe that need a model, one function each: dump, train, average, decode, baseline."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from speechllm import config as configs
 from speechllm.data.audio import read_audio
-from speechllm.data.batch import BatchList, Collate, Loader, make_loader
+from speechllm.data.batch import BatchList, Collate, Loader
 from speechllm.data.concat import JoinedDataset
-from speechllm.data.config import DataConfig
 from speechllm.data.data_dir import read_data_dir
 from speechllm.data.dataset import DumpDataset, Example, select_for_training
 from speechllm.data.dump import check_identity, dump_job
 from speechllm.data.sampler import BucketSampler, SequentialBatches
-from speechllm.decode.config import DecodeConfig
 from speechllm.decode.fallback import with_fallback
 from speechllm.decode.generate import decode_job, finished_job
 from speechllm.decode.whisper_baseline import SAMPLE_RATE, WhisperBaseline
@@ -28,10 +27,11 @@ from speechllm.experiment import (
     build_encoder,
     check_same,
     digest,
+    feature_identity,
     load_model,
     write_record,
 )
-from speechllm.interfaces import GenerationOptions, Hypothesis, Seconds
+from speechllm.interfaces import Frontend, GenerationOptions, Hypothesis, Seconds
 from speechllm.models.ctc import EmbeddingCTC
 from speechllm.models.weights import average_weights, file_digest, load_weights, read_metadata, save_weights
 from speechllm.train.config import TrainConfig
@@ -41,9 +41,29 @@ from speechllm.train.validation import Validator
 
 def dump(config: ExperimentConfig, data_dir: Path, out_dir: Path, *, nj: int, job: int) -> None:
     """Dump features, or the frozen encoder's states, of one job's share of ``data_dir``."""
+    if config.data.dump == "features":
+        frontend = config.frontend.build()  # no job needs the encoder for them
+        transform, identity = frontend.extract, feature_identity(frontend)
+    else:
+        frontend, transform, identity = _encoding(config, job_device(job))
+    dump_job(
+        data_dir,
+        out_dir,
+        transform,
+        identity,
+        frontend.sample_rate,
+        nj=nj,
+        job=job,
+        compress=config.data.compress and config.data.dump == "features",
+    )
+
+
+def _encoding(
+    config: ExperimentConfig, device: torch.device
+) -> tuple[Frontend, Callable[[np.ndarray], np.ndarray], dict[str, Any]]:
+    """Return the frontend, the function from samples to the encoder's states, and the identity of their dump."""
     frontend, encoder, identity, _ = build_encoder(config, torch.float32)
     collate = Collate(frontend, encoder.pad_multiple, segment_frames=encoder.segment_frames, encoded=False)
-    device = job_device(job)
     encoder.to(device).eval()
 
     @torch.inference_mode()
@@ -53,17 +73,7 @@ def dump(config: ExperimentConfig, data_dir: Path, out_dir: Path, *, nj: int, jo
         states_BLD, lens_B = encoder(batch.inputs, batch.lens_B)
         return states_BLD[0, : int(lens_B)].half().cpu().numpy()
 
-    encoded = config.data.dump == "encoder"
-    dump_job(
-        data_dir,
-        out_dir,
-        states if encoded else frontend.extract,
-        identity,
-        frontend.sample_rate,
-        nj=nj,
-        job=job,
-        compress=config.data.compress and not encoded,
-    )
+    return frontend, states, identity
 
 
 def train(config: ExperimentConfig, train_dir: Path, valid_dir: Path, exp_dir: Path) -> None:
@@ -111,6 +121,11 @@ def average(exp_dir: Path) -> str:
     if not paths:
         raise ConfigError(f"{exp_dir / 'best'}: no checkpoints to average; run the training stage first")
     metadata = [read_metadata(path) for path in paths]
+    for path, entry in zip(paths, metadata, strict=True):
+        if entry["bases"] != metadata[0]["bases"]:
+            raise ConfigError(
+                f"{path}: trained with other base models than {paths[0].name}; train anew with one of them"
+            )
     steps = [entry["step"] for entry in metadata]
     save_weights(exp_dir / "model.safetensors", average_weights(paths), {"steps": steps, "bases": metadata[0]["bases"]})
     return f"{exp_dir / 'model.safetensors'}: the average of steps {', '.join(map(str, steps))}"
@@ -149,7 +164,8 @@ def decode(
         return model.generate(collate(examples).to(device), caps, options)
 
     recognize = with_fallback(search, config.decode.search, config.decode.fallback)
-    decode_job(recognize, _decode_batches(mine, config.decode, built), dataset.durations, out_dir, job, identity)
+    batches = list(SequentialBatches(mine, config.decode, pad_to=_pad_to(built, config))) if mine else []
+    decode_job(recognize, batches, dataset.durations, out_dir, job, identity)
 
 
 def baseline(
@@ -204,16 +220,9 @@ def _collate(built: Built, config: ExperimentConfig) -> Collate:
     return Collate(built.frontend, built.pad_multiple, segment_frames=built.segment_frames, encoded=encoded)
 
 
-def _pad_to(built: Built) -> Seconds:
-    """Return the duration to a multiple of which the encoder pads; 0 if to none."""
-    return (built.pad_multiple or 0) / built.frontend.frame_rate
-
-
-def _decode_batches(durations: Mapping[str, Seconds], config: DecodeConfig, built: Built) -> list[list[str]]:
-    if not durations:
-        return []
-    caps = DataConfig(batch_size=config.batch_size, batch_duration=max(config.batch_duration, 30.0))
-    return list(SequentialBatches(durations, caps, pad_to=_pad_to(built)))
+def _pad_to(built: Built, config: ExperimentConfig) -> Seconds:
+    """Return the duration to a multiple of which the encoder pads; 0 if to none, or if it has been there already."""
+    return 0.0 if config.data.dump == "encoder" else (built.pad_multiple or 0) / built.frontend.frame_rate
 
 
 def _training_data(
@@ -231,10 +240,10 @@ def _training_data(
         config.seed,
         rank,
         world_size,
-        pad_to=0.0 if collate.encoded else _pad_to(built),
+        pad_to=_pad_to(built, config),
         silence=joined.silence,
     )
-    return sampler, make_loader(joined, sampler, collate, config.data.num_workers), joined.texts(kept)
+    return sampler, Loader(joined, sampler, collate, config.data.num_workers), joined.texts(kept)
 
 
 def _ctc(config: TrainConfig, built: Built, texts: list[str]) -> EmbeddingCTC | None:
@@ -250,7 +259,7 @@ def _validator(config: ExperimentConfig, built: Built, collate: Collate, valid_d
     dataset = DumpDataset(valid_dir, config.data.transcript)
     if dataset.texts is None:
         raise DataError(f"{valid_dir}: no text, expected the transcripts of the validation set; run stage 2 again")
-    pad_to = 0.0 if collate.encoded else _pad_to(built)
+    pad_to = _pad_to(built, config)
     ids = _by_duration(dataset.durations)
     shown = ids[:: max(1, len(ids) // max(1, config.train.decode_utterances))][: config.train.decode_utterances]
     examples = None

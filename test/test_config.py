@@ -92,6 +92,8 @@ def test_no_file_and_wrong_override(tmp_path: Path) -> None:
         load(tmp_path, GOOD, "steps")
     with pytest.raises(ConfigError, match="'steps' is a value, expected a section"):
         load(tmp_path, GOOD, "steps.more=1")
+    with pytest.raises(ConfigError, match="is no YAML"):
+        load(tmp_path, GOOD, "steps={more}: less")
 
 
 def test_a_component_out_of_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,20 +134,3 @@ class Loader:
                 batch.epoch = self.batches.epoch
                 self.batches.position += 1
             yield batch
-
-
-def make_loader(
-    dataset: DumpDataset | JoinedDataset,
-    batches: BucketSampler | SequentialBatches,
-    collate: Collate,
-    num_workers: int = 0,
-) -> Loader:
-    """Return an iterable of ``Batch`` over the utterances that ``batches`` names.
-
-    Args:
-        dataset: where the utterances are read.
-        batches: which utterances form a batch, in which order.
-        collate: makes a batch of them.
-        num_workers: processes that read ahead; 0: batches are read when they are asked for.
-    """
-    return Loader(dataset, batches, collate, num_workers)

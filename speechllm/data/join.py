@@ -1,8 +1,8 @@
 """Utterances joined once and for all, in the order of the audiobook: long test sets and long training sets.
 
-arXiv 2309.13963, table 6: neighbours of one chapter are joined up to T seconds. The joined audio is written as FLAC, so
-the new data directory is like any other. Each utterance begins on a hop boundary of 10 ms: the silence before it is
-rounded up.
+arXiv 2309.13963, table 6: neighbours of one chapter are joined up to T seconds. The joined audio is written as FLAC
+(as WAV where it goes beyond full scale), so the new data directory is like any other. Each utterance begins on a hop
+boundary of 10 ms: the silence before it is rounded up.
 """
 
 import math
@@ -44,7 +44,7 @@ def join_data_dir(source: str | Path, target: str | Path, duration: Seconds, sil
     made_by = f"join {duration} {silence}\n{fingerprint(source)}\n"
     if is_made(target, made_by):
         return False
-    audio = Path(f"{target}_audio")
+    audio = Path(f"{Path(target)}_audio")
     groups = neighbours(read_data_dir(source).utts, duration, silence)
     joined = [_write_joined(group, audio, silence) for group in tqdm(groups, desc="join", unit="utt")]
     write_data_dir(target, joined, made_by=made_by)
@@ -88,8 +88,11 @@ def _write_joined(group: Sequence[Utterance], audio: Path, silence: Seconds) -> 
     utt_id = f"{group[0].utt_id}+{len(group) - 1}" if len(group) > 1 else group[0].utt_id
     samples_N = joined_samples([read_audio(utt.path, SAMPLE_RATE, utt.start, utt.end) for utt in group], silence)
     path = audio / f"{utt_id}.flac"
+    form = {"format": "FLAC", "subtype": "PCM_16"}
+    if np.abs(samples_N).max() > 1:  # MP3 and resampling go beyond full scale, where FLAC would clip
+        path, form = path.with_suffix(".wav"), {"format": "WAV", "subtype": "FLOAT"}
     with new_file(path) as temporary:
-        soundfile.write(temporary, samples_N, SAMPLE_RATE, subtype="PCM_16", format="FLAC")
+        soundfile.write(temporary, samples_N, SAMPLE_RATE, **form)
     text = " ".join(utt.text or "" for utt in group)
     duration = len(samples_N) / SAMPLE_RATE
     return replace(group[0], utt_id=utt_id, path=path, start=0.0, end=None, recording="", text=text, duration=duration)

@@ -7,7 +7,7 @@ works out the same plan on its own and takes its share of it.
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -16,6 +16,20 @@ from speechllm.data.concat import draw_joined
 from speechllm.data.config import DataConfig
 from speechllm.errors import ConfigError
 from speechllm.interfaces import Seconds
+
+
+class BatchCaps(Protocol):
+    """What limits a batch: the ``data`` section of an experiment, and the ``decode`` section."""
+
+    @property
+    def batch_size(self) -> int:
+        """Utterances."""
+        ...
+
+    @property
+    def batch_duration(self) -> Seconds:
+        """The longest utterance times their number (seconds)."""
+        ...
 
 
 class BucketSampler(Sampler[list[str]]):
@@ -141,7 +155,7 @@ class SequentialBatches(Sampler[list[str]]):
     def __init__(
         self,
         durations: Mapping[str, Seconds],
-        config: DataConfig,
+        config: BatchCaps,
         rank: int = 0,
         world_size: int = 1,
         *,
@@ -176,7 +190,7 @@ def _padded_durations(durations: Mapping[str, Seconds], pad_to: Seconds) -> dict
     return {utt_id: float(np.ceil(duration / pad_to) * pad_to) for utt_id, duration in durations.items()}
 
 
-def _fill(utt_ids: Iterable[str], padded: Mapping[str, Seconds], config: DataConfig) -> list[list[str]]:
+def _fill(utt_ids: Iterable[str], padded: Mapping[str, Seconds], config: BatchCaps) -> list[list[str]]:
     """Cut a sequence of utterances into batches, each as large as the caps allow."""
     batches: list[list[str]] = []
     longest = 0.0

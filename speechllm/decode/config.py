@@ -35,8 +35,13 @@ class DecodeConfig:
                 "expected at least 1"
             )
         for name, search in (("search", self.search), ("fallback", self.fallback)):
-            if search is not None and search.nbest > search.num_beams:
-                raise ConfigError(f"{name}.nbest: found {search.nbest}, expected at most num_beams, {search.num_beams}")
+            if search is not None and not 1 <= search.nbest <= search.num_beams:
+                raise ConfigError(f"{name}.nbest: found {search.nbest}, expected 1 to num_beams, {search.num_beams}")
+        if self.tokens_per_second <= 0 or self.extra_tokens < 0 or self.batch_duration <= 0:
+            raise ConfigError(
+                f"tokens_per_second, extra_tokens and batch_duration: found {self.tokens_per_second}, "
+                f"{self.extra_tokens} and {self.batch_duration}, expected more than 0, at least 0, and more than 0"
+            )
 
     def cap(self, duration: Seconds) -> int:
         """Return the most tokens that a hypothesis for ``duration`` seconds may have."""

@@ -32,7 +32,10 @@ class WhisperBaseline:
         self.num_beams = num_beams
 
     def transcribe(self, batch: Sequence[np.ndarray]) -> list[Hypothesis]:
-        """Return the hypothesis of each waveform (N,), 16 kHz; speech over 30 s is decoded alone, window by window."""
+        """Return the hypothesis of each waveform (N,), 16 kHz.
+
+        Speech over 30 s is decoded alone, window by window; whether one of these was cut is not known.
+        """
         is_long = [len(samples_N) > 30 * SAMPLE_RATE for samples_N in batch]
         short = iter(self._generate([s for s, long in zip(batch, is_long, strict=True) if not long], is_long=False))
         return [
@@ -54,8 +57,9 @@ class WhisperBaseline:
         task = {"language": "en", "task": "transcribe"} if self.model.generation_config.is_multilingual else {}
         rows = self.model.generate(**inputs, **task, num_beams=self.num_beams, return_timestamps=is_long).tolist()
         texts = self.processor.batch_decode(rows, skip_special_tokens=True)
-        end, most = self.model.generation_config.eos_token_id, self.model.config.max_target_positions
-        lengths = [sum(token != end for token in row) for row in rows]
+        options = self.model.generation_config
+        most = options.max_length - (4 if options.is_multilingual else 2)  # without start, language, task, no times
+        lengths = [sum(token != options.eos_token_id for token in row) for row in rows]
         return [
             Hypothesis(
                 text=" ".join(text.split()), score=0.0, num_tokens=length, truncated=not is_long and length >= most

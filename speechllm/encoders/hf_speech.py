@@ -16,10 +16,12 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
+from speechllm.encoders._layers import train_last
 from speechllm.errors import ConfigError
 from speechllm.interfaces import Seconds
 
 SAMPLE_RATE = 16000  # Hz
+MODEL_TYPES = ("hubert", "wavlm", "wav2vec2")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +55,10 @@ class Config:
             extractor = transformers.AutoFeatureExtractor.from_pretrained(self.path)
         except (OSError, ValueError) as error:
             raise ConfigError(f"encoder.path: cannot load {self.path!r} as a speech model: {error}") from error
-        if not hasattr(model.config, "feat_extract_norm"):
+        if model.config.model_type not in MODEL_TYPES or getattr(model.config, "add_adapter", False):
             raise ConfigError(
-                f"encoder.path: {self.path!r} is a {model.config.model_type} model, expected one that hears waveforms: "
-                "hubert, wavlm or wav2vec2"
+                f"encoder.path: {self.path!r} is a {model.config.model_type} model, expected one that hears waveforms, "
+                f"{', '.join(MODEL_TYPES)}, without an adapter"
             )
         return HFSpeech(
             model,
@@ -85,6 +87,7 @@ class HFSpeech(nn.Module):
         self, encoder: Any, *, normalize: bool, segment: Seconds, frozen: bool, trained_layers: int = 0
     ) -> None:
         super().__init__()
+        encoder.config.apply_spec_augment = False  # transformers masks in training unless told otherwise
         self.encoder = encoder
         self.normalize = normalize
         self.frozen = frozen
@@ -98,7 +101,7 @@ class HFSpeech(nn.Module):
         self.segment_frames = round(segment * SAMPLE_RATE)  # a frame is a sample
         self.segment_states = int(self._convolved(torch.tensor(self.segment_frames)))
         encoder.requires_grad_(not frozen)
-        encoder.encoder.layers[max(0, len(encoder.encoder.layers) - trained_layers) :].requires_grad_(True)
+        train_last(encoder.encoder.layers, trained_layers)
         self.learns = not frozen or trained_layers > 0
 
     def train(self, mode: bool = True) -> "HFSpeech":

@@ -17,6 +17,7 @@ import transformers
 from torch import Tensor, nn
 from torch.nn.functional import gelu, pad
 
+from speechllm.encoders._layers import train_last
 from speechllm.errors import ConfigError
 from speechllm.interfaces import Seconds
 
@@ -99,7 +100,7 @@ class Whisper(nn.Module):
         self.segment_frames = 2 * self.segment_states
         self.pad_multiple = None if padding == "none" else self.segment_frames
         encoder.requires_grad_(not frozen)
-        encoder.layers[max(0, len(encoder.layers) - trained_layers) :].requires_grad_(True)
+        train_last(encoder.layers, trained_layers)
         self.learns = not frozen or trained_layers > 0
         encoder.embed_positions.requires_grad_(False)
 

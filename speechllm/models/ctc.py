@@ -82,10 +82,12 @@ class EmbeddingCTC(nn.Module):
         aligned = ctc_loss(
             log_probs_BSV.transpose(0, 1), labels_BU, lens_B, text_lens_B, reduction="sum", zero_infinity=True
         )
+        repeats = [int((labels_U[1:] == labels_U[:-1]).sum()) for labels_U in labels]  # a blank must stand between two
+        fits_B = lens_B >= text_lens_B + torch.tensor(repeats, device=lens_B.device)
         expected_BSE = log_probs_BSV.detach().exp().to(table_VE.dtype) @ table_VE
         valid_BS = torch.arange(speech_BSE.shape[1], device=lens_B.device) < lens_B[:, None]
         distances_BS = (speech_BSE - expected_BSE).float().pow(2).sum(-1) / (2 * variance)
-        return aligned + self.pull * (distances_BS * valid_BS).sum()
+        return aligned + self.pull * (distances_BS * (valid_BS & fits_B[:, None])).sum()
 
     def _labels(self, ids: list[int]) -> Tensor:
         """Return the places of those token ids that can be told apart."""

@@ -10,6 +10,7 @@ from speechllm.errors import ConfigError
 from speechllm.interfaces import Decoder
 
 SPEECH = "<speech>"
+INSTRUCTIONS = ("Transcribe the speech.",)
 TEMPLATES = {
     "plain": "<speech>{instruction}",
     "vicuna": "USER: <Speech><speech></Speech> {instruction}\nASSISTANT:",
@@ -23,7 +24,7 @@ class PromptConfig:
 
     template: str = "chat"
     """plain, vicuna, chat (the LLM's own chat template), or a text with <speech> and {instruction}."""
-    instructions: tuple[str, ...] = ("Transcribe the speech.",)
+    instructions: tuple[str, ...] = INSTRUCTIONS
     """One is drawn per utterance and epoch in training; the first is used in decoding."""
 
     def __post_init__(self) -> None:
@@ -36,6 +37,8 @@ class PromptConfig:
             )
         if any(SPEECH in instruction for instruction in self.instructions):
             raise ConfigError(f"instructions: one holds {SPEECH}, which only the template may")
+        if "{instruction}" not in TEMPLATES.get(self.template, self.template) and self.instructions != INSTRUCTIONS:
+            raise ConfigError(f"instructions: the template {self.template!r} has no place for them, {{instruction}}")
         if not self.instructions:
             raise ConfigError("instructions: the list is empty, expected at least one (it may be '')")
 

@@ -68,7 +68,8 @@ class SpeechLLM(nn.Module):
         if ctc is not None:
             texts = [self.decoder.tokenize(text) for text in batch.texts]
             num_tokens = torch.tensor(sum(map(len, texts)))
-            return LossOutput(ctc(*self.speech_tokens(batch), texts, self.decoder) / num_tokens, None, num_tokens)
+            loss = ctc(*self.speech_tokens(batch), texts, self.decoder) / num_tokens.clamp(min=1)
+            return LossOutput(loss, None, num_tokens)
         prompts = self.prompts(batch, batch.epoch)
         ids = [self.decoder.tokenize(text, end=True) for text in batch.texts]
         targets = [torch.tensor(one, device=prompts[0].device) for one in ids]
@@ -83,10 +84,6 @@ class SpeechLLM(nn.Module):
     def generate(self, batch: Utterances, caps: list[int], options: GenerationOptions) -> list[list[Hypothesis]]:
         """Return the n-best hypotheses of each utterance, of at most ``caps`` tokens each."""
         return self.decoder.generate(self.prompts(batch), caps, options)
-
-    def trainable_state(self) -> dict[str, Tensor]:
-        """Return the tensors that training changes: what a checkpoint holds."""
-        return {name: p.detach() for name, p in self.named_parameters() if p.requires_grad}
 
     def _embed(self, ids: list[list[int]], device: torch.device) -> list[Tensor]:
         """Embed several token sequences with one look-up."""

@@ -32,7 +32,7 @@ class Position:
     """[validation loss, file name] of the kept checkpoints, best first."""
 
 
-def save_resume(engine: Any, exp_dir: Path, position: Position) -> None:
+def save_resume(engine: Any, exp_dir: Path, position: Position, bases: dict[str, str]) -> None:
     """Write a resume checkpoint on all ranks; the one before it is removed once this one is complete."""
     folder = exp_dir / "checkpoints"
     tag = f"step_{position.step}"
@@ -44,7 +44,7 @@ def save_resume(engine: Any, exp_dir: Path, position: Position) -> None:
     _barrier(engine)
     if engine.global_rank == 0:
         latest = folder / "resume.json"
-        content = {"tag": tag, "world_size": engine.world_size, "zero_stage": engine.zero_optimization_stage()}
+        content = {"tag": tag, **_setting(engine, bases)}
         with new_file(latest) as temporary:
             temporary.write_text(json.dumps({**content, "position": asdict(position)}), encoding="utf-8")
         for old in folder.glob("step_*"):
@@ -53,18 +53,18 @@ def save_resume(engine: Any, exp_dir: Path, position: Position) -> None:
     _barrier(engine)
 
 
-def load_resume(engine: Any, exp_dir: Path) -> Position | None:
+def load_resume(engine: Any, exp_dir: Path, bases: dict[str, str]) -> Position | None:
     """Restore engine and random states from the last resume checkpoint, if there is one.
 
     Raises:
-        ConfigError: if it was written by another number of processes or under another ZeRO stage.
+        ConfigError: if it was written by another number of processes, under another ZeRO stage or of other base models.
     """
     folder = exp_dir / "checkpoints"
     if not (folder / "resume.json").exists():
         return None
     content = json.loads((folder / "resume.json").read_text(encoding="utf-8"))
-    for key, found in (("world_size", engine.world_size), ("zero_stage", engine.zero_optimization_stage())):
-        if content[key] != found:
+    for key, found in _setting(engine, bases).items():
+        if content.get(key, found) != found:
             raise ConfigError(
                 f"{folder}: written with {key} {content[key]}, found {found}, which cannot go on exactly; "
                 f"use {content[key]} again, or another --tag to start anew"
@@ -73,6 +73,11 @@ def load_resume(engine: Any, exp_dir: Path) -> Position | None:
     states = torch.load(folder / content["tag"] / f"random_{engine.global_rank}.pt", weights_only=True)
     _restore_random_states(states)
     return Position(**content["position"])
+
+
+def _setting(engine: Any, bases: dict[str, str]) -> dict[str, Any]:
+    """Return what must be as it was, where a training goes on."""
+    return {"world_size": engine.world_size, "zero_stage": engine.zero_optimization_stage(), "bases": bases}
 
 
 def save_best(

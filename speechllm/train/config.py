@@ -15,11 +15,11 @@ class TrainConfig:
     max_steps: int = 20000
     """Optimizer steps in all."""
     init_from: str | None = None
-    """Experiment directory whose model.safetensors the trained parts start from; null starts from the seed."""
+    """Experiment directory whose model.safetensors, rounded to dtype, training starts from; null: from the seed."""
     init_leave_out: tuple[str, ...] = ()
     """Names or patterns of tensors that init_from does not give, or that are not taken from it: "decoder.*"."""
     ctc_steps: int = 0
-    """First steps, in which the connector alone learns by CTC against the LLM's embedding table; not in the paper."""
+    """First steps, which learn by CTC against the LLM's embedding table, the LLM being at rest; not in the paper."""
     ctc_temperature: tuple[float, ...] = (0.25, 0.25)
     """First and last width of the Gaussian around each embedding in those steps, over the table's deviation."""
     ctc_pull: tuple[float, ...] = (1.0, 1.0)
@@ -57,6 +57,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check what YAML types cannot."""
+        if self.lr <= 0:
+            raise ConfigError(f"lr: found {self.lr}, expected more than 0")
         for name in ("max_steps", "accumulation", "log_every", "valid_every", "keep_best"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: found {getattr(self, name)}, expected at least 1")

@@ -145,7 +145,7 @@ class Trainer:
         if self.engine.global_rank == 0 and ctc is None:
             self.best = save_best(self.exp_dir, state, self.best, self.config.keep_best, metadata)
         position = Position(step=self.step, sampler=self.sampler.state_dict(), best=self.best)
-        save_resume(self.engine, self.exp_dir, position)
+        save_resume(self.engine, self.exp_dir, position, self.bases)
         if self.engine.global_rank == 0:
             remove_all_but(self.exp_dir, self.best)
         self._sums.pause(time.perf_counter() - start)
@@ -156,7 +156,7 @@ class Trainer:
         Raises:
             ConfigError: if it cannot be gone on from exactly.
         """
-        position = load_resume(self.engine, self.exp_dir)
+        position = load_resume(self.engine, self.exp_dir, self.bases)
         if position is not None:
             self.step, self.best = position.step, position.best
             self.sampler.load_state_dict(position.sampler)

@@ -14,7 +14,7 @@ import soundfile
 import torch
 
 from speechllm.data.audio import read_audio
-from speechllm.data.batch import Collate, make_loader
+from speechllm.data.batch import Collate, Loader
 from speechllm.data.config import DataConfig
 from speechllm.data.data_dir import Utterance, write_data_dir
 from speechllm.data.dataset import DumpDataset
@@ -63,7 +63,7 @@ def main() -> None:
             measure("dump, 16 bits" if compress else "dump, 32 bits", lambda compress=compress: dump(compress))
             dataset = DumpDataset(folder / f"dump-{compress}")
             sampler = BucketSampler(dataset.durations, DataConfig(), seed=0)
-            loader = make_loader(dataset, sampler, Collate(frontend, 3000, encoded=False))
+            loader = Loader(dataset, sampler, Collate(frontend, 3000, encoded=False))
             measure("batches", lambda loader=loader: list(loader))
 
 

@@ -9,7 +9,7 @@ from toy_data import make_data_dir, make_dump
 from transformers import WhisperFeatureExtractor
 
 from speechllm.data.audio import read_audio
-from speechllm.data.batch import BatchList, Collate, make_loader
+from speechllm.data.batch import BatchList, Collate, Loader
 from speechllm.data.config import DataConfig
 from speechllm.data.data_dir import read_data_dir
 from speechllm.data.dataset import DumpDataset, Example
@@ -87,7 +87,7 @@ def test_loader_counts_what_was_taken_not_what_was_read_ahead(tmp_path: Path, nu
     config = DataConfig(batch_size=2)
     collate = Collate(None, None, encoded=True)
     sampler = BucketSampler(dataset.durations, config, seed=3)
-    loader = make_loader(dataset, sampler, collate, num_workers)
+    loader = Loader(dataset, sampler, collate, num_workers)
     expected = list(sampler)
     random_state = torch.get_rng_state()
     seen = []
@@ -100,7 +100,7 @@ def test_loader_counts_what_was_taken_not_what_was_read_ahead(tmp_path: Path, nu
 
     resumed = BucketSampler(dataset.durations, config, seed=3)
     resumed.load_state_dict(state)
-    rest = [batch.utt_ids for batch in make_loader(dataset, resumed, collate)]
+    rest = [batch.utt_ids for batch in Loader(dataset, resumed, collate)]
     assert seen + rest == expected
     assert [batch.utt_ids for batch in loader] == rest  # the interrupted one goes on where it was, too
     sampler.set_epoch(1)
@@ -116,7 +116,7 @@ def test_sequential_batches_can_be_read_again_and_one_at_a_time(tmp_path: Path) 
     dataset = DumpDataset(make_dump(tmp_path, 0.2, 0.9, 0.5, encoded=True))
     batches = SequentialBatches(dataset.durations, DataConfig(batch_size=2))
     collate = Collate(None, None, encoded=True)
-    loader = make_loader(dataset, batches, collate)
+    loader = Loader(dataset, batches, collate)
     for _ in range(2):
         assert [batch.utt_ids for batch in loader] == [["spk1-001", "spk0-002"], ["spk0-000"]]
     chosen = BatchList(dataset, list(batches), collate)

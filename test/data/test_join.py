@@ -68,6 +68,16 @@ def test_a_joined_set_is_a_data_directory_like_any_other(book: Path) -> None:
     assert len(read_data_dir(target).utts) == 6
 
 
+def test_beyond_full_scale_nothing_is_clipped(book: Path) -> None:
+    samples, _ = soundfile.read(book.parent / "7-0-0001.wav")
+    soundfile.write(book.parent / "7-0-0001.wav", samples * 12, 16_000, subtype="FLOAT")
+    assert join_data_dir(book, f"{book.parent}/joined/", 7.0)
+    utts = {utt.utt_id: utt for utt in read_data_dir(book.parent / "joined").utts}
+    assert utts["7-0-0000+2"].path == book.parent / "joined_audio/7-0-0000+2.wav"
+    assert soundfile.read(utts["7-0-0000+2"].path)[0].max() == pytest.approx(12 * 2 / 16)
+    assert utts["7-1-0000+2"].path.suffix == ".flac"
+
+
 def test_impossible_lengths_are_refused(book: Path) -> None:
     with pytest.raises(DataError, match="join: found 0 s"):
         join_data_dir(book, book.parent / "x", 0)

@@ -46,5 +46,5 @@ def test_without_a_fallback_all_stay() -> None:
 
 
 def test_too_many_hypotheses_of_the_fallback_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"fallback\.nbest: found 3, expected at most num_beams, 1"):
+    with pytest.raises(ConfigError, match=r"fallback\.nbest: found 3, expected 1 to num_beams, 1"):
         DecodeConfig(fallback=GenerationOptions(nbest=3))

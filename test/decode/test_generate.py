@@ -84,8 +84,16 @@ def test_cap_follows_duration() -> None:
 
 
 def test_nbest_needs_beams() -> None:
-    with pytest.raises(ConfigError, match="expected at most num_beams"):
-        DecodeConfig(search=GenerationOptions(num_beams=2, nbest=3))
+    for number in (0, 3):
+        with pytest.raises(ConfigError, match=f"nbest: found {number}, expected 1 to num_beams, 2"):
+            DecodeConfig(search=GenerationOptions(num_beams=2, nbest=number))
+
+
+def test_a_cap_of_no_tokens_is_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"tokens_per_second, extra_tokens and batch_duration: found 0\.0, 10 and 480"
+    ):
+        DecodeConfig(tokens_per_second=0.0)
 
 
 def test_mismatched_speech_is_never_ones_own() -> None:

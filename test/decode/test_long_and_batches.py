@@ -40,7 +40,7 @@ def exp_dir(tmp_path_factory: pytest.TempPathFactory, tiny_whisper: Path, tiny_l
     stages.dump(config, folder / "data", folder / "dump", nj=1, job=1)
     merge_dump(folder / "data", folder / "dump", 1)
     built = experiment.build(config, torch.float32)
-    state = {name: 20 * tensor for name, tensor in built.model.trainable_state().items()}
+    state = {name: 20 * p.detach() for name, p in built.model.named_parameters() if p.requires_grad}
     save_weights(folder / "model.safetensors", state, {"bases": built.bases})
     return folder
 
@@ -75,6 +75,12 @@ def test_what_was_trained_cannot_be_overridden(exp_dir: Path) -> None:
         experiment.read_experiment(exp_dir, overrides=["prompt.template=plain"])
     with pytest.raises(ConfigError, match="trained with another data section"):
         experiment.read_experiment(exp_dir, overrides=["data.transcript=lower"])
+
+
+def test_a_connector_of_the_same_options_is_another_one(exp_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(f"base: {exp_dir / 'config.yaml'}\nconnector: {{type: qformer}}\n")
+    with pytest.raises(ConfigError, match="trained with another connector than the overrides say"):
+        experiment.read_experiment(tmp_path, overrides=["connector.type=segment_qformer"])
 
 
 def test_another_base_model_is_refused(exp_dir: Path, tmp_path: Path, tiny_llm: Path) -> None:

@@ -106,3 +106,28 @@ def test_the_last_layers_can_be_trained_alone(directory: Path) -> None:
     learning = {name for name, parameter in encoder.named_parameters() if parameter.grad is not None}
     assert learning
     assert all(name.startswith("encoder.encoder.layers.1.") for name in learning)
+    for number in (-1, 3):
+        with pytest.raises(ConfigError, match=f"trained_layers: found {number}, expected 0 to 2"):
+            Config(path=str(directory), trained_layers=number).build()
+
+
+def test_nothing_is_masked_in_training(directory: Path) -> None:
+    encoder = Config(path=str(directory), frozen=False).build()
+    feats_BTF, lens_B = torch.randn(1, 8_000, 1), torch.tensor([8_000])
+    expected_BLD, _ = encoder.eval()(feats_BTF, lens_B)
+    encoder.train()
+    for module in encoder.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    encoder.encoder.config.layerdrop = 0.0
+    for layer in encoder.encoder.encoder.layers:
+        layer.attention.dropout = 0.0
+    torch.testing.assert_close(encoder(feats_BTF, lens_B)[0], expected_BLD)
+
+
+def test_an_adapter_is_refused(tmp_path: Path) -> None:
+    config = transformers.Wav2Vec2Config(**SIZES, add_adapter=True)
+    transformers.Wav2Vec2Model(config).save_pretrained(tmp_path)
+    transformers.Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="wav2vec2 model, expected one that hears waveforms, .* without an adapter"):
+        Config(path=str(tmp_path)).build()

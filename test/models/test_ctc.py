@@ -86,10 +86,15 @@ def test_padding_and_batch_mates_change_nothing(decoder: causal_lm.CausalLM, ctc
 
 def test_too_little_speech_for_its_text_is_left_out(decoder: causal_lm.CausalLM, ctc: EmbeddingCTC) -> None:
     ids = decoder.tokenize(TEXTS[0])
-    speech_BSE = torch.zeros(1, len(ids) - 1, decoder.embedding_dim, requires_grad=True)
+    speech_BSE = torch.randn(1, len(ids) - 1, decoder.embedding_dim, requires_grad=True)
     loss = ctc(speech_BSE, torch.tensor([len(ids) - 1]), [ids], decoder)
     loss.backward()
-    assert torch.isfinite(loss) and torch.isfinite(speech_BSE.grad).all()
+    assert loss == 0 and not speech_BSE.grad.any()
+    twice = [ids[0], ids[0]]  # a blank must stand between them
+    for length, fits in ((2, False), (3, True)):
+        assert (
+            ctc(torch.randn(1, length, decoder.embedding_dim), torch.tensor([length]), [twice], decoder) > 0
+        ) == fits
 
 
 def test_tokens_that_cannot_be_told_apart_are_left_out(decoder: causal_lm.CausalLM, ctc: EmbeddingCTC) -> None:

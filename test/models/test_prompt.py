@@ -48,6 +48,11 @@ def test_a_template_holds_one_mark(template: str) -> None:
         PromptConfig(template=template)
 
 
+def test_instructions_need_a_place() -> None:
+    with pytest.raises(ConfigError, match="has no place for them"):
+        PromptConfig(template="hear <speech> say", instructions=("one", "two"))
+
+
 def test_no_instruction_is_refused() -> None:
     with pytest.raises(ConfigError, match="at least one"):
         PromptConfig(instructions=())

@@ -14,6 +14,7 @@ from speechllm.data.audio import read_audio
 from speechllm.data.data_dir import Utterance, write_data_dir
 from speechllm.data.table import read_table
 from speechllm.decode.generate import merge_jobs
+from speechllm.decode.whisper_baseline import WhisperBaseline
 from speechllm.encoders.whisper import Config
 from speechllm.frontends import log_mel
 from speechllm.score.normalize import normalizer
@@ -48,6 +49,14 @@ def test_whisper_s_own_decoder_reads_them(data_dir: Path, tmp_path: Path) -> Non
     counts = count(score(reference, read_table(tmp_path / "text"), normalizer("librispeech")))
     assert counts.words == 71
     assert counts.errors <= 6  # measured: 4
+
+
+def test_what_is_cut_counts_as_truncated(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whisper = WhisperBaseline(str(WHISPER), torch.device("cpu"), num_beams=1)
+    samples_N = read_audio(sorted(RECORDINGS.glob("*.wav"))[0], 16000)
+    assert [hypothesis.truncated for hypothesis in whisper.transcribe([samples_N, samples_N[:8000]])] == [False, False]
+    monkeypatch.setattr(whisper.model.generation_config, "max_length", 8)
+    assert whisper.transcribe([samples_N])[0].truncated
 
 
 @pytest.mark.parametrize("padding", ["window", "masked"])
