@@ -95,7 +95,9 @@ def _sort_out(named: Sequence[Named], title: str) -> tuple[list[Utterance], dict
         else:
             utts.append(result)
     wheres = {utt: row.where for utt, _, row in named}
-    unusable = {utt: " ".join(f"{reason} ({wheres[utt]})".split()) for utt, reason in unusable.items()}
+    for utt, reason in unusable.items():
+        place = f" ({wheres[utt]})" if ":" in reason else f": {wheres[utt]}"  # a kind ends at the first colon
+        unusable[utt] = " ".join((reason + place).split())
     if any(utt.start > 0 or utt.end is not None for utt in utts):
         recordings = name_recordings(one.row for one in left)
         utts = [replace(utt, recording=recordings[utt.path]) for utt in utts]

@@ -51,7 +51,7 @@ def read(source: Path, audio: Path, options: Options) -> Iterator[Row | BadRow]:
                 utt_id=string(fields, columns.get("id", ""), default=""),
             )
         except DataError as error:
-            yield BadRow(where, f"{error} ({where})")
+            yield BadRow(where, str(error))
 
 
 def _read_csv(path: Path) -> Iterator[tuple[str, dict[str, Any] | BadRow]]:
@@ -63,7 +63,7 @@ def _read_csv(path: Path) -> Iterator[tuple[str, dict[str, Any] | BadRow]]:
         elif not names:
             names = cells
         elif len(cells) != len(names):
-            found = f"found {len(cells)}, expected {len(names)} ({where})"
+            found = f"found {len(cells)}, expected {len(names)}"
             yield where, BadRow(where, f"a wrong number of columns: {found}")
         else:
             yield where, dict(zip(names, cells, strict=True))

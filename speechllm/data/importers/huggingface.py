@@ -26,7 +26,8 @@ OPTIONS = frozenset({"split", "columns"})
 KEEPS_IDS = False
 
 _BATCH = 64  # utterances read at once, with their audio
-_SUBTYPES = {"PCM_S8": "PCM_S8"} | dict.fromkeys(("PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ALAC_24"), "PCM_24")
+_INTEGERS = {"PCM_U8": 16, "PCM_S8": 16, "PCM_16": 16, "PCM_24": 24, "PCM_32": 24}  # bits kept, by libsndfile's subtype
+_FLOATS = {"FLOAT": 24, "DOUBLE": 24}  # all others are lossy: 16 bits
 
 
 def claims(source: Path) -> bool:
@@ -53,7 +54,7 @@ def read(source: Path, audio: Path, options: Options) -> Iterator[Row | BadRow]:
         try:
             yield _row(source, audio / f"{index:08d}.flac", where, fields, columns)
         except DataError as error:
-            yield BadRow(where, f"{error} ({where})")
+            yield BadRow(where, str(error))
 
 
 def _examples(source: Path, split: str) -> Iterator[dict[str, Any]]:
@@ -137,7 +138,8 @@ def _write(audio: dict[str, Any], target: Path) -> None:
     """
     with new_file(target) as temporary:
         if audio.get("bytes") is None:
-            samples_N, rate, subtype = np.asarray(audio["array"], np.float64), audio["sampling_rate"], "PCM_24"
+            bits, rate = 24, audio["sampling_rate"]
+            samples_N = _to_integers(np.asarray(audio["array"], np.float64), bits)
         else:
             temporary.write_bytes(audio["bytes"])
             try:
@@ -145,6 +147,16 @@ def _write(audio: dict[str, Any], target: Path) -> None:
             except DataError as error:
                 raise DataError(f"unusable audio: {str(error).partition(': ')[2]}") from None
             with soundfile.SoundFile(io.BytesIO(audio["bytes"])) as file:
-                subtype = _SUBTYPES.get(file.subtype, "PCM_16")
-                samples_N, rate = file.read(dtype="float64" if file.subtype == "DOUBLE" else "int32"), file.samplerate
-        soundfile.write(temporary, samples_N, rate, subtype=subtype, format="FLAC")
+                rate = file.samplerate
+                if file.subtype in _INTEGERS:
+                    bits, samples_N = _INTEGERS[file.subtype], file.read(dtype="int32")
+                else:
+                    bits = _FLOATS.get(file.subtype, 16)
+                    samples_N = _to_integers(file.read(dtype="float64"), bits)
+        soundfile.write(temporary, samples_N, rate, subtype=f"PCM_{bits}", format="FLAC")
+
+
+def _to_integers(samples_N: np.ndarray, bits: int) -> np.ndarray:
+    """Round samples of full scale 1 to so many upper bits of int32; libsndfile would scale them by 1 - 2^-15."""
+    full = 2.0 ** (bits - 1)
+    return np.clip(np.rint(samples_N * full), -full, full - 1).astype(np.int32) << (32 - bits)

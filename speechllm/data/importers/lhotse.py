@@ -50,7 +50,7 @@ def read(source: Path, audio: Path, options: Options) -> Iterator[Row | BadRow]:
             continue
         recording = recordings.get(str(fields.get("recording_id")))
         if recording is None:
-            yield BadRow(where, f"no such recording: {fields.get('recording_id')!r} ({where})")
+            yield BadRow(where, f"no such recording: {fields.get('recording_id')!r}")
         else:
             yield _row(manifest, where, fields, recording)
 
@@ -96,9 +96,9 @@ def _read_cuts(manifest: Path) -> Iterator[Row | BadRow]:
             yield cut
         elif cut.get("type", "MonoCut") != "MonoCut" or not isinstance(cut.get("recording"), dict):
             kind = cut.get("type") if "recording" in cut or "tracks" in cut else "one without a recording"
-            yield BadRow(where, f"a cut of another kind: found {kind}, expected a MonoCut ({where})")
+            yield BadRow(where, f"a cut of another kind: found {kind}, expected a MonoCut")
         elif not cut.get("supervisions"):
-            yield BadRow(where, f"a cut without supervisions: {cut.get('id')} ({where})")
+            yield BadRow(where, f"a cut without supervisions: {cut.get('id')}")
         else:
             for supervision in cut["supervisions"]:
                 yield _row(manifest, where, supervision, cut["recording"], cut)
@@ -128,7 +128,7 @@ def _row(
             recording=string(recording, "id"),
         )
     except DataError as error:
-        return BadRow(where, f"{error} ({where})")
+        return BadRow(where, str(error))
 
 
 def _audio(manifest: Path, recording: dict[str, Any]) -> Path:

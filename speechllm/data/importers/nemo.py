@@ -36,7 +36,7 @@ def read(source: Path, audio: Path, options: Options) -> Iterator[Row | BadRow]:
         try:
             yield _row(source, where, fields, keys)
         except DataError as error:
-            yield BadRow(where, f"{error} ({where})")
+            yield BadRow(where, str(error))
 
 
 def _row(source: Path, where: str, fields: dict[str, Any], keys: dict[str, str]) -> Row:

@@ -47,10 +47,10 @@ def read(source: Path, audio: Path, options: Options) -> Iterator[Row | BadRow]:
 
 def _row(source: Path, where: str, cells: list[str], names: list[str], columns: dict[str, str]) -> Row | BadRow:
     if len(cells) != len(names):
-        return BadRow(where, f"a wrong number of columns: found {len(cells)}, expected {len(names)} ({where})")
+        return BadRow(where, f"a wrong number of columns: found {len(cells)}, expected {len(names)}")
     found = {what: cells[names.index(column)] for what, column in columns.items()}
     if not found["audio"]:
-        return BadRow(where, f"no path of an audio file ({where})")
+        return BadRow(where, "no path of an audio file")
     return Row(
         where=where,
         path=locate(found["audio"], source.parent),
