@@ -41,7 +41,7 @@ def write_rows(target: str | Path, rows: Iterable[Row | BadRow], made_from: str,
     dropped: dict[str, str] = {}
     for row in rows:
         if isinstance(row, BadRow):
-            dropped[_free_key(row.where, dropped)] = row.reason
+            dropped[_free_key(row.where, dropped)] = _one_line(row.reason)
         else:
             good.append(row)
     made_by = _made_by(made_from, good, dropped)
@@ -65,12 +65,17 @@ def write_rows(target: str | Path, rows: Iterable[Row | BadRow], made_from: str,
 def _made_by(made_from: str, rows: Sequence[Row], dropped: Mapping[str, str]) -> str:
     listed = hashlib.sha256(repr((rows, dropped)).encode(errors="backslashreplace")).hexdigest()[:16]
     files = sorted({row.path for row in rows if row.path.is_file()})
-    return f"{made_from}\n{listed} {fingerprint(files)}\n"
+    return f"{_one_line(made_from)}\n{listed} {fingerprint(files)}\n"
+
+
+def _one_line(text: str) -> str:
+    """Return a text as a table can hold it: names of files may have line breaks, and bytes that are not UTF-8."""
+    return " ".join(text.encode(errors="backslashreplace").decode().split())
 
 
 def _free_key(where: str, dropped: Mapping[str, str]) -> str:
     """Return an id for a line of ``dropped``: white space is not allowed in it, and each occurs once."""
-    key = name = "".join(where.encode(errors="backslashreplace").decode().split()) or "unnamed"
+    key = name = "_".join(_one_line(where).split()) or "unnamed"
     number = 1
     while key in dropped:
         number += 1
@@ -97,7 +102,7 @@ def _sort_out(named: Sequence[Named], title: str) -> tuple[list[Utterance], dict
     wheres = {utt: row.where for utt, _, row in named}
     for utt, reason in unusable.items():
         place = f" ({wheres[utt]})" if ":" in reason else f": {wheres[utt]}"  # a kind ends at the first colon
-        unusable[utt] = " ".join((reason + place).split())
+        unusable[utt] = _one_line(reason + place)
     if any(utt.start > 0 or utt.end is not None for utt in utts):
         recordings = name_recordings(one.row for one in left)
         utts = [replace(utt, recording=recordings[utt.path]) for utt in utts]

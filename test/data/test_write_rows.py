@@ -86,8 +86,10 @@ def test_bad_rows_are_dropped_listed_and_said(row: MakeRow, tmp_path: Path, caps
         row("surrogate", text="caf\udce9"),
         Row(where="list:pipe", path=tmp_path / "pipe|", text="HELLO"),
         Row(where="list:two lines", path=tmp_path / "two\nlines.wav", text="HELLO"),
+        Row(where="list:bytes", path=tmp_path / "caf\udce9.wav", text="HELLO"),
+        BadRow("in/caf\udce9 au\nlait", "audio without transcript: caf\udce9 au\nlait.wav"),
     ]
-    assert write_rows(tmp_path / "out", rows, "test")
+    assert write_rows(tmp_path / "out", rows, "test \udce9")
     assert validate_data_dir(tmp_path / "out").num_utts == 1
     assert kinds(tmp_path / "out") == {
         "list:7": "wrong JSON",
@@ -106,12 +108,14 @@ def test_bad_rows_are_dropped_listed_and_said(row: MakeRow, tmp_path: Path, caps
         "surrogate": "not UTF-8",
         "pipe": "a path that wav.scp cannot hold",
         "two_lines": "a path that wav.scp cannot hold",
+        "caf": "a path that wav.scp cannot hold",
+        "in/caf\\udce9_au_lait": "audio without transcript",
     }
     listed = read_table(tmp_path / "out/dropped")
     assert "found 0.0 s, expected more than 0 (list:zero)" in listed["zero"]
     assert f"1.5 s to 2.1 s of 2.0 s in {tmp_path}/beyond.wav (list:beyond)" in listed["beyond"]
     said = capsys.readouterr().err
-    assert f"{tmp_path}/out: dropped 16 utterances (" in said
+    assert f"{tmp_path}/out: dropped 18 utterances (" in said
     assert "a wrong duration 3, " in said
     assert f"listed in {tmp_path}/out/dropped" in said
 

@@ -71,4 +71,4 @@ def prepare(root: Path, data: Path, sets: list[str]) -> None:
 def _check(root: Path, name: str) -> None:
     table = root / f"{name}.tsv"
     if not table.is_file():
-        raise DataError(f"{table}: no such file, expected the set {name}; set {VARIABLE}=/path/to/my_corpus")
+        raise DataError(f"{table}: no such file, expected the set {name}; is {VARIABLE}={root} where the corpus lies?")
