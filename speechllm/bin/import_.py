@@ -39,6 +39,8 @@ def run(args: Namespace) -> None:
     """Import."""
     if not args.source.exists():
         raise DataError(f"{args.source}: no such file or folder, expected what is to be imported; is the path right?")
+    if args.source.resolve().is_relative_to(args.target.resolve()):
+        raise DataError(f"{args.target}: would replace {args.source}, which is in it; name another directory")
     name = args.format or _detect(args.source)
     importer = component_module(_KIND, name)
     options = _options(args, name, importer)

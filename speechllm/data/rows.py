@@ -71,7 +71,7 @@ def name_utterances(rows: Sequence[Row]) -> list[Named]:
     speakers = _distinct({row.speaker: clean_id(row.speaker).replace("-", "_") for row in rows if row.speaker})
     names = _file_names({row.path for row in rows})
     shared = Counter(row.path for row in rows)
-    taken = set(speakers.values())
+    taken = dict.fromkeys(speakers.values(), 1)
     named = []
     for row in rows:
         utt = clean_id(row.utt_id or names[row.path] + (_times(row) if shared[row.path] > 1 else ""))
@@ -80,7 +80,7 @@ def name_utterances(rows: Sequence[Row]) -> list[Named]:
             utt = f"{speaker}-{utt}"
         elif speakers and not speaker:
             utt = utt.replace("-", "_")
-        utt = _free(utt, taken)
+        utt = free_name(utt, taken)
         named.append(Named(utt, speaker or utt, row))
     return named
 
@@ -90,6 +90,21 @@ def name_recordings(rows: Iterable[Row]) -> dict[Path, str]:
     wanted = {row.path: row.recording for row in rows}
     names = _file_names(wanted)
     return _distinct({path: name or clean_id(names[path]) for path, name in wanted.items()})
+
+
+def free_name(name: str, taken: dict[str, int]) -> str:
+    """Return the name, with a number behind it if it is taken, and take it.
+
+    Args:
+        name: that is wished.
+        taken: the names that are, each with the last number tried behind it.
+    """
+    free = name
+    while free in taken:
+        taken[name] += 1
+        free = f"{name}_{taken[name]}"
+    taken[free] = 1
+    return free
 
 
 def _file_names(paths: Iterable[Path]) -> dict[Path, str]:
@@ -111,15 +126,5 @@ def _milliseconds(seconds: Seconds) -> str:
 
 
 def _distinct(names: dict[_Key, str]) -> dict[_Key, str]:
-    taken: set[str] = set()
-    return {key: _free(name, taken) for key, name in names.items()}
-
-
-def _free(name: str, taken: set[str]) -> str:
-    """Return the name, with a number behind it if it is taken, and take it."""
-    number, free = 1, name
-    while free in taken:
-        number += 1
-        free = f"{name}_{number}"
-    taken.add(free)
-    return free
+    taken: dict[str, int] = {}
+    return {key: free_name(name, taken) for key, name in names.items()}

@@ -15,7 +15,7 @@ from pathlib import Path
 from speechllm.data.data_dir import Utterance, is_made, write_data_dir
 from speechllm.data.durations import measure_durations
 from speechllm.data.files import fingerprint
-from speechllm.data.rows import BadRow, Named, Row, name_recordings, name_utterances
+from speechllm.data.rows import BadRow, Named, Row, free_name, name_recordings, name_utterances
 from speechllm.data.validate import ABSURD, ROUNDING, segment_flaw
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
@@ -35,13 +35,15 @@ def write_rows(target: str | Path, rows: Iterable[Row | BadRow], made_from: str,
         Whether anything was written: not if the target is there already, made of the same rows and files.
 
     Raises:
-        DataError: if nothing can be used.
+        DataError: if nothing can be used, or the target is a folder of something else.
     """
+    _check_target(Path(target))
     good: list[Row] = []
     dropped: dict[str, str] = {}
+    taken: dict[str, int] = {}
     for row in rows:
         if isinstance(row, BadRow):
-            dropped[_free_key(row.where, dropped)] = _one_line(row.reason)
+            dropped[free_name(_key(row.where), taken)] = _one_line(row.reason)
         else:
             good.append(row)
     made_by = _made_by(made_from, good, dropped)
@@ -50,7 +52,7 @@ def write_rows(target: str | Path, rows: Iterable[Row | BadRow], made_from: str,
     named = [Named(row.utt_id, row.speaker, row) for row in good] if keep_ids else name_utterances(good)
     utts, unusable = _sort_out(named, Path(target).name)
     for utt, reason in unusable.items():
-        dropped[_free_key(utt, dropped)] = reason
+        dropped[free_name(utt, taken)] = reason
     kinds = Counter(reason.partition(":")[0] for reason in dropped.values())
     counts = ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items()))
     if not utts:
@@ -60,6 +62,12 @@ def write_rows(target: str | Path, rows: Iterable[Row | BadRow], made_from: str,
     if dropped:
         print(f"{target}: dropped {len(dropped)} utterances ({counts}), listed in {target}/dropped", file=sys.stderr)
     return True
+
+
+def _check_target(target: Path) -> None:
+    """Refuse to put a data directory in the place of a folder that is none, such as one of audio."""
+    if target.exists() and not (target / "utt2spk").is_file() and not (target.is_dir() and not any(target.iterdir())):
+        raise DataError(f"{target}: is there, and is no data directory, expected a new name or one to be replaced")
 
 
 def _made_by(made_from: str, rows: Sequence[Row], dropped: Mapping[str, str]) -> str:
@@ -73,14 +81,9 @@ def _one_line(text: str) -> str:
     return " ".join(text.encode(errors="backslashreplace").decode().split())
 
 
-def _free_key(where: str, dropped: Mapping[str, str]) -> str:
-    """Return an id for a line of ``dropped``: white space is not allowed in it, and each occurs once."""
-    key = name = "_".join(_one_line(where).split()) or "unnamed"
-    number = 1
-    while key in dropped:
-        number += 1
-        key = f"{name}_{number}"
-    return key
+def _key(where: str) -> str:
+    """Return what begins a line of ``dropped``, in which white space is not allowed."""
+    return "_".join(_one_line(where).split()) or "unnamed"
 
 
 def _sort_out(named: Sequence[Named], title: str) -> tuple[list[Utterance], dict[str, str]]:

@@ -85,6 +85,24 @@ def test_mistakes_end_with_a_sentence(
     assert not (tmp_path / "out").exists()
 
 
+def test_what_is_there_is_not_replaced(
+    sources: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    for source, target, message in [
+        ("table", tmp_path / "folder", "folder: is there, and is no data directory"),
+        ("kaldi", sources["kaldi"], "would replace"),
+        ("kaldi", tmp_path, "would replace"),
+        ("kaldi", sources["table"], "table.tsv: is there, and is no data directory"),
+    ]:
+        assert main(["import", str(sources[source]), str(target)]) == 1
+        assert message in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+    (tmp_path / "new").mkdir()
+    for source in ("folder", "table"):  # an empty folder, and a data directory
+        assert main(["import", str(sources[source]), str(tmp_path / "new")]) == 0
+
+
 def test_a_format_of_ones_own(
     sources: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -44,6 +44,13 @@ def test_files_of_one_name_are_named_with_their_folders() -> None:
     assert ids(row("/x/1/a.wav"), row("/x/2/a.wav"), row("/y/2/a.wav"), row("/y/b.wav")) == ["1-a", "2-a", "2-a_2", "b"]
 
 
+def test_many_of_one_name_are_named_quickly() -> None:
+    named = ids(*(row(utt_id="audio") for _ in range(20_000)))
+    assert named[:3] == ["audio", "audio_2", "audio_3"]
+    assert len(set(named)) == 20_000
+    assert ids(row(utt_id="a"), row(utt_id="a_2"), row(utt_id="a"), row(utt_id="a_2")) == ["a", "a_2", "a_3", "a_2_2"]
+
+
 def test_parts_of_a_file_are_named_with_their_times() -> None:
     parts = [row(start=0, duration=1.5), row(start=1.5, duration=0.25), row(start=2), row()]
     assert ids(*parts) == ["a-00000000-00001500", "a-00001500-00001750", "a-00002000", "a"]
