@@ -5,6 +5,7 @@ already is not written again. Samples stay as they are, save that floating-point
 rounded to 24 and 16 bits.
 """
 
+import hashlib
 import io
 import re
 from collections.abc import Iterator
@@ -46,7 +47,7 @@ def read(source: Path, audio: Path, options: Options) -> Iterator[Row | BadRow]:
         DataError: if the data set cannot be read.
     """
     source = source.absolute()
-    audio = audio.absolute() / fingerprint(files_below(source) if source.is_dir() else [source])
+    audio = audio.absolute() / _audio_folder(source, options)
     columns: dict[str, str] = {}
     for index, fields in enumerate(_examples(source, options.split)):
         columns = columns or find_columns(list(fields), options.columns, str(source))
@@ -55,6 +56,13 @@ def read(source: Path, audio: Path, options: Options) -> Iterator[Row | BadRow]:
             yield _row(source, audio / f"{index:08d}.flac", where, fields, columns)
         except DataError as error:
             yield BadRow(where, str(error))
+
+
+def _audio_folder(source: Path, options: Options) -> str:
+    """Return a name that no other data set, split or column has, so that what lies there need not be written again."""
+    files = [file for file in files_below(source) if file.suffix in (".parquet", ".arrow", ".json")]
+    chosen = f"{fingerprint(files or [source])} {options.split!r} {options.columns.get('audio')!r}"
+    return hashlib.sha256(chosen.encode(errors="backslashreplace")).hexdigest()[:16]
 
 
 def _examples(source: Path, split: str) -> Iterator[dict[str, Any]]:

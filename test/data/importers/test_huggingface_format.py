@@ -71,6 +71,22 @@ def test_what_is_written_is_not_written_again(tmp_path: Path, read: Read) -> Non
     assert row.path.stat().st_mtime_ns == before
 
 
+def test_another_split_or_column_or_data_set_has_audio_of_its_own(tmp_path: Path, read: Read) -> None:
+    first, second = dataset(example(audio_bytes())), dataset(example(audio_bytes(SAMPLES_N[::2])))
+    write_parquet(first, tmp_path / "in/train.parquet")
+    write_parquet(second, tmp_path / "in/test.parquet")
+    lengths = {
+        soundfile.info(read("huggingface", tmp_path / "in", split=s)[0][0].path).frames for s in ("train", "test")
+    }
+    assert lengths == {4000, 2000}
+    write_parquet(second, tmp_path / "in/train.parquet")
+    assert soundfile.info(read("huggingface", tmp_path / "in", split="train")[0][0].path).frames == 2000
+    both = first.data.table.append_column("far", second.data.table["audio"])
+    pytest.importorskip("pyarrow.parquet").write_table(both, tmp_path / "both.parquet")
+    rows = [read("huggingface", tmp_path / "both.parquet", audio=column)[0][0] for column in ("audio", "far")]
+    assert [soundfile.info(row.path).frames for row in rows] == [4000, 2000]
+
+
 def test_audio_in_files_stays_there(tmp_path: Path, record: Callable[..., Path], read: Read) -> None:
     path = record(tmp_path / "x.wav")
     write_parquet(dataset(example(None, str(path)), example(audio_bytes(), str(path))), tmp_path / "train.parquet")
