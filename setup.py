@@ -34,6 +34,6 @@ setup(
         "tensorboard>=2.17",
         "matplotlib>=3.9",
     ],
-    extras_require={"test": TEST, "dev": DEV},
+    extras_require={"test": TEST, "dev": DEV, "datasets": ["datasets>=2.14"], "lhotse": ["lhotse>=1.20"]},
     entry_points={"console_scripts": ["speechllm=speechllm.bin:main"]},
 )

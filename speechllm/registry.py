@@ -2,9 +2,9 @@
 
 ``type: whisper`` under ``encoder:`` resolves to ``speechllm.encoders.whisper``; a dotted
 name (``my_lab.conformer``) is imported as it stands. Each such module defines one frozen
-dataclass ``Config`` with a ``build`` method (a corpus defines functions instead, see
-``speechllm/corpora/__init__.py``). Nothing else has to be edited to add a component, and its
-imports are paid only when it is used.
+dataclass ``Config`` with a ``build`` method (a corpus and a format define functions instead, see
+``speechllm/corpora/__init__.py`` and ``speechllm/data/importers/__init__.py``). Nothing else has to be
+edited to add a component, and its imports are paid only when it is used.
 """
 
 import difflib
@@ -20,6 +20,7 @@ SINGULAR = {
     "encoders": "encoder",
     "connectors": "connector",
     "decoders": "decoder",
+    "data.importers": "format",
 }
 
 

@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "__main__": ["bin"],
 }
 SIBLINGS_APART = {"frontends", "encoders", "connectors", "decoders", "corpora"}
+FORMATS = "speechllm.data.importers."
 FILES = sorted(ROOT.rglob("*.py"))
 NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc"}
 
@@ -53,6 +54,8 @@ def test_imports_point_downwards(path: Path) -> None:
         other = name.split(".")[1]
         allowed = {own, "errors", *MAY_IMPORT[own]}
         assert other in allowed or "*" in allowed, f"{own} may not import {name}"
+        if path.parent.name == "importers" and name.startswith(FORMATS):
+            assert name.removeprefix(FORMATS).startswith(("_", "Options")), f"{path.name} imports its sibling {name}"
         if other == own and own in SIBLINGS_APART:
             assert name.split(".")[2].startswith("_"), f"{path.name} imports its sibling {name}"
 

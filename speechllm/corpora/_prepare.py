@@ -1,7 +1,6 @@
 """What the corpora share in preparing their sets."""
 
 import difflib
-import hashlib
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,7 +9,10 @@ from types import ModuleType
 
 from speechllm.data.data_dir import Utterance, write_data_dir
 from speechllm.data.durations import measure_durations
+from speechllm.data.files import files_below, fingerprint
 from speechllm.errors import ConfigError, DataError
+
+__all__ = ["check_request", "files_below", "fingerprint", "index_audio", "write_set"]
 
 
 def check_request(corpus: ModuleType, root: str, sets: Sequence[str]) -> Path:
@@ -97,17 +99,3 @@ def index_audio(files: Iterable[Path]) -> tuple[dict[str, Path], dict[str, str]]
         if audio.setdefault(file.stem, file) != file:
             dropped[file.stem] = f"two audio files: {audio[file.stem]} and {file}"
     return audio, dropped
-
-
-def files_below(folder: Path) -> list[Path]:
-    """Return all files in a folder and its folders, sorted; hidden ones are none of the corpus."""
-    return sorted(file for file in folder.rglob("[!.]*") if file.is_file())
-
-
-def fingerprint(files: Iterable[Path]) -> str:
-    """Return a digest that changes with the names, sizes and times of files."""
-    digest = hashlib.sha256()
-    for file in files:
-        stat = file.stat()
-        digest.update(f"{file} {stat.st_size} {stat.st_mtime_ns}\n".encode(errors="surrogateescape"))
-    return digest.hexdigest()[:16]

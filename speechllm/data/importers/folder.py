@@ -1,0 +1,59 @@
+"""A folder of audio files, each with its transcript beside it: `a/b/hello.wav` and `a/b/hello.txt`.
+
+Speakers are unknown.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from speechllm.data.audio import SUFFIXES
+from speechllm.data.files import files_below
+from speechllm.data.importers import Options
+from speechllm.data.rows import BadRow, Row
+from speechllm.errors import DataError
+
+OPTIONS: frozenset[str] = frozenset()
+KEEPS_IDS = False
+
+
+def claims(source: Path) -> bool:
+    """Whether there is an audio file with a transcript beside it."""
+    files = source.rglob("[!.]*.txt") if source.is_dir() else []
+    return any(file.with_suffix(suffix).is_file() for file in files for suffix in SUFFIXES)
+
+
+def read(source: Path, audio: Path, options: Options) -> Iterator[Row | BadRow]:
+    """Yield the utterances of a folder, sorted by path.
+
+    Raises:
+        DataError: if it is no folder.
+    """
+    if not source.is_dir():
+        raise DataError(f"{source}: no such folder, expected one of audio files with a .txt beside each")
+    found: dict[Path, list[Path]] = {}
+    for file in files_below(source.absolute()):
+        found.setdefault(file.with_suffix(""), []).append(file)
+    for name, files in found.items():
+        yield from _pair(str(name.relative_to(source.absolute())), files)
+
+
+def _pair(where: str, files: list[Path]) -> Iterator[Row | BadRow]:
+    """Yield the utterance that files of one name are; none if they are neither audio nor text."""
+    audio = [file for file in files if file.suffix.lower() in SUFFIXES]
+    texts = [file for file in files if file.suffix.lower() == ".txt"]
+    others = [file for file in files if file not in audio and file not in texts]
+    if len(audio) > 1 or len(texts) > 1:
+        yield BadRow(where, f"two files of one name: {' and '.join(map(str, audio if len(audio) > 1 else texts))}")
+    elif audio and not texts:
+        yield BadRow(where, f"audio without transcript: {audio[0]}")
+    elif texts and not audio and others:
+        yield BadRow(where, f"no audio that can be read: {others[0]}; convert it, for example to FLAC")
+    elif texts and not audio:
+        yield BadRow(where, f"transcript without audio: {texts[0]}")
+    elif texts:
+        try:
+            text = texts[0].read_bytes().decode("utf-8-sig")
+        except UnicodeDecodeError:
+            yield BadRow(where, f"not UTF-8: {texts[0]}")
+        else:
+            yield Row(where=where, path=audio[0], text=text)

@@ -1,0 +1,147 @@
+"""Lhotse's manifests, JSON lines, maybe packed (.jsonl.gz): recordings with supervisions, or cuts.
+
+SOURCE is a file of supervisions, beside that of their recordings (`x_supervisions_y.jsonl.gz` and
+`x_recordings_y.jsonl.gz`), a file of cuts, or a folder that holds either once. Every supervision is an utterance, also
+of a cut. Left out: cuts that are mixed or padded, audio that is not in files, and recordings that Lhotse is to alter
+on reading (speed, volume); write these first, with Lhotse's `save_audios`.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from speechllm.data.importers import Options
+from speechllm.data.importers._fields import locate, seconds, string
+from speechllm.data.importers._lines import first_object, read_json_lines
+from speechllm.data.rows import BadRow, Row
+from speechllm.errors import DataError
+from speechllm.interfaces import Seconds
+
+OPTIONS: frozenset[str] = frozenset()
+KEEPS_IDS = False
+
+_SUFFIXES = (".jsonl", ".jsonl.gz")
+_TOLERANCE: Seconds = 0.01
+
+
+def claims(source: Path) -> bool:
+    """Whether there are supervisions or cuts."""
+    if source.is_dir():
+        return bool(_find(source, "supervisions") or _find(source, "cuts"))
+    first = first_object(source) if source.name.endswith(_SUFFIXES) else {}
+    return "recording_id" in first or _is_cut(first)
+
+
+def read(source: Path, audio: Path, options: Options) -> Iterator[Row | BadRow]:
+    """Yield the utterances of a manifest.
+
+    Raises:
+        DataError: if there is no manifest, there are several, or the recordings of the supervisions are not found.
+    """
+    manifest = _manifest(source)
+    if _is_cut(first_object(manifest)):
+        yield from _read_cuts(manifest)
+        return
+    recordings, bad = _recordings(manifest.with_name(manifest.name.replace("supervisions", "recordings")), manifest)
+    yield from bad
+    for where, fields in read_json_lines(manifest):
+        if isinstance(fields, BadRow):
+            yield fields
+            continue
+        recording = recordings.get(str(fields.get("recording_id")))
+        if recording is None:
+            yield BadRow(where, f"no such recording: {fields.get('recording_id')!r}")
+        else:
+            yield _row(manifest, where, fields, recording)
+
+
+def _find(folder: Path, what: str) -> list[Path]:
+    return sorted(file for file in folder.glob(f"*{what}*") if file.name.endswith(_SUFFIXES))
+
+
+def _is_cut(fields: dict[str, Any]) -> bool:
+    return "supervisions" in fields or "tracks" in fields
+
+
+def _manifest(source: Path) -> Path:
+    """Return the file of supervisions, or else of cuts."""
+    if not source.is_dir():
+        return source
+    files = _find(source, "supervisions") or _find(source, "cuts")
+    if len(files) != 1:
+        names = ", ".join(file.name for file in files) or "none"
+        raise DataError(f"{source}: expected one manifest of supervisions or cuts, found {names}; name the file itself")
+    return files[0]
+
+
+def _recordings(path: Path, supervisions: Path) -> tuple[dict[str, dict[str, Any]], list[BadRow]]:
+    """Return the recordings by their ids, and the lines that hold none."""
+    if path == supervisions or not path.is_file():
+        raise DataError(
+            f"{supervisions}: the recordings are not found, expected them in {path.name} beside the supervisions, "
+            "whose own name must hold the word supervisions"
+        )
+    found, bad = {}, []
+    for _, fields in read_json_lines(path):
+        if isinstance(fields, BadRow):
+            bad.append(fields)
+        else:
+            found[str(fields.get("id"))] = fields
+    return found, bad
+
+
+def _read_cuts(manifest: Path) -> Iterator[Row | BadRow]:
+    for where, cut in read_json_lines(manifest):
+        if isinstance(cut, BadRow):
+            yield cut
+        elif cut.get("type", "MonoCut") != "MonoCut" or not isinstance(cut.get("recording"), dict):
+            kind = cut.get("type") if "recording" in cut or "tracks" in cut else "one without a recording"
+            yield BadRow(where, f"a cut of another kind: found {kind}, expected a MonoCut")
+        elif not cut.get("supervisions"):
+            yield BadRow(where, f"a cut without supervisions: {cut.get('id')}")
+        else:
+            for supervision in cut["supervisions"]:
+                yield _row(manifest, where, supervision, cut["recording"], cut)
+
+
+def _row(
+    manifest: Path,
+    where: str,
+    supervision: dict[str, Any],
+    recording: dict[str, Any],
+    cut: dict[str, Any] | None = None,
+) -> Row | BadRow:
+    """Return the utterance of a supervision, whose start is relative to the cut, if it is of one."""
+    try:
+        offset = seconds(cut, "start") if cut else 0.0
+        start, duration = offset + seconds(supervision, "start"), seconds(supervision, "duration")
+        if cut and (start < offset or start + duration > offset + seconds(cut, "duration") + _TOLERANCE):
+            raise DataError("a supervision that is partly outside its cut")
+        return Row(
+            where=where,
+            path=_audio(manifest, recording),
+            text=string(supervision, "text"),
+            speaker=string(supervision, "speaker", default=""),
+            utt_id=string(supervision, "id"),
+            start=start,
+            duration=duration,
+            recording=string(recording, "id"),
+        )
+    except DataError as error:
+        return BadRow(where, str(error))
+
+
+def _audio(manifest: Path, recording: dict[str, Any]) -> Path:
+    """Return the file of a recording.
+
+    Raises:
+        DataError: if it is not one file of one channel, read as it is.
+    """
+    sources = recording.get("sources")
+    if recording.get("transforms"):
+        raise DataError("a recording that is altered on reading")
+    if not isinstance(sources, list) or len(sources) != 1 or not isinstance(sources[0], dict):
+        raise DataError("a recording that is not in one file")
+    if sources[0].get("type") != "file":
+        raise DataError(f"audio that is not in a file: found a source of type {sources[0].get('type')}, expected file")
+    return locate(string(sources[0], "source"), manifest.parent)

@@ -1,0 +1,171 @@
+"""Make a data directory of the rows of a source: what can be used is written, the rest counted and listed.
+
+Rows may be parts of a file, share ids, contradict each other or name audio that is not there. What is left out
+stands with its reason in the directory's ``dropped``.
+"""
+
+import hashlib
+import math
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from speechllm.data.data_dir import Utterance, is_made, write_data_dir
+from speechllm.data.durations import measure_durations
+from speechllm.data.files import fingerprint
+from speechllm.data.rows import BadRow, Named, Row, free_name, name_recordings, name_utterances
+from speechllm.data.validate import ABSURD, ROUNDING, segment_flaw
+from speechllm.errors import DataError
+from speechllm.interfaces import Seconds
+
+
+def write_rows(target: str | Path, rows: Iterable[Row | BadRow], made_from: str, keep_ids: bool = False) -> bool:
+    """Write a data directory of all rows that can be used.
+
+    Args:
+        target: the data directory.
+        rows: in the order of the source.
+        made_from: names the source, in ``made_by`` and in messages.
+        keep_ids: whether all ids and speakers are valid and unique already and stay as they are; otherwise they are
+            made so, see ``name_utterances``.
+
+    Returns:
+        Whether anything was written: not if the target is there already, made of the same rows and files.
+
+    Raises:
+        DataError: if nothing can be used, or the target is a folder of something else.
+    """
+    _check_target(Path(target))
+    good: list[Row] = []
+    dropped: dict[str, str] = {}
+    taken: dict[str, int] = {}
+    for row in rows:
+        if isinstance(row, BadRow):
+            dropped[free_name(_key(row.where), taken)] = _one_line(row.reason)
+        else:
+            good.append(row)
+    made_by = _made_by(made_from, good, dropped)
+    if is_made(target, made_by):
+        return False
+    named = [Named(row.utt_id, row.speaker, row) for row in good] if keep_ids else name_utterances(good)
+    utts, unusable = _sort_out(named, Path(target).name)
+    for utt, reason in unusable.items():
+        dropped[free_name(utt, taken)] = reason
+    kinds = Counter(reason.partition(":")[0] for reason in dropped.values())
+    counts = ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items()))
+    if not utts:
+        first = next((f"; the first, {utt}: {reason}" for utt, reason in dropped.items()), "")
+        raise DataError(f"{made_from}: not one utterance can be used ({counts or 'there are none'}){first}")
+    write_data_dir(target, utts, dropped, made_by)
+    if dropped:
+        print(f"{target}: dropped {len(dropped)} utterances ({counts}), listed in {target}/dropped", file=sys.stderr)
+    return True
+
+
+def _check_target(target: Path) -> None:
+    """Refuse to put a data directory in the place of a folder that is none, such as one of audio."""
+    if target.exists() and not (target / "utt2spk").is_file() and not (target.is_dir() and not any(target.iterdir())):
+        raise DataError(f"{target}: is there, and is no data directory, expected a new name or one to be replaced")
+
+
+def _made_by(made_from: str, rows: Sequence[Row], dropped: Mapping[str, str]) -> str:
+    listed = hashlib.sha256(repr((rows, dropped)).encode(errors="backslashreplace")).hexdigest()[:16]
+    files = sorted({row.path for row in rows if row.path.is_file()})
+    return f"{_one_line(made_from)}\n{listed} {fingerprint(files)}\n"
+
+
+def _one_line(text: str) -> str:
+    """Return a text as a table can hold it: names of files may have line breaks, and bytes that are not UTF-8."""
+    return " ".join(text.encode(errors="backslashreplace").decode().split())
+
+
+def _key(where: str) -> str:
+    """Return what begins a line of ``dropped``, in which white space is not allowed."""
+    return "_".join(_one_line(where).split()) or "unnamed"
+
+
+def _sort_out(named: Sequence[Named], title: str) -> tuple[list[Utterance], dict[str, str]]:
+    """Return the utterances that can be used, and for each of the others why it cannot."""
+    unusable = _listed_twice(named)
+    for utt, _, row in named:
+        if reason := _flaw(row):
+            unusable[utt] = reason
+    left = [one for one in named if one.utt_id not in unusable]
+    durations, broken = measure_durations({str(row.path): row.path for _, _, row in left}, title)
+    utts = []
+    for one in left:
+        path = str(one.row.path)
+        result = _place(one, durations[path]) if path in durations else f"unusable audio: {broken[path]}"
+        if isinstance(result, str):
+            unusable[one.utt_id] = result
+        else:
+            utts.append(result)
+    wheres = {utt: row.where for utt, _, row in named}
+    for utt, reason in unusable.items():
+        place = f" ({wheres[utt]})" if ":" in reason else f": {wheres[utt]}"  # a kind ends at the first colon
+        unusable[utt] = _one_line(reason + place)
+    if any(utt.start > 0 or utt.end is not None for utt in utts):
+        recordings = name_recordings(one.row for one in left)
+        utts = [replace(utt, recording=recordings[utt.path]) for utt in utts]
+    return utts, unusable
+
+
+def _listed_twice(named: Sequence[Named]) -> dict[str, str]:
+    """Return what is wrong with rows of the same piece of audio: all but one, or all if they differ, are left out."""
+    pieces: dict[tuple[Path, Seconds, Seconds | None], list[Named]] = defaultdict(list)
+    for one in named:
+        pieces[one.row.path, one.row.start, one.row.duration].append(one)
+    wrong: dict[str, str] = {}
+    for same in pieces.values():
+        if len({(one.row.text.split() != same[0].row.text.split(), one.row.speaker) for one in same}) > 1:
+            places = " and ".join(one.row.where for one in same[:2])
+            wrong |= {one.utt_id: f"the same audio with different transcripts or speakers: {places}" for one in same}
+        else:
+            wrong |= {one.utt_id: f"listed twice: first at {same[0].row.where}" for one in same[1:]}
+    return wrong
+
+
+def _flaw(row: Row) -> str | None:
+    """Return what is wrong with a row, as far as the audio need not be opened."""
+    if not row.text.split():
+        return "empty transcript"
+    if not _is_utf8(row.text):
+        return "not UTF-8: the transcript"
+    path = str(row.path)
+    if not _is_utf8(path) or "\n" in path or path.strip(" \t\r") != path or path.endswith("|"):
+        return f"a path that wav.scp cannot hold: {path!r}; rename the file"
+    if not row.path.is_file():
+        return f"audio that is not there: {path}"
+    if not math.isfinite(row.start) or row.start < 0:
+        return f"a wrong start: found {row.start} s, expected 0 or more"
+    if row.duration is not None and not (math.isfinite(row.duration) and row.duration > 0):
+        return f"a wrong duration: found {row.duration} s, expected more than 0"
+    return None
+
+
+def _is_utf8(text: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def _place(one: Named, whole: Seconds) -> Utterance | str:
+    """Return the utterance in its file of ``whole`` seconds, or why it does not lie in it."""
+    row = one.row
+    end = None if row.duration is None else row.start + row.duration
+    if end is not None and abs(end - whole) <= ROUNDING:
+        end = None
+    last = whole if end is None else end
+    if flaw := segment_flaw(row.start, last, whole):
+        return f"segment {flaw}: {row.start} s to {last} s of {whole} s in {row.path}"
+    if last - row.start > ABSURD:
+        return f"longer than {ABSURD:.0f} s: {last - row.start} s"
+    return Utterance(
+        utt_id=one.utt_id,
+        speaker=one.speaker,
+        path=row.path,
+        start=row.start,
+        end=end,
+        duration=last - row.start,
+        text=" ".join(row.text.split()),
+    )

@@ -1,0 +1,47 @@
+"""A folder of audio with transcripts."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from speechllm.data.importers import Options, folder
+from speechllm.errors import DataError
+
+
+def test_pairs_are_found_at_any_depth(tmp_path: Path, record: Callable[..., Path], read: Callable[..., tuple]) -> None:
+    first, second = record(tmp_path / "in/a.wav"), record(tmp_path / "in/x/b.flac")
+    first.with_suffix(".txt").write_text("hello\nworld\n")
+    second.with_suffix(".txt").write_bytes(b"\xef\xbb\xbfgr\xc3\xbc\xc3\x9fe")  # as Windows writes it
+    rows, bad = read("folder", tmp_path / "in")
+    assert bad == {}
+    assert [(row.path, row.text.strip()) for row in rows] == [(first, "hello\nworld"), (second, "gr\u00fc\u00dfe")]
+    assert {row.speaker for row in rows} == {""}
+
+
+def test_what_makes_no_pair_is_told(tmp_path: Path, record: Callable[..., Path], read: Callable[..., tuple]) -> None:
+    for name in ("good", "lonely", "bytes", "twice"):
+        record(tmp_path / f"in/{name}.wav")
+    record(tmp_path / "in/twice.flac")
+    for name in ("good", "bytes", "twice", "silent", "video"):
+        (tmp_path / f"in/{name}.txt").write_text("hello")
+    (tmp_path / "in/bytes.txt").write_bytes(b"caf\xe9")
+    (tmp_path / "in/video.m4a").touch()
+    (tmp_path / "in/notes.md").touch()
+    rows, bad = read("folder", tmp_path / "in")
+    assert [row.where for row in rows] == ["good"]
+    assert {where: reason.partition(":")[0] for where, reason in bad.items()} == {
+        "lonely": "audio without transcript",
+        "silent": "transcript without audio",
+        "bytes": "not UTF-8",
+        "twice": "two files of one name",
+        "video": "no audio that can be read",
+    }
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("hello")
+    assert not folder.claims(tmp_path / "a.txt")
+    assert not folder.claims(tmp_path)
+    with pytest.raises(DataError, match=r"a\.txt: no such folder, expected one of audio files"):
+        list(folder.read(tmp_path / "a.txt", tmp_path, Options()))

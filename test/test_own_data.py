@@ -1,0 +1,205 @@
+"""Every command of egs/README.md, run on toy data: the imports as they stand, the recipes dry."""
+
+import gzip
+import io
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from toy_tree import ROOT, copy_tree, run_in
+
+from speechllm.data.data_dir import read_data_dir
+
+README = (ROOT / "egs/README.md").read_text()
+BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+BEGIN, REST = BLOCKS[:2]
+MINE = "/data/mine"  # where the commands suppose the data
+SIZES = {"train": 4, "dev": 3, "test": 2}
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    """Return a new recipe, begun as the page says, in a copy of the tree."""
+    tree = copy_tree(tmp_path / "tree")
+    begin = BEGIN.replace("python3 ../../tools/fetch_models.py", "echo")
+    assert begin != BEGIN
+    result = run_in(tree, tree / "egs", "bash", "-euc", begin)
+    assert result.returncode == 0, result.stderr
+    return tree / "egs/my_corpus"
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """Return where the toy audio of each set lies, in which the makers below put what they make."""
+    for name, number in SIZES.items():
+        for i in range(number):
+            path = tmp_path / "mine/wavs" / f"{name}{i}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, np.full(1600 * (i + 2), 1000 * i, np.int16), 16000)
+    return tmp_path / "mine"
+
+
+def utterances(mine: Path, name: str) -> list[tuple[Path, str, str]]:
+    """Return path, transcript and speaker of each utterance of a set."""
+    wavs = sorted((mine / "wavs").glob(f"{name}*.wav"))
+    return [(wav, f"hello {wav.stem}", f"speaker{i % 2}") for i, wav in enumerate(wavs)]
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+
+
+def lines(objects: list[dict[str, object]]) -> str:
+    return "".join(json.dumps(one) + "\n" for one in objects)
+
+
+def make_folder(mine: Path) -> None:
+    for name in SIZES:
+        for wav, text, _ in utterances(mine, name):
+            write(mine / "folder" / name / f"{wav.stem}.txt", text)
+            shutil.copy(wav, mine / "folder" / name)
+
+
+def make_tables(mine: Path) -> None:
+    write(mine / "train.tsv", "".join(f"{wav}\t{text}\n" for wav, text, _ in utterances(mine, "train")))
+    for name, header in (("dev", "path,text,speaker"), ("test", "recording,words,who")):
+        rows = "".join(f'{wav},"{text}",{who}\n' for wav, text, who in utterances(mine, name))
+        write(mine / f"{name}.csv", f"{header}\n{rows}")
+
+
+def make_audiofolder(mine: Path) -> None:
+    for name in SIZES:
+        rows = "".join(f"{wav},{text},{who}\n" for wav, text, who in utterances(mine, name))
+        write(mine / "audiofolder" / name / "metadata.csv", f"file_name,transcription,speaker_id\n{rows}")
+
+
+def make_huggingface(mine: Path) -> None:
+    datasets, pyarrow = pytest.importorskip("datasets"), pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    def table(name: str, text: str) -> object:
+        schema = datasets.Features({"audio": datasets.Audio(), text: datasets.Value("string")}).arrow_schema
+        examples = [
+            {"audio": {"bytes": held(wav), "path": wav.name}, text: words} for wav, words, _ in utterances(mine, name)
+        ]
+        return pyarrow.Table.from_pylist(examples, schema=schema)
+
+    splits = {
+        split: datasets.Dataset(table(name, "text")) for split, name in (("train", "train"), ("validation", "dev"))
+    }
+    datasets.DatasetDict(splits).save_to_disk(str(mine / "saved"))
+    (mine / "parquet/data").mkdir(parents=True)
+    parquet.write_table(table("test", "sentence"), mine / "parquet/data/test-00000-of-00001.parquet")
+
+
+def held(wav: Path) -> bytes:
+    """Return the audio of a file as another that is nowhere on the disk."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, soundfile.read(wav, dtype="int16")[0], 16000, format="WAV")
+    return buffer.getvalue()
+
+
+def make_lhotse(mine: Path) -> None:
+    for name in SIZES:
+        recordings, supervisions, cuts = [], [], []
+        for wav, text, who in utterances(mine, name):
+            duration = soundfile.info(wav).duration
+            recordings.append({"id": wav.stem, "sources": [{"type": "file", "channels": [0], "source": str(wav)}]})
+            one = {"id": wav.stem, "recording_id": wav.stem, "start": 0, "duration": duration, "text": text}
+            supervisions.append(one | {"speaker": who})
+            cut = {"id": wav.stem, "start": 0, "duration": duration, "type": "MonoCut", "recording": recordings[-1]}
+            cuts.append(cut | {"supervisions": [supervisions[-1]]})
+        write(mine / f"lhotse/mine_recordings_{name}.jsonl.gz", lines(recordings))
+        write(mine / f"lhotse/mine_supervisions_{name}.jsonl.gz", lines(supervisions))
+        write(mine / f"lhotse/cuts_{name}.jsonl.gz", lines(cuts))
+
+
+def make_nemo(mine: Path) -> None:
+    for name in SIZES:
+        objects = [
+            {"audio_filepath": str(wav), "text": text, "duration": soundfile.info(wav).duration, "speaker": who}
+            for wav, text, who in utterances(mine, name)
+        ]
+        write(mine / f"{name}_manifest.json", lines(objects))
+
+
+def make_kaldi(mine: Path) -> None:
+    for name in SIZES:
+        utts = [(f"{who}-{wav.stem}", wav, text, who) for wav, text, who in utterances(mine, name)]
+        for table, column in (("wav.scp", 1), ("text", 2), ("utt2spk", 3)):
+            write(mine / "kaldi" / name / table, "".join(f"{utt[0]} {utt[column]}\n" for utt in sorted(utts)))
+
+
+def make_one_table(mine: Path) -> None:
+    rows = [f"{wav}\t{text}\n" for name in SIZES for wav, text, _ in utterances(mine, name)]
+    write(mine / "all.tsv", "".join(rows))
+
+
+def make_root(mine: Path) -> None:
+    for name in SIZES:
+        rows = "".join(f"../wavs/{wav.name}\t{text}\t{who}\n" for wav, text, who in utterances(mine, name))
+        write(mine / "tables" / f"{name}.tsv", rows)
+
+
+MAKERS = [
+    make_folder,
+    make_tables,
+    make_audiofolder,
+    make_huggingface,
+    make_lhotse,
+    make_nemo,
+    make_kaldi,
+    make_one_table,
+    make_root,
+]
+
+
+@pytest.mark.parametrize(
+    ("make", "block"), zip(MAKERS, BLOCKS[2:], strict=True), ids=lambda v: getattr(v, "__name__", "")
+)
+def test_from_what_you_have_to_data(make: Callable[[Path], None], block: str, recipe: Path, mine: Path) -> None:
+    make(mine)
+    assert MINE in block
+    commands = block.replace(MINE, str(mine)).replace("./run.sh", "./run.sh --stage 1 --stop_stage 1")
+    result = run_in(recipe.parents[1], recipe, "bash", "-euc", commands)
+    assert result.returncode == 0, result.stderr
+    sizes = {name: len(read_data_dir(recipe / "data" / name).utts) for name in SIZES}
+    assert sizes == ({"train": 7, "dev": 1, "test": 1} if make is make_one_table else SIZES)
+    for name in SIZES:
+        utts = read_data_dir(recipe / "data" / name).utts
+        assert not (recipe / "data" / name / "dropped").exists()
+        assert all(utt.text is not None and re.fullmatch(r"hello (train|dev|test)\d", utt.text) for utt in utts)
+        assert {utt.text: utt.duration for utt in utts} == {
+            utt.text: soundfile.info(mine / "wavs" / f"{utt.text.split()[1]}.wav").duration for utt in utts
+        }
+
+
+def test_from_data_to_scores(recipe: Path, mine: Path) -> None:
+    """The rest of the recipe, dry, finds the sets under the names that the page imports them to."""
+    result = run_in(recipe.parents[1], recipe, "bash", "-euc", REST.replace("./run.sh", "./run.sh --dry_run"))
+    assert result.returncode == 0, result.stderr
+    for name in SIZES:
+        assert re.search(rf"speechllm dump .* data/{name} dump/\S*/{name}\n", result.stderr)
+    assert "# stage 1" not in result.stderr
+    assert "speechllm score data/test/text exp/train/decode/test/text" in result.stderr
+    assert "--output exp/train/RESULTS.md" in result.stderr
+    assert "exp/train/RESULTS.md" in README
+
+
+def test_the_models_are_known() -> None:
+    known = (ROOT / "tools/fetch_models.py").read_text()
+    names = re.search(r"fetch_models\.py (.*)", BEGIN)
+    assert names is not None
+    assert all(f'"{name}"' in known for name in names[1].split())
+
+
+def test_the_table_of_formats_is_that_of_the_code() -> None:
+    from speechllm.data.data_dir import TABLES
+
+    assert re.findall(r"^\| `([\w.]+)` \|", README, re.MULTILINE) == [*TABLES, "dropped"]

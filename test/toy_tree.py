@@ -1,0 +1,28 @@
+"""A copy of what recipes need of the tree, so that new ones can be tried without leaving files in it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def copy_tree(target: Path) -> Path:
+    """Copy the library, the recipes' scripts and configurations, and what runs them."""
+    for name in ("speechllm", "utils"):
+        shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "egs/librispeech/conf", target / "egs/librispeech/conf")
+    return target
+
+
+def run_in(tree: Path, folder: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a folder with the library of the copied tree, ``speechllm`` being that library's."""
+    programs = tree / "bin"
+    programs.mkdir(exist_ok=True)
+    (programs / "speechllm").write_text(f'#!/bin/sh\nexec {sys.executable} -m speechllm "$@"\n')
+    (programs / "speechllm").chmod(0o755)
+    path = f"{programs}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", **variables}
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, check=False)

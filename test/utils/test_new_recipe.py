@@ -1,0 +1,117 @@
+"""A recipe for a corpus of one's own, begun in a copy of the tree."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from toy_tree import ROOT, copy_tree, run_in
+
+FILES = ["RESULTS.md", "cmd.sh", "conf", "path.sh", "run.sh"]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Return a copy of the tree."""
+    return copy_tree(tmp_path / "tree")
+
+
+def new_recipe(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return run_in(tree, tree, str(tree / "utils/new_recipe.sh"), *arguments)
+
+
+def make_corpus(root: Path) -> Path:
+    """Write three sets of two speakers, one of them with a line that cannot be used."""
+    for name, number in (("train", 4), ("dev", 2), ("test", 2)):
+        lines = []
+        for i in range(number):
+            (root / "wav").mkdir(parents=True, exist_ok=True)
+            soundfile.write(root / f"wav/{name}{i}.wav", np.zeros(1600 * (i + 1)), 16000)
+            lines.append(f"wav/{name}{i}.wav\thello {i}\tspeaker{i % 2}\n")
+        (root / f"{name}.tsv").write_text("".join(lines))
+    with (root / "train.tsv").open("ab") as file:
+        file.write(b"wav/none.wav\thello\tann\nwav/train0.wav caf\xe9\n")
+    return root
+
+
+def test_it_prepares_and_runs_dry_as_written(tree: Path, tmp_path: Path) -> None:
+    result = new_recipe(tree, "my_voices2")
+    assert result.returncode == 0, result.stderr
+    assert "MY_VOICES2=/path/to/my_voices2 ./run.sh --stop_stage 1" in result.stdout
+    recipe = tree / "egs/my_voices2"
+    assert sorted(path.name for path in recipe.iterdir()) == FILES
+    assert "my_corpus" not in "".join(path.read_text() for path in recipe.rglob("*") if path.is_file())
+    corpus = make_corpus(tmp_path / "corpus")
+    result = run_in(tree, recipe, "./run.sh", "--stage", "1", "--stop_stage", "1", MY_VOICES2=str(corpus))
+    assert result.returncode == 0, result.stderr
+    assert "data/train: 4 utterances, 2 speakers" in result.stdout
+    assert "data/dev: 2 utterances" in result.stdout
+    assert "data/test: 2 utterances" in result.stdout
+    assert (recipe / "data/train/text").read_text().startswith("speaker0-train0 hello 0\n")
+    dropped = (recipe / "data/train/dropped").read_text()
+    assert "ann-none audio that is not there" in dropped
+    assert "train.tsv:6 not two or three columns of UTF-8" in dropped
+    result = run_in(tree, recipe, "./run.sh", "--dry_run", MY_VOICES2=str(corpus))
+    assert result.returncode == 0, result.stderr
+    for stage in range(7):
+        assert f"# stage {stage}:" in result.stderr
+    assert "speechllm download my_voices2 " in result.stderr
+    assert "/train --valid " in result.stdout + result.stderr
+
+
+def test_a_corpus_that_is_not_there_is_a_sentence(tree: Path, tmp_path: Path) -> None:
+    new_recipe(tree, "mine")
+    result = run_in(tree, tree / "egs/mine", "./run.sh", MINE="")
+    assert result.returncode == 2
+    assert "where is the corpus? Set MINE" in result.stderr
+    for stage in ("0", "1"):
+        result = run_in(tree, tree / "egs/mine", "./run.sh", "--stage", stage, MINE=str(tmp_path / "none"))
+        assert result.returncode == 1
+        assert "no such file, expected the set" in result.stderr
+        assert f"is MINE={tmp_path / 'none'} where the corpus lies?" in result.stderr
+
+
+def test_nothing_is_overwritten(tree: Path) -> None:
+    assert new_recipe(tree, "mine").returncode == 0
+    files = [path for folder in ("egs", "speechllm/corpora") for path in (tree / folder).rglob("*.*")]
+    before = {path: path.stat().st_mtime_ns for path in files if path.is_file()}
+    for name, there in (("mine", "egs/mine"), ("librispeech", "egs/librispeech")):
+        result = new_recipe(tree, name)
+        assert result.returncode == 2
+        assert f"{tree / there} is there already, and is left as it is" in result.stderr
+    shutil.rmtree(tree / "egs/mine")
+    assert "speechllm/corpora/mine.py is there already" in new_recipe(tree, "mine").stderr
+    for path, time in before.items():
+        assert not path.exists() or path.stat().st_mtime_ns == time
+
+
+@pytest.mark.parametrize("name", ["", "Mine", "my-corpus", "2mine", "my corpus", "../mine", "m\u00fc", "_mine"])
+def test_names_are_checked(tree: Path, name: str) -> None:
+    result = new_recipe(tree, name)
+    assert result.returncode == 2
+    assert f"found the name '{name}', expected lower case letters, digits and underscores" in result.stderr
+    assert sorted(path.name for path in (tree / "egs").iterdir()) == ["librispeech"]
+
+
+def test_one_name_is_wanted_and_help_is_given(tree: Path) -> None:
+    for arguments in ([], ["a", "b"]):
+        result = new_recipe(tree, *arguments)
+        assert result.returncode == 2
+        assert f"found {len(arguments)} arguments, expected one" in result.stderr
+    result = new_recipe(tree, "--help")
+    assert result.returncode == 0
+    assert "utils/new_recipe.sh NAME" in result.stdout
+
+
+def test_its_python_is_in_style(tree: Path) -> None:
+    """The name may be longer or shorter than that of the template, and imports stand in their order."""
+    checker = shutil.which("ruff", path=str(Path(sys.executable).parent)) or shutil.which("ruff")
+    if checker is None:
+        pytest.skip("ruff is not installed; it comes with the extra dev")
+    new_recipe(tree, "a_rather_long_name_of_a_corpus")
+    shutil.copy(ROOT / ".ruff.toml", tree)
+    result = run_in(tree, tree, checker, "check", "speechllm/corpora")
+    assert result.returncode == 0, result.stdout

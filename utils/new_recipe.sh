@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Begin a recipe for a corpus of your own.
+#
+#   utils/new_recipe.sh NAME
+#
+# writes egs/NAME (run.sh, cmd.sh, path.sh, conf/train.yaml, RESULTS.md) and speechllm/corpora/NAME.py, which hold all
+# that is particular to a corpus. As written they run on ROOT/{train,dev,test}.tsv, tables of path, text and maybe
+# speaker; for another layout, `parse` in speechllm/corpora/NAME.py is what to rewrite. Nothing is overwritten.
+set -euo pipefail
+export LC_ALL=C # a to z are these 26 letters
+
+die() {
+  echo "new_recipe: $1" >&2
+  exit 2
+}
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+template=$root/utils/recipe_template
+case ${1:-} in
+  -h | --help)
+    sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$0"
+    exit 0 ;;
+esac
+[[ $# -eq 1 ]] || die "found $# arguments, expected one: the name of the corpus (see --help)"
+name=$1
+[[ $name =~ ^[a-z][a-z0-9_]*$ ]] ||
+  die "found the name '$name', expected lower case letters, digits and underscores, beginning with a letter"
+recipe=$root/egs/$name corpus=$root/speechllm/corpora/$name.py
+for path in "$recipe" "$corpus"; do
+  [[ ! -e $path ]] || die "$path is there already, and is left as it is; choose another name or remove it"
+done
+
+fill_in() { # template, file
+  mkdir -p "$(dirname "$2")"
+  sed -e "s/my_corpus/$name/g" -e "s/MY_CORPUS/${name^^}/g" "$1" >"$2"
+}
+
+fill_in "$template/corpus.py" "$corpus"
+for file in run.sh cmd.sh path.sh conf/train.yaml RESULTS.md; do
+  fill_in "$template/$file" "$recipe/$file"
+done
+chmod +x "$recipe/run.sh"
+echo "Wrote $recipe and $corpus. Now, in egs/$name: ${name^^}=/path/to/$name ./run.sh --stop_stage 1"

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# my_corpus: a sentence about it, and where it can be had.
+#
+#   MY_CORPUS=/path/to/my_corpus ./run.sh              everything, from the corpus to the scores
+#   ./run.sh --stage 2                                 the same with data/{train,dev,test} from `speechllm import`
+#   ./run.sh --stage 3 --ngpu 4                        training and what follows it
+#   ./run.sh --help                                    every option
+#
+# The normaliser keeps only the letters A to Z: for another language than English, write --normalizer none.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+../../utils/recipe.sh \
+  --corpus my_corpus \
+  --corpus_var MY_CORPUS \
+  --corpus_dir "${MY_CORPUS:-}" \
+  --train_set train \
+  --valid_set dev \
+  --test_sets test \
+  --config conf/train.yaml \
+  --normalizer librispeech \
+  --nj 2 \
+  --ngpu 0 \
+  "$@"
