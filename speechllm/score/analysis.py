@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from speechllm.score.markdown import markdown_table
 from speechllm.score.wer import Counts, ScoredUtterance, by_speaker, count
 
 DURATIONS = (5, 10, 15, 20, 30, 60, 90, 120)
@@ -81,14 +82,14 @@ def _rates(first: str, groups: Mapping[str, Counts]) -> str:
     for name, counts in groups.items():
         shares = (f"{share:.1f}" for share in counts.percentages)
         rows.append((name, str(counts.sentences), str(counts.words), *shares))
-    return _table(rows)
+    return markdown_table(rows)
 
 
 def _positions(utterances: Iterable[ScoredUtterance]) -> str:
     rows: list[tuple[str, ...]] = [("tenth", "words", "deleted %", "substituted %")]
     for k, (words, *errors) in enumerate(by_position(utterances), 1):
         rows.append((str(k), str(words), *(f"{error / words * 100 if words else 0:.1f}" for error in errors)))
-    return f"## By position in the reference\n\n{_table(rows)}"
+    return f"## By position in the reference\n\n{markdown_table(rows)}"
 
 
 def _confused(utterances: Iterable[ScoredUtterance]) -> str:
@@ -98,12 +99,8 @@ def _confused(utterances: Iterable[ScoredUtterance]) -> str:
         "Deletions": [(number, ref) for (ref, hyp), number in pairs if not hyp],
         "Insertions": [(number, hyp) for (ref, hyp), number in pairs if not ref],
     }
-    return "\n".join(
-        f"## {kind}, the most frequent\n\n{_table([('times', 'words'), *((str(n), what) for n, what in found[:MOST])])}"
-        for kind, found in kinds.items()
-    )
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    lines: list[Sequence[str]] = [rows[0], ("---",) * len(rows[0]), *rows[1:]]
-    return "".join(f"|{'|'.join(cell.replace('|', chr(92) + '|') for cell in line)}|\n" for line in lines)
+    parts = []
+    for kind, found in kinds.items():
+        rows = [("times", "words"), *((str(times), what) for times, what in found[:MOST])]
+        parts.append(f"## {kind}, the most frequent\n\n{markdown_table(rows)}")
+    return "\n".join(parts)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from speechllm.errors import DataError
 from speechllm.score.directory import SUMMARY, read_summary, read_words
+from speechllm.score.markdown import markdown_table
 from speechllm.score.matched_pairs import MatchedPairs, matched_pairs
 from speechllm.score.results import find_scores
 from speechllm.score.wer import ScoredUtterance, count
@@ -35,13 +36,13 @@ def compare(first: Path, second: Path, number: int) -> str:
             f"{first} and {second}: no set was scored in both, found {', '.join(ours)} and {', '.join(theirs)}; "
             "expected one at least, or two score directories"
         )
-    lines, changes = [COLUMNS, ("---",) * len(COLUMNS)], []
+    rows: list[tuple[str, ...]] = [COLUMNS]
+    changes: list[str] = []
     for name, (one, other) in common.items():
         row, changed = _compare_sets(name, one, other, number)
-        lines.append(row)
+        rows.append(row)
         changes += changed
-    table = "".join(f"|{'|'.join(line)}|\n" for line in lines)
-    return "\n".join([f"A: {first}\nB: {second}\n", table, *changes])
+    return "\n".join([f"A: {first}\nB: {second}\n", markdown_table(rows), *changes])
 
 
 def _scores(path: Path) -> dict[str, Path]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from speechllm.score import transcripts
 from speechllm.score.failures import LOOP_REPEATS, most_repeats
+from speechllm.score.markdown import markdown_table
 
 TABLE = "no_speech.md"
 COLUMNS = ("kind", "Utt", "with words", "words", "words a minute", "loops")
@@ -29,7 +30,7 @@ def score_no_speech(hyp_path: Path, utt2dur: Path) -> str:
     for utt_id in hyp:
         kinds.setdefault(transcripts.speaker_of(utt_id), []).append(utt_id)
     rows = [_row(kind, utt_ids, hyp, durations) for kind, utt_ids in {**kinds, "all": list(hyp)}.items()]
-    return "".join(f"|{'|'.join(row)}|\n" for row in (COLUMNS, ("---",) * len(COLUMNS), *rows))
+    return markdown_table([COLUMNS, *rows])
 
 
 def _row(

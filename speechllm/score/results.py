@@ -13,6 +13,7 @@ from speechllm.errors import DataError
 from speechllm.score.directory import SUMMARY, Rate, Summary, read_summary, write_whole
 from speechllm.score.environment import git_hash, versions
 from speechllm.score.failures import MISSING_WORDS
+from speechllm.score.markdown import markdown_table
 from speechllm.score.no_speech import TABLE as NO_SPEECH_TABLE
 
 BEGIN = "<!-- generated: begin -->"
@@ -54,13 +55,13 @@ def dataset_name(directory: Path, root: Path) -> str:
 def table(scores: dict[str, Summary], *, characters: bool = False) -> str:
     """Return a Markdown table with a row for each score: ESPnet's columns, the interval, and what was counted."""
     columns = ("dataset", *("Chr" if characters and name == "Wrd" else name for name in COLUMNS), *COUNTED)
-    lines = [columns, ("---",) * len(columns)]
+    rows = [columns]
     for name, summary in scores.items():
         rate = summary.cer if characters else summary.wer
         if rate is not None:
             as_it_stands = f"{summary.as_it_stands.percentages[4]:.1f}"
-            lines.append((name, *_cells(rate), *_counted(summary), summary.normalizer, as_it_stands))
-    return "".join(f"|{'|'.join(line)}|\n" for line in lines)
+            rows.append((name, *_cells(rate), *_counted(summary), summary.normalizer, as_it_stands))
+    return markdown_table(rows)
 
 
 def describe(summary: Summary) -> str:
