@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Common Voice: sentences read by volunteers (https://commonvoice.mozilla.org), any release and language.
+#
+#   COMMON_VOICE=/data/commonvoice ./run.sh            the paper's release, /data/commonvoice/cv-corpus-7.0-2021-07-21/en
+#   ./run.sh --lang de --release cv-corpus-17.0-2024-03-15 --normalizer none
+#   ./run.sh --train_set validated_train               all that is validated but dev, test and their speakers
+#   ./run.sh --mini                                    all of it on a tiny corpus made on the spot
+#   ./run.sh --help                                    every other option
+#
+# The normaliser is Whisper's for English; which one the paper used is not known.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+lang=en release=cv-corpus-7.0-2021-07-21 others=()
+while (($#)); do
+  case $1 in
+    --lang | --release)
+      [[ -n ${2:-} ]] || { echo "$0: $1 needs a value" >&2; exit 2; }
+      printf -v "${1#--}" %s "$2"
+      shift 2
+      ;;
+    *)
+      others+=("$1")
+      shift
+      ;;
+  esac
+done
+
+../../utils/recipe.sh \
+  --corpus commonvoice \
+  --corpus_var COMMON_VOICE \
+  --corpus_dir "${COMMON_VOICE:+$COMMON_VOICE/$release/$lang}" \
+  --train_set train \
+  --valid_set dev \
+  --test_sets test \
+  --config ../librispeech/conf/whisper_large_v2_vicuna_13b_qf80.yaml \
+  --normalizer whisper-english \
+  --nj 16 \
+  --ngpu 8 \
+  "${others[@]}"

@@ -1,0 +1,122 @@
+"""Common Voice, as released, with what is wrong in it."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from speechllm.corpora import commonvoice
+from speechllm.data.data_dir import read_data_dir
+from speechllm.data.validate import validate_data_dir
+from speechllm.errors import DataError
+
+REAL = Path(__file__).parents[3] / "shared/data/common_voice"
+HEADER = "client_id\tpath\tsentence\tup_votes"
+
+
+def client(name: str) -> str:
+    return (name * 128)[:128]
+
+
+@pytest.fixture
+def language(tmp_path: Path) -> Path:
+    """Return the folder of a language with ten clips by speakers a to e, two each."""
+    folder = tmp_path / "cv/en"
+    (folder / "clips").mkdir(parents=True)
+    for k in range(10):
+        noise = np.random.default_rng(k).uniform(-0.1, 0.1, 16000 + 1600 * k)
+        soundfile.write(folder / f"clips/c{k}.mp3", noise, 16000, format="MP3")
+    for name, clips in (("train", range(4)), ("dev", (4, 5)), ("test", (6,)), ("validated", range(10))):
+        rows = [f"{client('abcde'[k // 2])}\tc{k}.mp3\tSentence number {k}.\t2" for k in clips]
+        (folder / f"{name}.tsv").write_text("\n".join([HEADER, *rows, ""]))
+    return folder
+
+
+def dropped(data_dir: Path) -> dict[str, str]:
+    return dict(line.split(" ", 1) for line in (data_dir / "dropped").read_text().splitlines())
+
+
+def test_a_set_becomes_a_valid_data_directory(language: Path, tmp_path: Path) -> None:
+    commonvoice.prepare(language, tmp_path / "data", ["train", "dev"])
+    assert validate_data_dir(tmp_path / "data/train", open_audio=True).num_utts == 4
+    first = read_data_dir(tmp_path / "data/train").utts[0]
+    assert (first.utt_id, first.speaker, first.text) == (f"{'a' * 16}-c0", "a" * 16, "Sentence number 0.")
+    assert first.duration == pytest.approx(1.0, abs=0.1)
+
+
+def test_the_folder_of_the_language_is_found_where_there_is_one(language: Path, tmp_path: Path) -> None:
+    commonvoice.prepare(tmp_path, tmp_path / "data", ["test"])
+    shutil.copytree(language, language.with_name("de"))
+    with pytest.raises(DataError, match=r"which holds clips, found 2: .*/de, .*/en; get a release at https://common"):
+        commonvoice.download(tmp_path, ["test"])
+    with pytest.raises(DataError, match="found none; get a release"):
+        commonvoice.download(tmp_path / "nowhere", ["test"])
+    (language / "dev.tsv").unlink()
+    with pytest.raises(DataError, match=r"dev\.tsv: no such file"):
+        commonvoice.download(language, ["validated_train"])
+
+
+def test_validated_train_has_no_clip_and_no_speaker_of_dev_and_test(language: Path, tmp_path: Path) -> None:
+    commonvoice.prepare(language, tmp_path / "data", ["validated_train"])
+    utts = read_data_dir(tmp_path / "data/validated_train").utts
+    # d6 is in test, and d7 is of its speaker
+    assert [utt.utt_id[-2:] for utt in utts] == ["c0", "c1", "c2", "c3", "c8", "c9"]
+
+
+def test_columns_are_found_by_name_and_old_paths_have_no_suffix(language: Path, tmp_path: Path) -> None:
+    rows = ["locale\tsentence\tclient_id\tpath", f"en\tYes\t{client('a')}\tc0", f"en\tNo\t{client('a')}\tc1.mp3"]
+    (language / "train.tsv").write_bytes(b"\xef\xbb\xbf" + "\r\n".join([*rows, ""]).encode())
+    commonvoice.prepare(language, tmp_path / "data", ["train"])
+    assert [utt.text for utt in read_data_dir(tmp_path / "data/train").utts] == ["Yes", "No"]
+    (language / "train.tsv").write_text("client_id\tpath\n")
+    with pytest.raises(DataError, match=r"train\.tsv:1: no column sentence, found client_id, path"):
+        commonvoice.prepare(language, tmp_path / "data2", ["train"])
+
+
+def test_what_cannot_be_used_is_listed_and_the_rest_goes_through(language: Path, tmp_path: Path) -> None:
+    clips = language / "clips"
+    (clips / "c1.mp3").unlink()
+    (clips / "c2.mp3").write_bytes(b"")
+    (clips / "c3.mp3").write_bytes((clips / "c3.mp3").read_bytes()[:2000])
+    rows = [f'{client("a")}\tc0.mp3\t"A quotation begins\t2']
+    rows += [f"{client('b')}\tc{k}.mp3\tSentence\t2" for k in (1, 2, 3)]
+    rows += [f"{client('c')}\tc4.mp3\t \t2", f"{client('c')}\tc5.mp3", f"{client('d')}\tc6.mp3\tTwice\t2"]
+    rows += [
+        f"{client('d')}\tc6.mp3\tTwice\t2",
+        f"{client('d')}\tc7.mp3\tM\udce9l\t2",
+        f'{client("e")}\tc8.mp3\tends"\t2',
+    ]
+    (language / "train.tsv").write_text("\n".join([HEADER, *rows, ""]), errors="surrogateescape")
+    commonvoice.prepare(language, tmp_path / "data", ["train"])
+    found = {utt.utt_id[-2:]: utt.text for utt in read_data_dir(tmp_path / "data/train").utts}
+    assert found == {"c0": '"A quotation begins', "c6": "Twice", "c8": 'ends"'}
+    reasons = dropped(tmp_path / "data/train")
+    kinds = [reason.partition(":")[0] for reason in reasons.values()]
+    assert sorted(kinds) == [
+        "audio that is not there",
+        "empty transcript",
+        "listed twice",
+        "not UTF-8",
+        "too few fields",
+        "unusable audio",
+        "unusable audio",
+    ]
+    assert reasons["train.tsv:7"] == "too few fields: 2 of 4"
+
+
+def test_speakers_that_begin_alike_are_refused(language: Path, tmp_path: Path) -> None:
+    rows = [f"{client('a')}\tc0.mp3\tYes\t2", f"{'a' * 20}{'b' * 108}\tc1.mp3\tNo\t2"]
+    (language / "train.tsv").write_text("\n".join([HEADER, *rows, ""]))
+    with pytest.raises(DataError, match=r"train\.tsv:3: client_id a+b+ begins as a+, expected another start"):
+        commonvoice.prepare(language, tmp_path / "data", ["train"])
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs real clips beside the checkout")
+def test_real_clips(tmp_path: Path) -> None:
+    (tmp_path / "en").mkdir()
+    shutil.copytree(REAL / "clips", tmp_path / "en/clips")
+    shutil.copy(REAL / "manifest.tsv", tmp_path / "en/test.tsv")
+    commonvoice.prepare(tmp_path / "en", tmp_path / "data", ["test"])
+    assert validate_data_dir(tmp_path / "data/test", open_audio=True).num_utts == 18
