@@ -4,13 +4,13 @@ Each line: ``recording channel begin duration word [confidence]``, times in seco
 lines with the words ``<ALT_BEGIN>``, ``<ALT>`` and ``<ALT_END>`` stand alternatives.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from speechllm.errors import DataError
 from speechllm.score.stm import Segment
-from speechllm.score.transcripts import read_lines
+from speechllm.score.transcripts import name_some, read_lines
 
 ALTERNATIVES = {"<ALT_BEGIN>": "{", "<ALT>": "/", "<ALT_END>": "}"}
 
@@ -71,6 +71,27 @@ def ctm_lines(words: Iterable[Word]) -> str:
         else:
             lines.append(f"{place} {word.start:.3f} {word.duration:.3f} {word.word}{confidence}\n")
     return "".join(lines)
+
+
+def words_of(segments: Mapping[str, Segment], texts: Mapping[str, str], name: object) -> list[Word]:
+    """Return the words of the hypotheses of segments, in the order of a CTM file.
+
+    Args:
+        segments: where each utterance is said.
+        texts: what is heard in each.
+        name: of the hypotheses, for messages.
+
+    Raises:
+        DataError: if a segment has no hypothesis.
+    """
+    if missing := [utt_id for utt_id in segments if utt_id not in texts]:
+        raise DataError(
+            f"{name}: {len(missing)} segments have no hypothesis: {name_some(missing)}; decode what is missing"
+        )
+    order = sorted(
+        segments, key=lambda utt_id: (segments[utt_id].recording, segments[utt_id].channel, segments[utt_id].start)
+    )
+    return [word for utt_id in order for word in spread(segments[utt_id], texts[utt_id])]
 
 
 def spread(segment: Segment, text: str) -> list[Word]:

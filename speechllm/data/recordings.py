@@ -1,0 +1,31 @@
+"""Which file and channel a recording of a data directory is of: Kaldi's ``reco2file_and_channel``."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from speechllm.errors import DataError
+
+
+def files_and_channels(data_dir: Path, recordings: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Return the name of the file, and of the channel, of each recording.
+
+    Without the table a recording is channel 1 of a file of its own name.
+
+    Raises:
+        DataError: if a line of the table is wrong, or it lacks a recording.
+    """
+    path = data_dir / "reco2file_and_channel"
+    if not path.exists():
+        return {recording: (recording, "1") for recording in recordings}
+    found = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            recording, file, channel = line.split()
+        except ValueError as error:
+            raise DataError(f"{path}:{number}: expected recording, file and channel, found {line!r}") from error
+        found[recording] = file, channel
+    if missing := sorted(set(recordings) - found.keys()):
+        raise DataError(
+            f"{path}: {len(missing)} recordings are not in it, such as {missing[0]}, expected all; add them"
+        )
+    return found
