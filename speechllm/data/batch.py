@@ -111,7 +111,7 @@ class Loader:
         dataset: DumpDataset | JoinedDataset,
         batches: BucketSampler | SequentialBatches,
         collate: Collate,
-        num_workers: int,
+        num_workers: int = 0,
     ) -> None:
         self.batches = batches
         # A generator of its own keeps the global random state, on which an exact resume depends, untouched.
