@@ -28,6 +28,7 @@ setup(
         "pyyaml>=6",
         "kaldiio>=2.18",
         "soundfile>=0.13",
+        "ijson>=3.2",
         "jiwer>=4",
         "numpy>=1.26",
         "tqdm>=4.66",

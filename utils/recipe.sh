@@ -33,7 +33,7 @@
 #   --baseline          also decode and score with Whisper's own decoder
 #   --mismatched        also decode and score with another utterance's speech
 #   --no_speech         also decode silence and noise, and count the words heard in them
-#   --normalizer        text normaliser of the scores: none, librispeech or whisper-english
+#   --normalizer        text normaliser of the scores: none, librispeech, gigaspeech or whisper-english
 # Machine
 #   --ngpu              GPUs for training; 0 is the CPU
 #   --num_nodes         machines for training, listed in DeepSpeed's hostfile
@@ -132,7 +132,7 @@ fi
 
 if on 1 "prepare and validate $datadir/<set>"; then
   # shellcheck disable=SC2086
-  run speechllm prepare "$corpus" "$corpus_dir" "$datadir" --sets $corpus_sets
+  run speechllm prepare "$corpus" "$corpus_dir" "$datadir" --sets $corpus_sets || (($? == 3))  # 3: some were left out
   if ((valid_speakers > 0)); then
     run speechllm hold_out "$datadir/$whole_set" --speakers "$valid_speakers" --train "$datadir/$own_train_set" --valid "$datadir/$valid_set"
   fi

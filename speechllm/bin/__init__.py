@@ -20,7 +20,10 @@ def verbs() -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; return its exit status: 0 done, 1 an error the user can mend, 2 a wrong command line."""
+    """Run one verb; return its exit status.
+
+    0 done, 1 an error the user can mend, 2 a wrong command line, 3 done but for utterances that were left out.
+    """
     argv = list(sys.argv[1:] if argv is None else argv)
     chooser = argparse.ArgumentParser(prog="speechllm", description=__doc__.split("\n")[0])
     chooser.add_argument("verb", choices=verbs(), metavar="VERB", help=", ".join(verbs()))

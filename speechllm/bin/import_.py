@@ -2,13 +2,14 @@
 
 SOURCE is a folder of audio with a .txt beside each file, a table `path<TAB>text[<TAB>speaker]` (.tsv, .csv), a Hugging
 Face data set on disk, a manifest of Lhotse or NeMo, or a Kaldi directory. Where speakers are unknown, every utterance
-is a speaker of its own. What cannot be used is listed in TARGET/dropped.
+is a speaker of its own. What cannot be used is listed in TARGET/dropped; if there is such, the exit status is 3.
 """
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from types import ModuleType
 
+from speechllm.data.dropped import status
 from speechllm.data.importers import Options
 from speechllm.data.validate import validate_data_dir
 from speechllm.data.write_rows import write_rows
@@ -35,7 +36,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
 
 
-def run(args: Namespace) -> None:
+def run(args: Namespace) -> int:
     """Import."""
     if not args.source.exists():
         raise DataError(f"{args.source}: no such file or folder, expected what is to be imported; is the path right?")
@@ -47,6 +48,7 @@ def run(args: Namespace) -> None:
     rows = importer.read(args.source, Path(f"{args.target}_audio"), options)
     write_rows(args.target, rows, f"import {name} {args.source}", importer.KEEPS_IDS)
     print(f"{args.target}: {validate_data_dir(args.target)}")
+    return status([args.target])
 
 
 def _detect(source: Path) -> str:

@@ -1,9 +1,13 @@
-"""Write a Kaldi data directory DATA/SET for each set of a corpus, and validate it."""
+"""Write a Kaldi data directory DATA/SET for each set of a corpus, and validate it.
+
+What cannot be used is listed in DATA/SET/dropped; if there is such, the exit status is 3.
+"""
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from speechllm.corpora._prepare import check_request
+from speechllm.data.dropped import status
 from speechllm.data.validate import validate_data_dir
 from speechllm.registry import available, component_module
 
@@ -16,10 +20,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--sets", nargs="+", required=True, metavar="SET", help="names such as dev_clean")
 
 
-def run(args: Namespace) -> None:
+def run(args: Namespace) -> int:
     """Prepare what is asked for."""
     corpus = component_module("corpora", args.corpus)
     root = check_request(corpus, args.root, args.sets)
     corpus.prepare(root, args.data, args.sets)
     for name in args.sets:
         print(f"{args.data / name}: {validate_data_dir(args.data / name)}")
+    return status(args.data / name for name in args.sets)

@@ -15,7 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("hyp", metavar="HYP", type=Path, help="hypotheses")
     out = "score directory to write, e.g. decode/<set>/score"
     parser.add_argument("out", metavar="OUT", nargs="?", type=Path, help=out)
-    parser.add_argument("--normalizer", default="none", help="none, librispeech or whisper-english (default: none)")
+    parser.add_argument(
+        "--normalizer", default="none", help="none, librispeech, gigaspeech or whisper-english (default: none)"
+    )
     parser.add_argument("--spelling", type=Path, help="a Whisper model's normalizer.json, for whisper-english")
     parser.add_argument(
         "--truncated", type=Path, help="ids of the utterances whose hypothesis was cut at the token cap"

@@ -1,6 +1,5 @@
 """What the corpora share in fetching archives: resumable, verified, unpacked completely or not at all."""
 
-import hashlib
 import http.client
 import os
 import shutil
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from speechllm.data.files import md5_of
 from speechllm.errors import DataError
 
 OPENSLR_URL = "https://www.openslr.org/resources"
@@ -66,7 +66,7 @@ def fetch(url: str, target: Path, md5: str | None = None, pause: float = 1.0) ->
         DataError: if the server does not have it, the connection is lost again and again, or the checksum
             is another one. In the last case the file is deleted.
     """
-    if target.exists() and (md5 is None or _md5(target) == md5):
+    if target.exists() and (md5 is None or md5_of(target) == md5):
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
@@ -77,7 +77,7 @@ def fetch(url: str, target: Path, md5: str | None = None, pause: float = 1.0) ->
         if failures == _TRIES:
             raise DataError(f"{url}: {lost}, {size} bytes are in {part}; run the same again: it goes on from there")
         time.sleep(pause * 2**failures)
-    found = _md5(part) if md5 else None
+    found = md5_of(part) if md5 else None
     if found != md5:
         part.unlink()
         raise DataError(f"{url}: found the MD5 checksum {found}, expected {md5}; deleted, run the same again")
@@ -159,11 +159,3 @@ def _receive(response: http.client.HTTPResponse, part: Path, have: int) -> str |
 
 def _size(file: Path) -> int:
     return file.stat().st_size if file.exists() else 0
-
-
-def _md5(path: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

@@ -1,13 +1,14 @@
 """What the corpora share in preparing their sets."""
 
 import difflib
-import sys
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
 from speechllm.data.data_dir import Utterance, write_data_dir
+from speechllm.data.dropped import kind, none_left, tell_dropped
 from speechllm.data.durations import measure_durations
 from speechllm.data.files import files_below, fingerprint
 from speechllm.errors import ConfigError, DataError
@@ -73,18 +74,15 @@ def write_set(
     paths = {utt: audio[utt] for utt in sorted(audio.keys() - dropped.keys())}
     durations, broken = measure_durations(paths, target.name)
     dropped |= {utt: f"unusable audio: {reason}" for utt, reason in broken.items()}
-    kinds = Counter(reason.partition(":")[0] for reason in dropped.values())
-    counts = ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items()))
+    kinds = Counter(map(kind, dropped.values()))
     if not durations:
-        first = next((f"; the first, {utt}: {reason}" for utt, reason in dropped.items()), "")
-        raise DataError(f"{target}: not one utterance can be used ({counts or 'there are none'}){first}")
+        raise none_left(target, kinds, itertools.islice(dropped.items(), 1))
     utts = (
         Utterance(utt_id=utt, speaker=speaker_of(utt), path=paths[utt], duration=duration, text=texts[utt])
         for utt, duration in durations.items()
     )
     write_data_dir(target, utts, dropped, made_by)
-    if dropped:
-        print(f"{target}: dropped {len(dropped)} utterances ({counts}), listed in {target}/dropped", file=sys.stderr)
+    tell_dropped(target, kinds)
 
 
 def index_audio(files: Iterable[Path]) -> tuple[dict[str, Path], dict[str, str]]:

@@ -56,28 +56,45 @@ def read_audio(path: str | Path, sample_rate: int, start: Seconds = 0.0, end: Se
         DataError: if the file is missing, unreadable, empty, truncated or of several channels, or if the
             segment does not lie in it.
     """
+    with open_audio(path, sample_rate) as read:
+        return read(start, end)
+
+
+@contextmanager
+def open_audio(path: str | Path, sample_rate: int) -> Iterator[Callable[[Seconds, Seconds | None], np.ndarray]]:
+    """Open a file once for all of its segments: yield what reads one, from start to end, as ``read_audio`` does.
+
+    Raises:
+        DataError: as ``read_audio``; after one about a segment others can still be read.
+    """
     path = Path(path)
     with _open(path) as file:
-        rate = file.samplerate
+        whole_N = None
         if file.format == "MP3":
             whole_N = _decode_mp3(file, path)
-            first, last = _bounds(path, start, end, rate, len(whole_N))
-            samples_N = whole_N[first:last]
         else:
             _check_end(file, path)
-            first, last = _bounds(path, start, end, rate, file.frames)
-            skipped = 0
-            if file.subtype == "VORBIS":
-                skipped = first
-            else:
-                file.seek(first)
-            samples_N = file.read(skipped + last - first, dtype="float32")[skipped:]
-            if len(samples_N) != last - first:
-                raise _truncated(path, f"{len(samples_N)} samples from {start} s on, expected {last - first}")
-    if not np.isfinite(samples_N).all():
-        raise DataError(f"{path}: found samples that are NaN or infinite; repair or remove the file")
-    if rate != sample_rate:
-        samples_N = _resampler(rate, sample_rate)(samples_N)
+
+        def read(start: Seconds, end: Seconds | None) -> np.ndarray:
+            first, last = _bounds(path, start, end, file.samplerate, file.frames if whole_N is None else len(whole_N))
+            samples_N = _read_part(file, path, first, last) if whole_N is None else whole_N[first:last]
+            if not np.isfinite(samples_N).all():
+                raise DataError(f"{path}: found samples that are NaN or infinite; repair or remove the file")
+            if file.samplerate != sample_rate:
+                samples_N = _resampler(file.samplerate, sample_rate)(samples_N)
+            return samples_N
+
+        yield read
+
+
+def _read_part(file: soundfile.SoundFile, path: Path, first: int, last: int) -> np.ndarray:
+    """Read the samples from ``first`` to before ``last``."""
+    skipped = first if file.subtype == "VORBIS" else 0
+    with _errors_named(path):
+        file.seek(first - skipped)
+        samples_N = file.read(skipped + last - first, dtype="float32")[skipped:]
+    if len(samples_N) != last - first:
+        raise _truncated(path, f"{len(samples_N)} samples from sample {first} on, expected {last - first}")
     return samples_N
 
 
@@ -90,13 +107,19 @@ def _open(path: Path) -> Iterator[soundfile.SoundFile]:
         raise DataError(f"{path}: the file is empty (0 bytes), expected audio; get it again")
     if path.suffix.lower() == ".raw":
         raise DataError(f"{path}: found samples without a header, expected e.g. WAV or FLAC; convert the file")
+    with _errors_named(path), soundfile.SoundFile(path) as file:
+        if file.channels != 1:
+            raise DataError(f"{path}: found {file.channels} channels, expected 1; split or mix them first")
+        if file.frames == 0:
+            raise DataError(f"{path}: empty or truncated: the file holds no samples; get it again")
+        yield file
+
+
+@contextmanager
+def _errors_named(path: Path) -> Iterator[None]:
+    """Make a DataError of what libsndfile says."""
     try:
-        with soundfile.SoundFile(path) as file:
-            if file.channels != 1:
-                raise DataError(f"{path}: found {file.channels} channels, expected 1; split or mix them first")
-            if file.frames == 0:
-                raise DataError(f"{path}: empty or truncated: the file holds no samples; get it again")
-            yield file
+        yield
     except soundfile.LibsndfileError as error:
         raise DataError(
             f"{path}: truncated, damaged or no audio: libsndfile says {error.error_string!r}; get the file again"

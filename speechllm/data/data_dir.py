@@ -190,11 +190,7 @@ def to_tables(
         if first.utt_id == second.utt_id:
             raise DataError(f"{path}: found two utterances {first.utt_id!r} ({first.path} and {second.path})")
     texts = {utt.utt_id: utt.text for utt in utts if utt.text is not None}
-    segments = {
-        utt.utt_id: f"{utt.recording} {_format(utt.start)} {-1 if utt.end is None else _format(utt.end)}"
-        for utt in utts
-        if utt.recording
-    }
+    segments = {utt.utt_id: format_segment(utt) for utt in utts if utt.recording}
     for name, table in (("text", texts), ("segments", segments)):
         if table and len(table) != len(utts):
             raise DataError(f"{path}: {len(table)} of {len(utts)} utterances have {name}, expected all or none")
@@ -204,11 +200,17 @@ def to_tables(
         if wavs.setdefault(recording, str(utt.path)) != str(utt.path):
             raise DataError(f"{path}: recording {recording!r} is both {wavs[recording]} and {utt.path}")
     utt2spk = {utt.utt_id: utt.speaker for utt in utts}
-    utt2dur = {utt.utt_id: _format(utt.duration) for utt in utts}
+    utt2dur = {utt.utt_id: format_seconds(utt.duration) for utt in utts}
     tables = {"wav.scp": wavs, "utt2spk": utt2spk, "spk2utt": invert(utt2spk), "utt2dur": utt2dur}
     maybe = {"segments": segments, "text": texts, "dropped": dict(dropped or {})}
     return tables | {name: table for name, table in maybe.items() if table}
 
 
-def _format(seconds: Seconds) -> str:
+def format_segment(utt: Utterance) -> str:
+    """Return an utterance's value in ``segments``."""
+    return f"{utt.recording} {format_seconds(utt.start)} {-1 if utt.end is None else format_seconds(utt.end)}"
+
+
+def format_seconds(seconds: Seconds) -> str:
+    """Return a time as the tables hold it, rounded to 0.1 microseconds."""
     return repr(round(float(seconds), 7))

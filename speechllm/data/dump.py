@@ -12,8 +12,9 @@ the ark, because Kaldi knows no float16.
 """
 
 import hashlib
+import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,7 +24,7 @@ import yaml
 from tqdm import tqdm
 
 from speechllm.data.atomic import new_file
-from speechllm.data.audio import read_audio
+from speechllm.data.audio import open_audio
 from speechllm.data.data_dir import Utterance, read_data_dir, read_table, write_table
 from speechllm.errors import DataError
 
@@ -154,14 +155,11 @@ def _write_shard(
         left.unlink()  # by a job that was killed
     scp, num_frames, bad = {}, {}, []
     with new_file(ark_path) as temporary, temporary.open("wb") as ark:
-        for utt in tqdm(share, desc=f"dump {job}/{nj}", unit="utt"):
-            try:
-                samples_N = read_audio(utt.path, sample_rate, utt.start, utt.end)
-            except DataError as error:
-                bad.append(f"{utt.utt_id}: {error}")
-                continue
-            if not bad:  # otherwise the rest is only read, so that every bad utterance is named
-                matrix = extract(samples_N)
+        for utt, samples in tqdm(_read(share, sample_rate), f"dump {job}/{nj}", len(share), unit="utt"):
+            if isinstance(samples, DataError):
+                bad.append(f"{utt.utt_id}: {samples}")
+            elif not bad:  # otherwise the rest is only read, so that every bad utterance is named
+                matrix = extract(samples)
                 offset = _append(ark, utt.utt_id, matrix, compress)
                 scp[utt.utt_id] = f"{ark_path}:{offset}"
                 num_frames[utt.utt_id] = str(len(matrix))
@@ -173,6 +171,22 @@ def _write_shard(
     write_table(out_dir / f"feats.{job}.scp", scp)
     write_table(out_dir / f"utt2num_frames.{job}", num_frames)
     return ark_path.stat().st_size
+
+
+def _read(share: Iterable[Utterance], sample_rate: int) -> Iterator[tuple[Utterance, np.ndarray | DataError]]:
+    """Yield the utterances with their samples, or with what is wrong; each file is opened once."""
+    for path, utts in itertools.groupby(share, lambda utt: utt.path):
+        left = list(utts)
+        try:
+            with open_audio(path, sample_rate) as read:
+                while left:
+                    try:
+                        samples: np.ndarray | DataError = read(left[0].start, left[0].end)
+                    except DataError as error:
+                        samples = error
+                    yield left.pop(0), samples
+        except DataError as error:  # the file cannot be opened
+            yield from ((utt, error) for utt in left)
 
 
 def _append(ark: BinaryIO, utt_id: str, matrix: np.ndarray, compress: bool) -> int:

@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+_BLOCK = 1 << 20  # bytes
+
 
 def files_below(folder: Path) -> list[Path]:
     """Return all files in a folder and its folders, sorted; hidden ones are none of the corpus."""
@@ -17,3 +19,12 @@ def fingerprint(files: Iterable[Path]) -> str:
         stat = file.stat()
         digest.update(f"{file} {stat.st_size} {stat.st_mtime_ns}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()[:16]
+
+
+def md5_of(path: Path) -> str:
+    """Return the MD5 checksum of a file, in hexadecimal."""
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

@@ -8,6 +8,7 @@ from collections.abc import Sequence, Set
 from pathlib import Path
 
 from speechllm.data.data_dir import Utterance, fingerprint, is_made, read_data_dir, write_data_dir
+from speechllm.data.table import read_table
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
 
@@ -77,12 +78,14 @@ def combine_data_dirs(sources: Sequence[str | Path], target: str | Path) -> bool
     if is_made(target, made_by):
         return False
     utts: dict[str, Utterance] = {}
-    for source in sources:
+    dropped: dict[str, str] = {}
+    for source in map(Path, sources):
         found = {utt.utt_id: utt for utt in read_data_dir(source, need_text=False).utts}
         if twice := sorted(utts.keys() & found.keys()):
             raise DataError(f"{source}: {len(twice)} utterances are in another directory, too, the first {twice[0]}")
         utts |= found
-    write_data_dir(target, utts.values(), made_by=made_by)
+        dropped |= read_table(source / "dropped") if (source / "dropped").is_file() else {}
+    write_data_dir(target, utts.values(), dropped, made_by)
     return True
 
 

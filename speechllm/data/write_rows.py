@@ -5,14 +5,15 @@ stands with its reason in the directory's ``dropped``.
 """
 
 import hashlib
+import itertools
 import math
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from speechllm.data.data_dir import Utterance, is_made, write_data_dir
+from speechllm.data.dropped import kind, none_left, tell_dropped
 from speechllm.data.durations import measure_durations
 from speechllm.data.files import fingerprint
 from speechllm.data.rows import BadRow, Named, Row, free_name, name_recordings, name_utterances
@@ -53,14 +54,11 @@ def write_rows(target: str | Path, rows: Iterable[Row | BadRow], made_from: str,
     utts, unusable = _sort_out(named, Path(target).name)
     for utt, reason in unusable.items():
         dropped[free_name(utt, taken)] = reason
-    kinds = Counter(reason.partition(":")[0] for reason in dropped.values())
-    counts = ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items()))
+    kinds = Counter(map(kind, dropped.values()))
     if not utts:
-        first = next((f"; the first, {utt}: {reason}" for utt, reason in dropped.items()), "")
-        raise DataError(f"{made_from}: not one utterance can be used ({counts or 'there are none'}){first}")
+        raise none_left(made_from, kinds, itertools.islice(dropped.items(), 1))
     write_data_dir(target, utts, dropped, made_by)
-    if dropped:
-        print(f"{target}: dropped {len(dropped)} utterances ({counts}), listed in {target}/dropped", file=sys.stderr)
+    tell_dropped(Path(target), kinds)
     return True
 
 

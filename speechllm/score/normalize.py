@@ -6,6 +6,8 @@ Every normaliser has a version, which changes whenever its output may; both stan
 ``none``            the text as it stands; words are what white space separates
 ``librispeech``     upper case; only the letters A to Z and apostrophes; accents are taken off, all
                     other characters separate words
+``gigaspeech``      upper case; hyphens become spaces; fillers (UH, UM, ...) and tags of punctuation, noise and
+                    unknown words are left out, as GigaSpeech's own scoring has it (Chen et al. 2021)
 ``whisper-english`` Whisper's normaliser for English, as transformers keeps it (Radford et al. 2022,
                     appendix C): lower case, no fillers, contractions spelled out, numbers as digits
 ==================  ==================================================================================
@@ -22,7 +24,11 @@ from pathlib import Path
 
 from speechllm.errors import ConfigError, DataError
 
-NAMES = ("none", "librispeech", "whisper-english")
+NAMES = ("none", "librispeech", "gigaspeech", "whisper-english")
+FILLERS = "UH UHH UM EH MM HM AH HUH HA ER OOF HEE ACH EEE EW"
+TAGS = "<UNK> <COMMA> <PERIOD> <QUESTIONMARK> <EXCLAMATIONPOINT> <SIL> <NOISE> <MUSIC> <OTHER>"
+NOT_SCORED = frozenset(f"{FILLERS} {TAGS}".split())
+"""By ``gigaspeech``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +62,8 @@ def normalizer(name: str, spelling: Path | None = None) -> Normalizer:
         return Normalizer(name=name, version="1", apply=str)
     if name == "librispeech":
         return Normalizer(name=name, version="1", apply=_librispeech)
+    if name == "gigaspeech":
+        return Normalizer(name=name, version="1", apply=_gigaspeech)
     if name == "whisper-english":
         return _whisper_english(spelling)
     raise ConfigError(f"normalizer: found {name!r}, expected one of {', '.join(NAMES)}")
@@ -65,6 +73,10 @@ def _librispeech(text: str) -> str:
     plain = unicodedata.normalize("NFKD", text.replace("\u2019", "'"))
     letters = "".join(char for char in plain if not unicodedata.combining(char))
     return re.sub(r"[^A-Z']+", " ", letters.upper())
+
+
+def _gigaspeech(text: str) -> str:
+    return " ".join(word for word in text.upper().replace("-", " ").split() if word not in NOT_SCORED)
 
 
 def _whisper_english(spelling: Path | None) -> Normalizer:

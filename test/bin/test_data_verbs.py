@@ -30,6 +30,12 @@ def data(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Pa
     return tmp_path / "data" / "train_clean_5"
 
 
+def test_prepare_says_by_its_status_that_something_was_left_out(corpus: Path, tmp_path: Path) -> None:
+    next(corpus.rglob("*.flac")).unlink()
+    for _ in range(2):  # also when there is nothing left to be done
+        assert main(["prepare", "librispeech", str(corpus), str(tmp_path / "data"), "--sets", "train_clean_5"]) == 3
+
+
 def test_download_of_what_is_there(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["download", "librispeech", str(corpus), "--sets", "train_clean_5"]) == 0
     assert "train-clean-5: already there" in capsys.readouterr().err

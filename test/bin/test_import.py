@@ -57,6 +57,13 @@ def test_every_format_is_found_and_gives_the_same(
             assert f"import {name} " in (target / "made_by").read_text()
 
 
+def test_the_status_says_that_something_was_left_out(sources: dict[str, Path], tmp_path: Path) -> None:
+    with sources["table"].open("a") as table:
+        table.write("gone.wav\thello\n")
+    assert main(["import", str(sources["table"]), str(tmp_path / "out")]) == 3
+    assert len(read_table(tmp_path / "out/text")) == 2
+
+
 def test_import_is_a_verb_though_a_word_of_python() -> None:
     assert "import" in verbs()
     assert "import_" not in verbs()

@@ -49,7 +49,9 @@ def test_every_normalizer_names_itself_with_a_version() -> None:
 
 
 def test_unknown_name() -> None:
-    with pytest.raises(ConfigError, match="found 'whisper', expected one of none, librispeech, whisper-english"):
+    with pytest.raises(
+        ConfigError, match="found 'whisper', expected one of none, librispeech, gigaspeech, whisper-english"
+    ):
         normalizer("whisper")
 
 
@@ -64,3 +66,9 @@ def test_bad_mapping(tmp_path: Path, content: str) -> None:
 def test_mapping_for_a_normalizer_that_takes_none(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="normalizer none: takes no spelling mapping"):
         normalizer("none", tmp_path / "normalizer.json")
+
+
+def test_gigaspeech_leaves_fillers_and_tags_out() -> None:
+    normalize = normalizer("gigaspeech")
+    assert normalize("uh well-known <COMMA> um <UNK> it is <PERIOD> hUh") == "WELL KNOWN IT IS"
+    assert str(normalize) == "gigaspeech (1)"

@@ -47,7 +47,7 @@ def test_bad_input_is_a_sentence_and_status_1(
     assert main(["score", *texts]) == 1
     assert "speechllm score: " in capsys.readouterr().err
     assert main(["score", texts[0], texts[0], texts[2], "--normalizer", "upper"]) == 1
-    assert "expected one of none, librispeech, whisper-english" in capsys.readouterr().err
+    assert "expected one of none, librispeech, gigaspeech, whisper-english" in capsys.readouterr().err
     assert main(["results", str(tmp_path / "exp")]) == 1
     assert "found no score.json" in capsys.readouterr().err
 
