@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "decoders": ["interfaces"],
     "models": ["interfaces", "config"],
     "data": ["interfaces", "config"],
-    "corpora": ["data", "interfaces"],
+    "corpora": ["data", "interfaces", "score"],  # the references of a corpus may be those of its score
     "train": ["interfaces", "config", "models", "data"],
     "decode": ["interfaces", "config", "models", "data", "score"],
     "score": [],

@@ -14,6 +14,7 @@ RECIPES = sorted(EGS.glob("*/run.sh"))
 CONFIG = "../librispeech/conf/quickstart.yaml"
 MAKES_ITS_CORPUS = {"spoken_gutenberg"}
 CORPUS = ["--corpus_dir", "/nowhere"]
+TRAINING = {"train", "average"}
 
 
 def run(recipe: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -22,12 +23,30 @@ def run(recipe: Path, *options: str, **variables: str) -> subprocess.CompletedPr
     return subprocess.run([recipe, *options], capture_output=True, text=True, env=environment, check=False)
 
 
+def only_tests(recipe: Path) -> bool:
+    return "--trained" in recipe.read_text()
+
+
 @pytest.fixture(params=RECIPES, ids=lambda path: path.parent.name)
 def recipe(request: pytest.FixtureRequest) -> Path:
     return request.param
 
 
-def test_dry_run_names_every_stage_and_runs_none(recipe: Path) -> None:
+@pytest.fixture(params=[path for path in RECIPES if not only_tests(path)], ids=lambda path: path.parent.name)
+def training_recipe(request: pytest.FixtureRequest) -> Path:
+    return request.param
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> list[str]:
+    """Return the options to test an experiment that is there as far as a dry run can tell."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/config.yaml").write_text((EGS / "librispeech/conf/quickstart.yaml").read_text())
+    return ["--trained", str(tmp_path / "model")]
+
+
+def test_dry_run_names_every_stage_and_runs_none(training_recipe: Path) -> None:
+    recipe = training_recipe
     before = sorted(path.name for path in recipe.parent.iterdir())
     options = ["--dry_run", "--config", CONFIG, "--mismatched", "--baseline", "--ngpu", "0", "--tag", "dry"]
     result = run(recipe, *options, "--set", "train.lr=1e-4 seed=2", *CORPUS)
@@ -54,8 +73,8 @@ def test_dry_run_names_every_stage_and_runs_none(recipe: Path) -> None:
     assert sorted(path.name for path in recipe.parent.iterdir()) == before
 
 
-def test_mini_makes_its_corpus_and_stays_apart(recipe: Path) -> None:
-    result = run(recipe, "--dry_run", "--mini")
+def test_mini_makes_its_corpus_and_stays_apart(recipe: Path, trained: list[str]) -> None:
+    result = run(recipe, "--dry_run", "--mini", *(["--mini_trained", trained[1]] if only_tests(recipe) else []))
     assert result.returncode == 0, result.stderr
     maker = re.search(
         r"python3 \.\./\.\./(tools/make_mini_\w+\.py) \.\./\.\./downloads/mini_", result.stdout + result.stderr
@@ -67,27 +86,27 @@ def test_mini_makes_its_corpus_and_stays_apart(recipe: Path) -> None:
     assert not re.search(r"\b(data|dump|exp)/", result.stderr)
 
 
-def test_slurm_runs_arrays_and_srun(recipe: Path) -> None:
+def test_slurm_runs_arrays_and_srun(training_recipe: Path) -> None:
     options = ["--dry_run", "--config", CONFIG, "--stage", "2", "--stop_stage", "5", "--num_nodes", "2"]
-    printed = run(recipe, *options, "--ngpu", "4", CMD_BACKEND="slurm").stderr
+    printed = run(training_recipe, *options, "--ngpu", "4", CMD_BACKEND="slurm").stderr
     assert "run_slurm.sh --cpus-per-task=2 JOB=1:" in printed
     assert "run_slurm.sh --cpus-per-task=2 --gpus-per-task=1 JOB=1:1 exp/quickstart/decode" in printed
-    result = run(recipe, *options, "--ngpu", "0", CMD_BACKEND="slurm")
+    result = run(training_recipe, *options, "--ngpu", "0", CMD_BACKEND="slurm")
     assert "train_slurm.sh 2 0 python3 -m speechllm train --train" in result.stdout
     assert "--gpus-per-task" not in result.stderr
-    result = run(recipe, *options, CMD_BACKEND="pbs")
+    result = run(training_recipe, *options, CMD_BACKEND="pbs")
     assert (result.returncode, result.stderr) == (2, "cmd.sh: found cmd_backend=pbs, expected local or slurm\n")
 
 
-def test_many_gpus_start_deepspeed(recipe: Path) -> None:
-    result = run(recipe, "--dry_run", "--config", CONFIG, "--stage", "3", "--stop_stage", "3", "--ngpu", "4")
+def test_many_gpus_start_deepspeed(training_recipe: Path) -> None:
+    result = run(training_recipe, "--dry_run", "--config", CONFIG, "--stage", "3", "--stop_stage", "3", "--ngpu", "4")
     assert "deepspeed --num_nodes 1 --num_gpus 4 --no_local_rank --module speechllm train" in result.stdout
 
 
-def test_a_stage_can_be_the_last(recipe: Path) -> None:
+def test_a_stage_can_be_the_last(training_recipe: Path) -> None:
     for stage in ("0", "1", "6"):
         options = ["--dry_run", "--stage", stage, "--stop_stage", stage, "--config", CONFIG]
-        result = run(recipe, *options, *CORPUS)
+        result = run(training_recipe, *options, *CORPUS)
         assert result.returncode == 0, result.stderr
         assert f"# stage {stage}:" in result.stderr
         assert "Successfully finished." in result.stdout
@@ -119,7 +138,24 @@ def test_joined_test_sets_are_made_dumped_decoded_and_scored() -> None:
     assert not re.search(r"speechllm (download|prepare) .*_t60", printed)
 
 
-def test_mistakes_end_with_a_sentence(recipe: Path) -> None:
+def test_a_trained_experiment_is_tested_and_not_trained(trained: list[str]) -> None:
+    recipe = EGS / "eval2000/run.sh"
+    result = run(recipe, "--dry_run", *trained, *CORPUS)
+    assert result.returncode == 0, result.stderr
+    printed = result.stdout + result.stderr
+    for verb in ("download", "prepare", "validate", "dump", "decode", "score", "results"):
+        assert f"speechllm {verb} " in printed, verb
+    assert not any(f"speechllm {verb} " in printed for verb in TRAINING)
+    assert f"{trained[1]}/decode/callhome" in printed
+    result = run(recipe, "--dry_run", "--trained", "/nowhere", *CORPUS)
+    assert (result.returncode, result.stderr) == (
+        2,
+        "../../utils/recipe.sh: --trained /nowhere: no experiment with a config.yaml there; train it first\n",
+    )
+
+
+def test_mistakes_end_with_a_sentence(recipe: Path, trained: list[str]) -> None:
+    recipe_options = trained if only_tests(recipe) else []
     for options, message in [
         (["--stagge", "1"], "unknown option --stagge"),
         (["--stage"], "option --stage needs a value"),
@@ -127,7 +163,7 @@ def test_mistakes_end_with_a_sentence(recipe: Path) -> None:
         (["--config", "conf/none.yaml"], "conf/none.yaml: no such file"),
         (["--corpus_dir", ""], "where is the corpus? Set "),
     ]:
-        result = run(recipe, *options)
+        result = run(recipe, *recipe_options, *options)
         assert result.returncode == 2, options
         assert message in result.stderr
 

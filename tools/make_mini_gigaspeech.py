@@ -13,7 +13,7 @@ import hashlib
 import itertools
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,19 +44,13 @@ def convert(source: Path, target: Path) -> None:
     audios: list[dict[str, Any]] = []
     by_subset = itertools.groupby(mini_corpus.spoken(source), lambda utt: utt.subset)
     for subset, utts in by_subset:
-        for together in _batches(utts):
+        for together in mini_corpus.batches(utts, TOGETHER):
             subsets = ["{XS}", "{S}", "{M}", "{L}", "{XL}"] if subset == "train" else [f"{{{subset.upper()}}}"]
             audios.append(write_recording(target, len(audios), together, subsets))
     first = next(audio for audio in audios if "{XS}" in audio["subsets"])
     audios += flawed(target, first, len(audios))
     meta = {"dataset": "GigaSpeech", "language": "EN", "version": "v1.0.0"}
     (target / "GigaSpeech.json").write_text(json.dumps({**meta, "audios": audios}, indent=2), encoding="utf-8")
-
-
-def _batches(utts: Iterable[mini_corpus.Spoken]) -> Iterator[list[mini_corpus.Spoken]]:
-    utts = iter(utts)
-    while together := list(itertools.islice(utts, TOGETHER)):
-        yield together
 
 
 def write_recording(
@@ -115,8 +109,8 @@ def flawed(target: Path, good: dict[str, Any], number: int) -> Iterator[dict[str
         segments = [{**good["segments"][0], "sid": f"{aid}_S0000001"}]
         for i, (place, first, last, text) in enumerate(() if flaw else FLAWS, start=2):
             begin, end = (good["segments"][place][name] for name in ("begin_time", "end_time"))
-            times = (begin + part * (end - begin) for part in (first, last))
-            segments.append(segment(aid, i, *times, text, good["subsets"]))
+            begin, end = begin + first * (end - begin), begin + last * (end - begin)
+            segments.append(segment(aid, i, begin, end, text, good["subsets"]))
         made = entry(target, path, segments, good["subsets"])
         if flaw == "missing":
             path.unlink()

@@ -1,9 +1,10 @@
 """Mini corpora in the layouts of others: what make_mini_librispeech.py speaks, converted."""
 
 import argparse
+import itertools
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,3 +61,10 @@ def spoken(source: Path) -> Iterator[Spoken]:
         for line in transcripts.read_text(encoding="utf-8").splitlines():
             utt, _, text = line.partition(" ")
             yield Spoken(subset.removesuffix("-mini"), speaker, utt, transcripts.with_name(f"{utt}.flac"), text)
+
+
+def batches(utts: Iterable[Spoken], size: int) -> Iterator[list[Spoken]]:
+    """Yield the utterances in lists of ``size``, the last of what is left."""
+    utts = iter(utts)
+    while together := list(itertools.islice(utts, size)):
+        yield together

@@ -11,11 +11,13 @@
 #   --valid_speakers    take the validation set from this many speakers of the training set instead
 #   --extra_train_data  data directories to train on as well, such as another recipe's data/<set>
 #   --test_sets         test sets, separated by spaces
+#   --trained           instead of training, test this experiment; the recipe has then no training and validation set
 #   --joined            test on them joined in the audiobook's order as well, up to so many seconds: "60 90 120"
 #   --mini              instead of the corpus, make a tiny one of its layout and run the recipe on it, on the CPU,
 #                       in data_mini, dump_mini and exp_mini
 #   --mini_config       experiment YAML of --mini
 #   --mini_sets         training, validation and test set of --mini, if they are not those of the corpus
+#   --mini_trained      experiment that --mini tests, if there is nothing to be trained
 # Stages
 #   --stage             first stage to run, see below
 #   --stop_stage        last stage to run
@@ -45,13 +47,13 @@
 set -euo pipefail
 
 corpus='' corpus_dir='' corpus_var='' corpus_maker=''
-train_set='' valid_set='' valid_speakers=0 extra_train_data='' test_sets='' joined=''
-mini=false mini_config=../librispeech/conf/quickstart.yaml mini_sets=''
+train_set='' valid_set='' valid_speakers=0 extra_train_data='' test_sets='' trained='' joined=''
+mini=false mini_config=../librispeech/conf/quickstart.yaml mini_sets='' mini_trained=''
 stage=0 stop_stage=6 dry_run=false
 config='' set='' tag='' inference_config='' inference_tag='' baseline=false mismatched=false no_speech=false normalizer=librispeech
 ngpu=1 num_nodes=1 nj=8 inference_nj=1 datadir=data dumpdir=dump expdir=exp
-options="corpus corpus_dir corpus_var corpus_maker train_set valid_set valid_speakers extra_train_data test_sets joined \
-mini mini_config mini_sets stage stop_stage dry_run config set tag inference_config \
+options="corpus corpus_dir corpus_var corpus_maker train_set valid_set valid_speakers extra_train_data test_sets trained joined \
+mini mini_config mini_sets mini_trained stage stop_stage dry_run config set tag inference_config \
 inference_tag baseline mismatched no_speech normalizer ngpu num_nodes nj inference_nj datadir dumpdir expdir"
 invocation=$(printf '%q ' "$0" "$@")
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -66,10 +68,18 @@ if $mini; then
   corpus_dir=../../downloads/mini_$corpus corpus_maker=../../tools/make_mini_$corpus.py
   config=$mini_config ngpu=0 nj=2 datadir=data_mini dumpdir=dump_mini expdir=exp_mini
   [[ -z $mini_sets ]] || read -r train_set valid_set test_sets <<<"$mini_sets"
+  [[ -z $trained ]] || trained=$mini_trained config=''
 fi
 
-required="corpus train_set test_sets config"
-((valid_speakers > 0)) || required+=" valid_set"
+required="corpus test_sets config"
+if [[ -n $trained ]]; then
+  config=${config:-$trained/config.yaml}
+  [[ -f $trained/config.yaml ]] ||
+    { echo "$0: --trained $trained: no experiment with a config.yaml there; train it first" >&2; exit 2; }
+else
+  required+=" train_set"
+  ((valid_speakers > 0)) || required+=" valid_set"
+fi
 for name in $required; do
   [[ -n ${!name} ]] || { echo "$0: --$name is required (see --help)" >&2; exit 2; }
 done
@@ -115,7 +125,7 @@ for override in "${overrides[@]}"; do
   set_options+=(--set "$override")
 done
 yaml=(--config "$config" "${set_options[@]}")
-exp=$expdir/${tag:-$(basename "$config" .yaml)}
+exp=${trained:-$expdir/${tag:-$(basename "$config" .yaml)}}
 start=$SECONDS
 dump=$dumpdir whisper_exp=$expdir  # until the names are known
 ((ngpu > 0)) || export CUDA_VISIBLE_DEVICES=''
@@ -168,7 +178,7 @@ if on 2 "dump to $dump/<set>, $nj jobs"; then
   done
 fi
 
-if on 3 "train $exp"; then
+if [[ -z $trained ]] && on 3 "train $exp"; then
   launcher=(python3 -m)
   if [[ -n ${train_cmd:-} ]]; then
     read -ra launcher <<<"$train_cmd $num_nodes $ngpu python3 -m"
@@ -180,7 +190,7 @@ if on 3 "train $exp"; then
     if $dry_run; then cat; else tee -a "$exp/train.log"; fi
 fi
 
-if on 4 "average the best checkpoints of $exp"; then
+if [[ -z $trained ]] && on 4 "average the best checkpoints of $exp"; then
   run speechllm average "$exp"
 fi
 
@@ -209,6 +219,11 @@ if on 5 "decode, $inference_nj jobs"; then
 fi
 
 score() { # set, directory with its hypotheses
+  if [[ -f $datadir/$1/ref.stm ]]; then
+    run speechllm make_ctm "$datadir/$1" "$2/text" "$2/hyp.ctm"
+    run speechllm score "$datadir/$1/ref.stm" "$2/hyp.ctm" "$2/score" --glm "$datadir/$1/ref.glm"
+    return
+  fi
   run speechllm score "$datadir/$1/text" "$2/text" "$2/score" --normalizer "$normalizer" --truncated "$2/truncated" \
     --utt2dur "$datadir/$1/utt2dur"
 }

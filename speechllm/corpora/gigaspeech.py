@@ -1,8 +1,8 @@
 """GigaSpeech: 10,000 hours of audiobooks, podcasts and YouTube (Chen et al., 2021, arXiv 2106.06909).
 
-Layout: ``<root>/GigaSpeech.json`` and the long Opus files that it names, ``<root>/audio/podcast/P0000/POD...opus``; the
-segments are parts of these. The JSON is read recording by recording, and the tables are sorted on the disk, so memory
-does not grow with the size of the set.
+Layout: ``<root>/GigaSpeech.json`` and the long Opus files that it names, ``<root>/audio/podcast/P0000/POD...opus``, of
+which the segments are parts; or both in ``<root>/GigaSpeech``. The JSON is read recording by recording, and the tables
+are sorted on the disk, so memory does not grow with the size of the set.
 
 Punctuation tags are taken out of the transcripts; what consists of a garbage tag (music, noise, silence, other
 speech) is left out. Speakers are not known: every segment is its own.
@@ -23,7 +23,7 @@ from speechllm.data.audio import audio_duration
 from speechllm.data.data_dir import Utterance, is_made
 from speechllm.data.files import md5_of
 from speechllm.data.sorted_tables import SortedTables, new_sorted_tables
-from speechllm.data.validate import ROUNDING, segment_flaw
+from speechllm.data.validate import ROUNDING, overlaps, segment_flaw
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
 
@@ -69,6 +69,7 @@ def prepare(root: Path, data: Path, sets: list[str]) -> None:
         DataError: if the corpus is not under ``root``, or nothing of a set can be used.
     """
     path = _find_json(root)
+    root = path.parent
     check_md5 = os.environ.get("GIGASPEECH_MD5", "true") != "false"
     source = f"{root} {fingerprint([path, *files_below(root / 'audio')])} {'MD5 checked' if check_md5 else 'unchecked'}"
     made_by = {name: f"prepare gigaspeech {name}\n{source}\n" for name in sets}
@@ -91,7 +92,8 @@ def prepare(root: Path, data: Path, sets: list[str]) -> None:
 
 
 def _find_json(root: Path) -> Path:
-    path = root / "GigaSpeech.json"
+    found = [folder / "GigaSpeech.json" for folder in (root, root / "GigaSpeech")]
+    path = next((one for one in found if one.is_file()), found[0])
     if not path.is_file():
         raise DataError(f"{path}: no such file, expected the list of GigaSpeech's recordings; {WHERE_TO_GET}")
     return path
@@ -186,7 +188,7 @@ def _utterance(
     end = min(end, duration) if end <= duration + ROUNDING else end
     if flaw := segment_flaw(begin, end, duration):
         return f"segment {flaw}: {begin} s to {end} s of {duration} s in {file}"
-    if reached - begin > (end - begin) / 2:
+    if overlaps(begin, end, reached):
         return f"segment overlapping another: {begin} s to {end} s, the one before reaches {reached} s in {file}"
     if set(text.split()) & GARBAGE:
         return f"garbage utterance: {text}"

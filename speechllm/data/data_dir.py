@@ -95,7 +95,11 @@ def read_data_dir(path: str | Path, need_text: bool = True) -> DataDir:
 
 
 def write_data_dir(
-    path: str | Path, utts: Iterable[Utterance], dropped: Mapping[str, str] | None = None, made_by: str = ""
+    path: str | Path,
+    utts: Iterable[Utterance],
+    dropped: Mapping[str, str] | None = None,
+    made_by: str = "",
+    files: Mapping[str, str] | None = None,
 ) -> None:
     """Write the utterances as a data directory, in place of the one that may be there, complete or not at all.
 
@@ -104,6 +108,7 @@ def write_data_dir(
         utts: in any order; durations are rounded to 0.1 microseconds.
         dropped: utterance id to the reason why it is not among them.
         made_by: for ``is_made``, what the directory is made by and from.
+        files: further files, name to content.
 
     Raises:
         DataError: if there are no utterances, two have one id, two files one recording id, or some have no text.
@@ -112,8 +117,9 @@ def write_data_dir(
     with new_dir(Path(path)) as temporary:
         for name, table in tables.items():
             write_table(temporary / name, table)
-        if made_by:
-            (temporary / "made_by").write_text(made_by, encoding="utf-8")
+        for name, content in {**(files or {}), "made_by": made_by}.items():
+            if content:
+                (temporary / name).write_text(content, encoding="utf-8")
 
 
 def is_made(path: str | Path, made_by: str) -> bool:

@@ -193,6 +193,11 @@ def segment_flaw(start: Seconds, end: Seconds, duration: Seconds) -> str | None:
     return None
 
 
+def overlaps(start: Seconds, end: Seconds, reached: Seconds) -> bool:
+    """Return whether more than half of a segment lies before ``reached``, where earlier ones end."""
+    return reached - start > (end - start) / 2
+
+
 def _differing(expected: Mapping[str, Seconds], found: Mapping[str, Seconds]) -> list[str]:
     return [
         f"{utt} ({found[utt]} s, expected {expected[utt]:.3f} s)"

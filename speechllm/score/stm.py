@@ -40,28 +40,32 @@ def read_stm(path: Path) -> list[Segment]:
     Raises:
         DataError: if it cannot be read, a line is wrong (the message gives it), or there is no segment.
     """
-    segments = []
-    for number, line in read_lines(path):
-        if line.startswith(";;"):
-            continue
-        parts = line.split(maxsplit=5)
-        try:
-            recording, channel, speaker, *times = parts[:5]
-            start, end = (float(time) for time in times)
-        except ValueError as error:
-            expected = "expected: recording channel speaker begin end [<labels>] text"
-            raise DataError(f"{path}:{number}: {expected}, found {line.strip()!r}") from error
-        if not 0 <= start < end:
-            raise DataError(f"{path}:{number}: found {start:g} to {end:g} s, expected a beginning before its end")
-        labels, text = _split_labels(parts[5] if len(parts) > 5 else "")
-        segments.append(
-            Segment(
-                recording=recording, channel=channel, speaker=speaker, start=start, end=end, labels=labels, text=text
-            )
-        )
+    lines = ((number, line) for number, line in read_lines(path) if not line.startswith(";;"))
+    segments = [parse_line(line, f"{path}:{number}") for number, line in lines]
     if not segments:
         raise DataError(f"{path}: found no segment, expected one on each line; was the file written to its end?")
     return sorted(segments, key=lambda segment: (segment.recording, segment.channel, segment.start))
+
+
+def parse_line(line: str, where: str) -> Segment:
+    """Read one line; ``where`` names it in errors.
+
+    Raises:
+        DataError: if it is wrong.
+    """
+    parts = line.split(maxsplit=5)
+    try:
+        recording, channel, speaker, *times = parts[:5]
+        start, end = (float(time) for time in times)
+    except ValueError as error:
+        expected = "expected: recording channel speaker begin end [<labels>] text"
+        raise DataError(f"{where}: {expected}, found {line.strip()!r}") from error
+    if not 0 <= start < end:
+        raise DataError(f"{where}: found {start:g} to {end:g} s, expected a beginning before its end")
+    labels, text = _split_labels(parts[5] if len(parts) > 5 else "")
+    return Segment(
+        recording=recording, channel=channel, speaker=speaker, start=start, end=end, labels=labels, text=text
+    )
 
 
 def stm_lines(segments: Iterable[Segment]) -> str:

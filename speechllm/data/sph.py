@@ -1,0 +1,77 @@
+"""NIST SPHERE files of telephone conversations: one FLAC file for each of their channels."""
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from speechllm.data.atomic import new_file
+from speechllm.errors import DataError
+from speechllm.interfaces import Seconds
+
+_HEADER = 1024  # bytes, of the part that holds all that is read here
+
+
+def split_channels(path: Path, folder: Path) -> tuple[list[Path], Seconds]:
+    """Write each channel to ``folder/<stem>-A.flac``, ``-B.flac``, ... in 16 bits, which holds mu-law without loss.
+
+    What is compressed with shorten, as some of LDC's files are, is uncompressed with sph2pipe if that is installed.
+
+    Returns:
+        The files, and their duration.
+
+    Raises:
+        DataError: if the file is missing, no SPHERE file, truncated, or needs sph2pipe and there is none.
+    """
+    count, coding = _read_header(path)
+    if "shorten" in coding:
+        samples_NC, rate = _uncompress(path)
+    else:
+        samples_NC, rate = _read(path)
+    if len(samples_NC) != count:
+        raise DataError(f"{path}: truncated: found {len(samples_NC)} samples a channel, expected {count} by its header")
+    files = []
+    for number, samples_N in enumerate(samples_NC.T):
+        files.append(folder / f"{path.stem}-{chr(ord('A') + number)}.flac")
+        with new_file(files[-1]) as temporary:
+            soundfile.write(temporary, samples_N, rate, format="FLAC", subtype="PCM_16")
+    return files, count / rate
+
+
+def _read_header(path: Path) -> tuple[int, str]:
+    """Return the number of samples of each channel and how they are coded."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such audio file")
+    with path.open("rb") as file:
+        lines = file.read(_HEADER).decode("ascii", errors="replace").split("\n")
+    fields = {words[0]: words[2] for words in map(str.split, lines) if len(words) == 3}
+    if lines[0] != "NIST_1A" or not fields.get("sample_count", "").isdecimal():
+        raise DataError(f"{path}: no SPHERE file: found no NIST_1A and sample_count at its beginning; get it again")
+    return int(fields["sample_count"]), fields.get("sample_coding", "pcm")
+
+
+def _read(path: Path) -> tuple[np.ndarray, int]:
+    try:
+        return soundfile.read(path, dtype="int16", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise DataError(f"{path}: damaged: libsndfile says {error.error_string!r}; get the file again") from error
+
+
+def _uncompress(path: Path) -> tuple[np.ndarray, int]:
+    program = shutil.which("sph2pipe")
+    if program is None:
+        raise DataError(
+            f"{path}: compressed with shorten, expected plain samples; install sph2pipe "
+            "(https://www.openslr.org/3), which is then used"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / "plain.sph"
+        result = subprocess.run(
+            [program, "-f", "sph", "-p", str(path), str(plain)], capture_output=True, text=True, check=False
+        )
+        if result.returncode or not plain.is_file():
+            raise DataError(f"{path}: damaged: sph2pipe says {result.stderr.strip()!r}; get the file again")
+        return _read(plain)

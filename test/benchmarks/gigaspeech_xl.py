@@ -1,0 +1,81 @@
+"""Time and memory of preparing and validating a corpus as large as GigaSpeech XL, whose files are one file of silence.
+
+    python test/benchmarks/gigaspeech_xl.py /tmp/xl                       # 38,131 recordings, 8.3 million segments
+
+The paths are hard links, so checksums are computed of as many files, though small ones.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+SEGMENT = 4.3  # seconds, in the mean
+TEXT = "AS THEY'RE LEAVING <COMMA> CAN KASH PULL ZAHRA ASIDE REALLY QUICKLY <QUESTIONMARK>"
+
+
+def main() -> None:
+    """Make the corpus unless it is there, prepare it, and print what that took."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--recordings", type=int, default=38_131)
+    parser.add_argument("--segments", type=int, default=217, help="of each recording")
+    args = parser.parse_args()
+    corpus = args.folder / "GigaSpeech"
+    if not (corpus / "GigaSpeech.json").is_file():
+        make(corpus, args.recordings, args.segments)
+    print(f"{(corpus / 'GigaSpeech.json').stat().st_size / 1e9:.2f} GB of JSON")
+    data = args.folder / "data"
+    measure("prepare and validate", ["prepare", "gigaspeech", str(corpus), str(data), "--sets", "xl"])
+
+
+def make(corpus: Path, recordings: int, segments: int) -> None:
+    """Write the JSON and the files."""
+    first = corpus / "audio/podcast/first.opus"
+    first.parent.mkdir(parents=True)
+    samples_N = np.zeros(round((segments + 1) * SEGMENT * 16_000))
+    soundfile.write(first, samples_N, 16_000, format="OGG", subtype="OPUS")
+    md5 = hashlib.md5(first.read_bytes()).hexdigest()
+    sets = ["{XL}"]
+    with (corpus / "unfinished").open("w") as file:
+        file.write('{"dataset": "GigaSpeech", "audios": [\n')
+        for k in range(recordings):
+            aid = f"POD{k * 7919 % recordings:010d}"  # not in order
+            path = corpus / f"audio/podcast/P{k // 1000:04d}/{aid}.opus"
+            path.parent.mkdir(exist_ok=True)
+            os.link(first, path)
+            parts = [
+                {
+                    "sid": f"{aid}_S{i:07d}",
+                    "speaker": "N/A",
+                    "begin_time": round(i * SEGMENT, 2),
+                    "end_time": round((i + 1) * SEGMENT, 2),
+                    "text_tn": TEXT,
+                    "subsets": sets,
+                }
+                for i in range(segments)
+            ]
+            entry = {"aid": aid, "path": str(path.relative_to(corpus)), "md5": md5, "subsets": sets, "segments": parts}
+            file.write(f"{',' * (k > 0)}{json.dumps(entry)}\n")
+        file.write("]}\n")
+    (corpus / "unfinished").rename(corpus / "GigaSpeech.json")
+
+
+def measure(what: str, arguments: list[str]) -> None:
+    """Run a verb, and print its time and the most memory that one of its processes held."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "speechllm", *arguments], check=True)
+    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    print(f"{what}: {time.perf_counter() - start:.0f} s, {memory:.2f} GiB")
+
+
+if __name__ == "__main__":
+    main()
