@@ -34,7 +34,10 @@ def main() -> None:
         make(corpus, args.recordings, args.segments)
     print(f"{(corpus / 'GigaSpeech.json').stat().st_size / 1e9:.2f} GB of JSON")
     data = args.folder / "data"
-    measure("prepare and validate", ["prepare", "gigaspeech", str(corpus), str(data), "--sets", "xl"])
+    script = "import sys; from pathlib import Path; from speechllm.corpora import gigaspeech as corpus; "
+    script += "corpus.prepare(Path(sys.argv[1]), Path(sys.argv[2]), ['xl'])"
+    measure("prepare", ["-c", script, str(corpus), str(data)])
+    measure("validate", ["-m", "speechllm", "validate", str(data / "xl")])  # of which the memory is the larger one
 
 
 def make(corpus: Path, recordings: int, segments: int) -> None:
@@ -70,9 +73,9 @@ def make(corpus: Path, recordings: int, segments: int) -> None:
 
 
 def measure(what: str, arguments: list[str]) -> None:
-    """Run a verb, and print its time and the most memory that one of its processes held."""
+    """Run Python, and print its time and the most memory that any process has held so far."""
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "speechllm", *arguments], check=True)
+    subprocess.run([sys.executable, *arguments], check=True)
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     print(f"{what}: {time.perf_counter() - start:.0f} s, {memory:.2f} GiB")
 
