@@ -1,7 +1,7 @@
 """The stages of a recipe that need a model, one function each: dump, train, average, decode, baseline."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from speechllm.data.audio import read_audio
 from speechllm.data.batch import BatchList, Collate, Loader
 from speechllm.data.concat import JoinedDataset
 from speechllm.data.data_dir import read_data_dir
-from speechllm.data.dataset import DumpDataset, Example, select_for_training
+from speechllm.data.dataset import DumpDataset, Example, join_dumps, select_for_training
 from speechllm.data.dump import check_identity, dump_job
 from speechllm.data.sampler import BucketSampler, SequentialBatches
 from speechllm.decode.fallback import with_fallback
@@ -76,8 +76,8 @@ def _encoding(
     return frontend, states, identity
 
 
-def train(config: ExperimentConfig, train_dir: Path, valid_dir: Path, exp_dir: Path) -> None:
-    """Train on one dump, validate on another, and write the experiment ``exp_dir``."""
+def train(config: ExperimentConfig, train_dirs: Sequence[Path], valid_dir: Path, exp_dir: Path) -> None:
+    """Train on some dumps, validate on another, and write the experiment ``exp_dir``."""
     # here, because no other stage needs DeepSpeed, and it takes seconds
     from speechllm.train.engine import deepspeed_config, start_engine, start_processes
     from speechllm.train.trainer import Trainer
@@ -98,7 +98,7 @@ def train(config: ExperimentConfig, train_dir: Path, valid_dir: Path, exp_dir: P
         built.model.decoder.checkpoint_activations()
     collate = _collate(built, config)
     torch.manual_seed(config.seed + rank)  # every rank drops out different units
-    sampler, loader, texts = _training_data(config, built, collate, train_dir, exp_dir)
+    sampler, loader, texts = _training_data(config, built, collate, train_dirs, exp_dir)
     trainer = Trainer(
         start_engine(built.model, config.train),
         config.train,
@@ -226,11 +226,13 @@ def _pad_to(built: Built, config: ExperimentConfig) -> Seconds:
 
 
 def _training_data(
-    config: ExperimentConfig, built: Built, collate: Collate, train_dir: Path, exp_dir: Path
+    config: ExperimentConfig, built: Built, collate: Collate, train_dirs: Sequence[Path], exp_dir: Path
 ) -> tuple[BucketSampler, Loader, list[str]]:
     """Return the order of the training utterances, what reads them, and their transcripts."""
-    check_identity(train_dir, built.identity)
-    dataset = DumpDataset(train_dir, config.data.transcript)
+    for train_dir in train_dirs:
+        check_identity(train_dir, built.identity)
+    sets = [DumpDataset(train_dir, config.data.transcript) for train_dir in train_dirs]
+    dataset = join_dumps(sets)
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     kept, _ = select_for_training(dataset, config.data, exp_dir / "skipped" if rank == 0 else None)
     joined = JoinedDataset(dataset, config.data.concat, built.frontend)
@@ -242,8 +244,18 @@ def _training_data(
         world_size,
         pad_to=_pad_to(built, config),
         silence=joined.silence,
+        shares=_shares(config.data.shares, sets),
     )
     return sampler, Loader(joined, sampler, collate, config.data.num_workers), joined.texts(kept)
+
+
+def _shares(shares: Sequence[float], sets: Sequence[DumpDataset]) -> dict[str, float] | None:
+    """Return the share of each utterance, that of its set."""
+    if not shares:
+        return None
+    if len(shares) != len(sets):
+        raise ConfigError(f"data.shares: found {len(shares)}, expected one for each of {len(sets)} training sets")
+    return {utt_id: share for one, share in zip(sets, shares, strict=True) for utt_id in one.utt_ids}
 
 
 def _ctc(config: TrainConfig, built: Built, texts: list[str]) -> EmbeddingCTC | None:

@@ -112,16 +112,21 @@ def test_a_stage_can_be_the_last(training_recipe: Path) -> None:
         assert "Successfully finished." in result.stdout
 
 
-def test_data_of_another_recipe_joins_the_training_set() -> None:
-    options = ["--train_set", "train_clean_5", "--valid_speakers", "2", "--config", CONFIG, "--stop_stage", "3"]
-    extra = ["--extra_train_data", "../spoken_gutenberg/data/train_spoken"]
-    result = run(EGS / "librispeech/run.sh", "--dry_run", *options, *extra, *CORPUS)
+def test_data_of_other_recipes_is_trained_and_tested_on() -> None:
+    options = ["--train_set", "train_clean_5", "--valid_speakers", "2", "--config", CONFIG]
+    options += ["--extra_train_data", "../spoken_gutenberg/data/train_spoken"]
+    options += ["--extra_test_data", "../commonvoice/data/test"]
+    result = run(EGS / "librispeech/run.sh", "--dry_run", *options, *CORPUS)
     assert result.returncode == 0, result.stderr
     printed = result.stdout + result.stderr
-    joined = "train_clean_5_train+train_spoken"
-    assert f"combine data/{joined} data/train_clean_5_train ../spoken_gutenberg/data/train_spoken" in printed
-    assert re.search(rf"speechllm dump .* data/{re.escape(joined)} ", printed)
-    assert re.search(rf"speechllm train --train \S*/{re.escape(joined)} --valid \S*/train_clean_5_valid ", printed)
+    for pattern in (
+        r"validate data/train_clean_5_train ../spoken_gutenberg/data/train_spoken ",
+        r"dump .* ../spoken_gutenberg/data/train_spoken dump/\S*/spoken_gutenberg_train_spoken",
+        r"train --train \S*/train_clean_5_train \S*/spoken_gutenberg_train_spoken --valid \S*/train_clean_5_valid ",
+        r"decode .* dump/\S*/commonvoice_test exp/\S*/decode/commonvoice_test",
+        r"score ../commonvoice/data/test/text exp/quickstart/decode/commonvoice_test/text ",
+    ):
+        assert re.search(f"speechllm {pattern}", printed), pattern
 
 
 def test_joined_test_sets_are_made_dumped_decoded_and_scored() -> None:

@@ -9,14 +9,18 @@
 #   --train_set         training set
 #   --valid_set         validation set
 #   --valid_speakers    take the validation set from this many speakers of the training set instead
-#   --extra_train_data  data directories to train on as well, such as another recipe's data/<set>
+#   --extra_train_data  data directories to train on as well, such as another recipe's data/<set>, here <recipe>_<set>;
+#                       data.shares of the YAML says how much of each an epoch has, the own set first
 #   --test_sets         test sets, separated by spaces
+#   --extra_test_data   data directories to test on as well
 #   --trained           instead of training, test this experiment; the recipe has then no training and validation set
 #   --joined            test on them joined in the audiobook's order as well, up to so many seconds: "60 90 120"
 #   --mini              instead of the corpus, make a tiny one of its layout and run the recipe on it, on the CPU,
 #                       in data_mini, dump_mini and exp_mini
 #   --mini_config       experiment YAML of --mini
 #   --mini_sets         training, validation and test set of --mini, if they are not those of the corpus
+#   --mini_extra_train_data  as above, for --mini: ../commonvoice/data_mini/train
+#   --mini_extra_test_data   likewise
 #   --mini_trained      experiment that --mini tests, if there is nothing to be trained
 # Stages
 #   --stage             first stage to run, see below
@@ -47,13 +51,14 @@
 set -euo pipefail
 
 corpus='' corpus_dir='' corpus_var='' corpus_maker=''
-train_set='' valid_set='' valid_speakers=0 extra_train_data='' test_sets='' trained='' joined=''
+train_set='' valid_set='' valid_speakers=0 extra_train_data='' test_sets='' extra_test_data='' trained='' joined=''
 mini=false mini_config=../librispeech/conf/quickstart.yaml mini_sets='' mini_trained=''
+mini_extra_train_data='' mini_extra_test_data=''
 stage=0 stop_stage=6 dry_run=false
 config='' set='' tag='' inference_config='' inference_tag='' baseline=false mismatched=false no_speech=false normalizer=librispeech
 ngpu=1 num_nodes=1 nj=8 inference_nj=1 datadir=data dumpdir=dump expdir=exp
-options="corpus corpus_dir corpus_var corpus_maker train_set valid_set valid_speakers extra_train_data test_sets trained joined \
-mini mini_config mini_sets mini_trained stage stop_stage dry_run config set tag inference_config \
+options="corpus corpus_dir corpus_var corpus_maker train_set valid_set valid_speakers extra_train_data test_sets extra_test_data trained joined \
+mini mini_config mini_sets mini_trained mini_extra_train_data mini_extra_test_data stage stop_stage dry_run config set tag inference_config \
 inference_tag baseline mismatched no_speech normalizer ngpu num_nodes nj inference_nj datadir dumpdir expdir"
 invocation=$(printf '%q ' "$0" "$@")
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -68,6 +73,7 @@ if $mini; then
   corpus_dir=../../downloads/mini_$corpus corpus_maker=../../tools/make_mini_$corpus.py
   config=$mini_config ngpu=0 nj=2 datadir=data_mini dumpdir=dump_mini expdir=exp_mini
   [[ -z $mini_sets ]] || read -r train_set valid_set test_sets <<<"$mini_sets"
+  extra_train_data=$mini_extra_train_data extra_test_data=$mini_extra_test_data
   [[ -z $trained ]] || trained=$mini_trained config=''
 fi
 
@@ -106,7 +112,7 @@ if ((valid_speakers > 0)); then
 else
   corpus_sets+=" $train_set $valid_set"
 fi
-single_test_sets=$test_sets own_train_set=$train_set
+single_test_sets=$test_sets train_sets=$train_set
 for seconds in $joined; do
   for name in $single_test_sets; do
     test_sets+=" ${name}_t$seconds"
@@ -114,9 +120,23 @@ for seconds in $joined; do
 done
 decoded_sets=$test_sets
 ! $no_speech || decoded_sets+=" no_speech"
-for name in $extra_train_data; do
-  train_set+=+$(basename "$name")
+declare -A elsewhere=()  # data directories of other recipes, by the names that they have here
+adopt() { # data directory: sets $name
+  local recipe=${1%/*/*}
+  name=${recipe##*/}_${1##*/}
+  elsewhere[$name]=$1
+}
+for path in $extra_train_data; do
+  adopt "$path"
+  train_sets+=" $name"
 done
+for path in $extra_test_data; do
+  adopt "$path"
+  test_sets+=" $name" decoded_sets+=" $name"
+done
+data_dir() { # set
+  echo "${elsewhere[$1]:-$datadir/$1}"
+}
 if [[ -n $inference_config && -z $inference_tag ]]; then
   inference_tag=$(basename "$inference_config" .yaml)
 fi
@@ -144,11 +164,7 @@ if on 1 "prepare and validate $datadir/<set>"; then
   # shellcheck disable=SC2086
   run speechllm prepare "$corpus" "$corpus_dir" "$datadir" --sets $corpus_sets || (($? == 3))  # 3: some were left out
   if ((valid_speakers > 0)); then
-    run speechllm hold_out "$datadir/$whole_set" --speakers "$valid_speakers" --train "$datadir/$own_train_set" --valid "$datadir/$valid_set"
-  fi
-  if [[ -n $extra_train_data ]]; then
-    # shellcheck disable=SC2086
-    run speechllm combine "$datadir/$train_set" "$datadir/$own_train_set" $extra_train_data
+    run speechllm hold_out "$datadir/$whole_set" --speakers "$valid_speakers" --train "$datadir/$train_set" --valid "$datadir/$valid_set"
   fi
   for seconds in $joined; do
     for name in $single_test_sets; do
@@ -156,8 +172,8 @@ if on 1 "prepare and validate $datadir/<set>"; then
     done
   done
   data_dirs=()
-  for name in $train_set $valid_set $test_sets; do
-    data_dirs+=("$datadir/$name")
+  for name in $train_sets $valid_set $test_sets; do
+    data_dirs+=("$(data_dir "$name")")
   done
   run speechllm validate "${data_dirs[@]}"
   ! $no_speech || run speechllm make_no_speech "$datadir/no_speech"
@@ -170,11 +186,11 @@ if ((2 <= stop_stage)); then
 fi
 
 if on 2 "dump to $dump/<set>, $nj jobs"; then
-  for name in $train_set $valid_set $decoded_sets; do
+  for name in $train_sets $valid_set $decoded_sets; do
     # shellcheck disable=SC2154,SC2086
     run $dump_cmd "JOB=1:$nj" "$dump/$name/log/dump.JOB.log" \
-      speechllm dump --nj "$nj" --job JOB "${yaml[@]}" "$datadir/$name" "$dump/$name"
-    run speechllm dump --nj "$nj" "${yaml[@]}" "$datadir/$name" "$dump/$name"
+      speechllm dump --nj "$nj" --job JOB "${yaml[@]}" "$(data_dir "$name")" "$dump/$name"
+    run speechllm dump --nj "$nj" "${yaml[@]}" "$(data_dir "$name")" "$dump/$name"
   done
 fi
 
@@ -186,7 +202,11 @@ if [[ -z $trained ]] && on 3 "train $exp"; then
     launcher=(deepspeed --num_nodes "$num_nodes" --num_gpus "$ngpu" --no_local_rank --module)
   fi
   $dry_run || mkdir -p "$exp"
-  run "${launcher[@]}" speechllm train --train "$dump/$train_set" --valid "$dump/$valid_set" "${yaml[@]}" "$exp" 2>&1 |
+  train_dumps=()
+  for name in $train_sets; do
+    train_dumps+=("$dump/$name")
+  done
+  run "${launcher[@]}" speechllm train --train "${train_dumps[@]}" --valid "$dump/$valid_set" "${yaml[@]}" "$exp" 2>&1 |
     if $dry_run; then cat; else tee -a "$exp/train.log"; fi
 fi
 
@@ -213,19 +233,21 @@ if on 5 "decode, $inference_nj jobs"; then
       decode_in_jobs decode "$dump/$name" "${out}_mismatched" --mismatched "${search[@]}" "$exp"
     fi
     if $baseline; then
-      decode_in_jobs baseline "$datadir/$name" "$whisper_exp/decode/$name" "${yaml[@]}"
+      decode_in_jobs baseline "$(data_dir "$name")" "$whisper_exp/decode/$name" "${yaml[@]}"
     fi
   done
 fi
 
 score() { # set, directory with its hypotheses
-  if [[ -f $datadir/$1/ref.stm ]]; then
-    run speechllm make_ctm "$datadir/$1" "$2/text" "$2/hyp.ctm"
-    run speechllm score "$datadir/$1/ref.stm" "$2/hyp.ctm" "$2/score" --glm "$datadir/$1/ref.glm"
+  local data
+  data=$(data_dir "$1")
+  if [[ -f $data/ref.stm ]]; then
+    run speechllm make_ctm "$data" "$2/text" "$2/hyp.ctm"
+    run speechllm score "$data/ref.stm" "$2/hyp.ctm" "$2/score" --glm "$data/ref.glm"
     return
   fi
-  run speechllm score "$datadir/$1/text" "$2/text" "$2/score" --normalizer "$normalizer" --truncated "$2/truncated" \
-    --utt2dur "$datadir/$1/utt2dur"
+  run speechllm score "$data/text" "$2/text" "$2/score" --normalizer "$normalizer" --truncated "$2/truncated" \
+    --utt2dur "$data/utt2dur"
 }
 
 score_no_speech() { # experiment

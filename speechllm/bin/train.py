@@ -10,7 +10,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override of the YAML; may be repeated"
     )
-    parser.add_argument("--train", type=Path, required=True, metavar="DUMP", help="dump of the training set")
+    parser.add_argument(
+        "--train",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="DUMP",
+        help="dumps of the training sets, see data.shares",
+    )
     parser.add_argument("--valid", type=Path, required=True, metavar="DUMP", help="dump of the validation set")
     parser.add_argument("exp_dir", type=Path, help="directory of the experiment")
 

@@ -42,6 +42,8 @@ class DataConfig:
     """Training skips and lists utterances shorter than this (seconds)."""
     max_duration: float = 30.0
     """Training skips and lists utterances longer than this (seconds); decoding never does."""
+    shares: tuple[float, ...] = ()
+    """Share (0 to 1) of each training set that an epoch has, another one in the next; empty: all of all."""
     concat: ConcatOptions | None = None
     """Random concatenation of training utterances; null: none. Not of dumped encoder states."""
     batch_duration: float = 320.0
@@ -57,6 +59,8 @@ class DataConfig:
         for name in ("batch_size", "num_buckets"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: found {getattr(self, name)}, expected at least 1")
+        if wrong := [share for share in self.shares if not 0 < share <= 1]:
+            raise ConfigError(f"shares: found {wrong[0]}, expected more than 0 and at most 1")
         if self.num_workers < 0:
             raise ConfigError(f"num_workers: found {self.num_workers}, expected 0 or more")
         if not 0 <= self.min_duration < self.max_duration:

@@ -1,8 +1,10 @@
 """The utterances of a dump, read one at a time when they are asked for."""
 
+import copy
 import re
 import struct
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,6 +88,26 @@ class DumpDataset(Dataset[Example]):
                 f"{min(wrong)}; run stage 2 again"
             )
         return table
+
+
+def join_dumps(datasets: Sequence[DumpDataset]) -> DumpDataset:
+    """Return the dumps as one dataset.
+
+    Raises:
+        DataError: if an utterance is in two of them.
+    """
+    joined = copy.copy(datasets[0])
+    joined.dump_dir = Path(" + ".join(str(one.dump_dir) for one in datasets))
+    for one in datasets[1:]:
+        if twice := sorted(joined.durations.keys() & one.durations.keys()):
+            raise DataError(f"{one.dump_dir}: {len(twice)} utterances are in another dump, too, the first {twice[0]}")
+        joined._places = joined._places | one._places
+        joined.utt_ids = joined.utt_ids + one.utt_ids
+        joined.speakers = joined.speakers | one.speakers
+        joined.num_frames = joined.num_frames | one.num_frames
+        joined.durations = joined.durations | one.durations
+        joined.texts = None if joined.texts is None or one.texts is None else joined.texts | one.texts
+    return joined
 
 
 def change_case(text: str, transcript: TranscriptCase) -> str:

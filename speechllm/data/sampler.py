@@ -41,7 +41,9 @@ class BucketSampler(Sampler[list[str]]):
     number of batches is no multiple of the ranks, some are split in two. Only if every batch holds a
     single utterance are up to ``world_size - 1`` batches repeated; ``num_repeated`` counts them.
 
-    With ``config.concat``, a batch names groups of utterances, joined anew every epoch by ``draw_joined``.
+    With ``shares`` an epoch has only that share of the utterances; the next goes on where it ended, so all of them
+    have occurred after 1 / share epochs. With ``config.concat``, a batch names groups of utterances, joined anew every
+    epoch by ``draw_joined``.
 
     ``position`` is the number of batches of this epoch that the trainer has taken from the loader
     (``batch.Loader`` counts them, so batches read ahead are not lost); iteration starts there.
@@ -55,6 +57,7 @@ class BucketSampler(Sampler[list[str]]):
         pad_to: the model pads every utterance to a multiple of this (Whisper's window of 30 s), which
             counts against ``config.batch_duration``; 0: to the longest of its batch.
         silence: between utterances that ``config.concat`` joins, as it will be.
+        shares: how much of its set each utterance stands for in an epoch, above 0 and up to 1; None: all.
 
     Raises:
         ConfigError: if there is no utterance.
@@ -69,8 +72,10 @@ class BucketSampler(Sampler[list[str]]):
         world_size: int = 1,
         pad_to: Seconds = 0.0,
         silence: Seconds = 0.0,
+        shares: Mapping[str, float] | None = None,
     ) -> None:
         assert 0 <= rank < world_size
+        self._shares = shares
         self._single, self._pad_to, self._silence = dict(durations), pad_to, silence
         self.config, self.seed, self.rank, self.world_size = config, seed, rank, world_size
         self.position = 0
@@ -117,7 +122,7 @@ class BucketSampler(Sampler[list[str]]):
 
     def _draw(self) -> None:
         rng = np.random.default_rng([self.seed, self.epoch])
-        items = self._single
+        items = self._single if self._shares is None else self._taken(self._shares)
         if self.config.concat is not None and items:
             items = draw_joined(items, self.config.concat, self._silence, rng)
         padded = _padded_durations(items, self._pad_to)
@@ -132,6 +137,14 @@ class BucketSampler(Sampler[list[str]]):
         self.num_repeated = _make_even(batches, self.world_size)
         steps = [batches[i : i + self.world_size] for i in range(0, len(batches), self.world_size)]
         self._steps = [steps[i] for i in rng.permutation(len(steps))]
+
+    def _taken(self, shares: Mapping[str, float]) -> dict[str, Seconds]:
+        """Return the utterances of this epoch: those in a window that moves by its own width every epoch."""
+        ids = sorted(self._single)
+        places_N = np.random.default_rng(self.seed).permutation(len(ids)) / len(ids)
+        shares_N = np.array([shares[one] for one in ids])
+        taken_N = (places_N - self.epoch * shares_N) % 1 < shares_N
+        return {ids[i]: self._single[ids[i]] for i in np.flatnonzero(taken_N)}
 
 
 class SequentialBatches(Sampler[list[str]]):

@@ -126,7 +126,7 @@ def score_recordings(ref_path: Path, hyp_path: Path, glm_path: Path | None) -> S
         summary=_summarize(words, None, None, name, as_it_stands),
         words=words,
         characters=None,
-        durations={found.utt_id: found.segment.end - found.segment.start for found in scored},
+        durations=telephone.durations_of(words),
         files={"ref.stm": stm.stm_lines(segments), "hyp.ctm": ctm.ctm_lines(heard)},
     )
 

@@ -16,6 +16,7 @@ from speechllm.errors import DataError
 from speechllm.score import plots, results
 from speechllm.score.directory import SUMMARY, Summary, read_summary, read_words, write_whole
 from speechllm.score.environment import git_hash, versions
+from speechllm.score.telephone import durations_of
 from speechllm.score.wer import ScoredUtterance
 
 CURVES = ("loss", "accuracy")
@@ -41,7 +42,8 @@ def write_report(
     """
     scores = results.find_scores(exp)
     words = {name: read_words(path) for name, path in scores.items()}
-    durations = {name: found for name, path in scores.items() if (found := _durations(path.parent / "nbest.jsonl"))}
+    measured = {name: _durations(words[name], path.parent / "nbest.jsonl") for name, path in scores.items()}
+    durations = {name: found for name, found in measured.items() if found}
     sets = {
         name: _utterances(words[name], read_summary(path / SUMMARY), durations.get(name, {}), audio.get(name, {}))
         for name, path in scores.items()
@@ -90,8 +92,10 @@ def _utterances(
     ]
 
 
-def _durations(path: Path) -> dict[str, float]:
-    """Read durations from what decoding has written, if it has."""
+def _durations(words: Sequence[ScoredUtterance], path: Path) -> dict[str, float]:
+    """Return the durations of segments, or those that decoding has written of utterances, if it has."""
+    if segments := durations_of(words):
+        return segments
     if not path.exists():
         return {}
     try:

@@ -41,6 +41,11 @@ class ScoredSegment(ScoredUtterance):
         return f"{labels}File: {self.segment.recording}\nChannel: {self.segment.channel}\n"
 
 
+def durations_of(utterances: Sequence[ScoredUtterance]) -> dict[str, float]:
+    """Return the duration of each segment (seconds); none of what are no segments."""
+    return {one.utt_id: one.segment.end - one.segment.start for one in utterances if isinstance(one, ScoredSegment)}
+
+
 def map_segments(segments: Sequence[Segment], glm: Glm) -> list[Segment]:
     """Apply a global mapping to the references."""
     return [replace(segment, text=glm(segment.text)) if segment.scored else segment for segment in segments]

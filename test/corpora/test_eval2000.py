@@ -1,5 +1,6 @@
 """The 2000 HUB5 evaluation, as LDC ships it, with what may be wrong in it."""
 
+import json
 import stat
 from pathlib import Path
 
@@ -68,11 +69,17 @@ def test_sets_are_the_halves_of_it(root: Path) -> None:
 
 def test_it_is_scored_against_stm_and_glm(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data_dir = prepare(root, "callhome")
-    (tmp_path / "text").write_text("en_4156-A_000050-000150 I WILL GO\nen_4156-B_000100-000200 THAT'S GREETINGS\n")
-    assert main(["make_ctm", str(data_dir), str(tmp_path / "text"), str(tmp_path / "hyp.ctm")]) == 0
-    out = str(tmp_path / "score")
-    assert main(["score", f"{data_dir}/ref.stm", f"{tmp_path}/hyp.ctm", out, "--glm", f"{data_dir}/ref.glm"]) == 0
+    decoded = tmp_path / "exp/decode/callhome"
+    decoded.mkdir(parents=True)
+    hyps = {"en_4156-A_000050-000150": "I WILL GO", "en_4156-B_000100-000200": "THAT'S GREETINGS"}
+    (decoded / "text").write_text("".join(f"{utt} {text}\n" for utt, text in hyps.items()))
+    (decoded / "nbest.jsonl").write_text("".join(json.dumps({"utt_id": utt, "duration": 1.0}) + "\n" for utt in hyps))
+    assert main(["make_ctm", str(data_dir), f"{decoded}/text", f"{decoded}/hyp.ctm"]) == 0
+    out = f"{decoded}/score"
+    assert main(["score", f"{data_dir}/ref.stm", f"{decoded}/hyp.ctm", out, "--glm", f"{data_dir}/ref.glm"]) == 0
     assert "WER 14.29%" in capsys.readouterr().out  # GREETINGS for GREAT, of seven words
+    assert main(["report", str(tmp_path / "exp"), "--data", str(data_dir.parent)]) == 0
+    assert "2 utterances of callhome" in capsys.readouterr().out
 
 
 def test_nothing_is_done_where_nothing_has_changed(root: Path) -> None:

@@ -3,12 +3,13 @@
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 from toy_data import make_dump
 
 from speechllm.data.config import DataConfig
 from speechllm.data.data_dir import read_table, write_table
-from speechllm.data.dataset import DumpDataset, change_case, select_for_training
+from speechllm.data.dataset import DumpDataset, change_case, join_dumps, select_for_training
 from speechllm.errors import DataError
 
 
@@ -117,3 +118,21 @@ def test_a_pickle_in_an_ark_is_not_opened(tmp_path: Path) -> None:
     (dump_dir / "feats.1.ark").write_bytes(b"spk0-000 PKL" + pickle.dumps([1, 2, 3]))
     with pytest.raises(DataError, match="neither a Kaldi matrix nor a numpy array"):
         DumpDataset(dump_dir)["spk0-000"]
+
+
+def test_dumps_are_joined_if_no_utterance_is_in_two(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    first, second = (DumpDataset(make_dump(tmp_path / name, 0.2, 0.5, encoded=True)) for name in ("a", "b"))
+    with pytest.raises(DataError, match=r"b\S*: 2 utterances are in another dump, too, the first "):
+        join_dumps([first, second])
+    for table in ("_places", "speakers", "num_frames", "durations", "texts"):
+        setattr(second, table, {f"new-{utt}": value for utt, value in getattr(second, table).items()})
+    second.utt_ids = [f"new-{utt}" for utt in second.utt_ids]
+    joined = join_dumps([first, second])
+    assert joined.utt_ids == first.utt_ids + second.utt_ids
+    assert len(first) == 2
+    for one in (first, second):
+        for utt in one.utt_ids:
+            assert np.array_equal(joined[utt].inputs_TF, one[utt].inputs_TF)
+            assert joined[utt].text == one[utt].text

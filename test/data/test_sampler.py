@@ -152,3 +152,22 @@ def test_sequential_batches_go_down_or_up_and_take_longer_speech_alone() -> None
 def test_a_config_that_cannot_work_is_refused(values: dict[str, float], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         DataConfig(**values)
+
+
+def test_shares_go_through_a_set_in_as_many_epochs_as_it_takes() -> None:
+    durations = {f"{name}{k:03d}": 1.0 + k % 7 for name in "ab" for k in range(200)}
+    shares = {utt: 1.0 if utt[0] == "a" else 0.25 for utt in durations}
+    sampler = BucketSampler(durations, DataConfig(), seed=5, shares=shares)
+    seen: list[str] = []
+    for epoch in range(4):
+        sampler.set_epoch(epoch)
+        taken = [utt for batch in sampler for utt in batch]
+        assert sum(utt[0] == "a" for utt in taken) == 200
+        assert sum(utt[0] == "b" for utt in taken) == pytest.approx(50, abs=20)
+        seen += [utt for utt in taken if utt[0] == "b"]
+    assert sorted(seen) == sorted(utt for utt in durations if utt[0] == "b")  # each of them once
+    everything = BucketSampler(durations, DataConfig(), seed=5)
+    assert (
+        everything.state_dict()
+        == BucketSampler(durations, DataConfig(), 5, shares=dict.fromkeys(durations, 1.0)).state_dict()
+    )

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# The paper's joint training (table 5): LibriSpeech, Common Voice and GigaSpeech, tested on all of them and on telephone speech.
+#
+# The data directories are those of the other recipes, which have to be prepared first:
+#
+#   for recipe in commonvoice gigaspeech eval2000; do ../$recipe/run.sh --stop_stage 1; done
+#   LIBRISPEECH=/data/LibriSpeech ./run.sh
+#   ./run.sh --set data.shares=[1,0.5,0.25]            how much of each an epoch has, in the order of the training sets
+#   ./run.sh --mini                                    the same of the mini corpora of these recipes (run them with --mini)
+#   ./run.sh --help                                    every other option
+#
+# All are scored with Whisper's normaliser for English, telephone speech with its own GLM.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+../../utils/recipe.sh \
+  --corpus librispeech \
+  --corpus_var LIBRISPEECH \
+  --corpus_dir "${LIBRISPEECH:-}" \
+  --train_set train_960 \
+  --extra_train_data "../commonvoice/data/train ../gigaspeech/data/l" \
+  --valid_set dev_clean \
+  --test_sets "test_clean test_other" \
+  --extra_test_data "../commonvoice/data/test ../gigaspeech/data/test ../eval2000/data/callhome ../eval2000/data/switchboard" \
+  --mini_sets "train_mini dev_mini test_mini" \
+  --mini_extra_train_data "../commonvoice/data_mini/train ../gigaspeech/data_mini/xs" \
+  --mini_extra_test_data "../commonvoice/data_mini/test ../gigaspeech/data_mini/test ../eval2000/data_mini/callhome" \
+  --config ../librispeech/conf/whisper_large_v2_vicuna_13b_qf80.yaml \
+  --normalizer whisper-english \
+  --nj 16 \
+  --ngpu 8 \
+  "$@"
