@@ -152,6 +152,7 @@ def test_a_trained_experiment_is_tested_and_not_trained(trained: list[str]) -> N
         assert f"speechllm {verb} " in printed, verb
     assert not any(f"speechllm {verb} " in printed for verb in TRAINING)
     assert f"{trained[1]}/decode/callhome" in printed
+    assert run(recipe, "--dry_run", "--trained", "/nowhere", "--stop_stage", "1", *CORPUS).returncode == 0
     result = run(recipe, "--dry_run", "--trained", "/nowhere", *CORPUS)
     assert (result.returncode, result.stderr) == (
         2,

@@ -80,7 +80,7 @@ fi
 required="corpus test_sets config"
 if [[ -n $trained ]]; then
   config=${config:-$trained/config.yaml}
-  [[ -f $trained/config.yaml ]] ||
+  [[ -f $trained/config.yaml || $stop_stage -lt 2 ]] ||
     { echo "$0: --trained $trained: no experiment with a config.yaml there; train it first" >&2; exit 2; }
 else
   required+=" train_set"
@@ -89,7 +89,7 @@ fi
 for name in $required; do
   [[ -n ${!name} ]] || { echo "$0: --$name is required (see --help)" >&2; exit 2; }
 done
-[[ -f $config ]] || { echo "$0: --config $config: no such file; see conf/" >&2; exit 2; }
+[[ -f $config || -n $trained && $stop_stage -lt 2 ]] || { echo "$0: --config $config: no such file; see conf/" >&2; exit 2; }
 if [[ $stage -le 1 && -z $corpus_dir ]]; then
   echo "$0: where is the corpus? Set $corpus_var, for example: $corpus_var=/path/to/$corpus ./run.sh" >&2
   exit 2
@@ -157,7 +157,7 @@ if on 0 "download what is free and not yet there: $corpus, models"; then
   else
     run speechllm download "$corpus" "$corpus_dir" --sets $corpus_sets
   fi
-  run speechllm fetch_models "${yaml[@]}"
+  [[ ! -f $config ]] || run speechllm fetch_models "${yaml[@]}"
 fi
 
 if on 1 "prepare and validate $datadir/<set>"; then

@@ -3,7 +3,7 @@
 #
 # The data directories are those of the other recipes, which have to be prepared first:
 #
-#   for recipe in commonvoice gigaspeech eval2000; do ../$recipe/run.sh --stop_stage 1; done
+#   ../commonvoice/run.sh --stop_stage 1; ../gigaspeech/run.sh --train_set l --stop_stage 1; ../eval2000/run.sh --stop_stage 1
 #   LIBRISPEECH=/data/LibriSpeech ./run.sh
 #   ./run.sh --set data.shares=[1,0.5,0.25]            how much of each an epoch has, in the order of the training sets
 #   ./run.sh --mini                                    the same of the mini corpora of these recipes (run them with --mini)

@@ -1,21 +1,20 @@
 """The DeepSpeed engine: its configuration from the experiment's, and one process where no launcher started several."""
 
+import fcntl
 import json
 import os
 import socket
-import time
 from pathlib import Path
 from typing import Any
 
 import deepspeed
 import torch
 from torch import nn
-from torch.utils.cpp_extension import get_default_build_root
+from torch.utils.cpp_extension import _get_build_directory
 
 from speechllm.errors import ConfigError
 from speechllm.train.config import TrainConfig
 
-STALE = 600.0  # seconds
 OURS = {
     "gradient_accumulation_steps": "accumulation",
     "gradient_clipping": "max_grad_norm",
@@ -60,9 +59,10 @@ def start_processes() -> None:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    _remove_stale_locks()
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    else:
+        _compile_operator()
     deepspeed.init_distributed("nccl" if torch.cuda.is_available() else "gloo", verbose=False)
 
 
@@ -97,17 +97,17 @@ def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, An
     return [{"params": rest, "lr_scale": 1.0}, {"params": encoder, "lr_scale": config.encoder_lr / config.lr}]
 
 
-def _remove_stale_locks() -> None:
-    """Remove the locks of compilations that were killed: DeepSpeed would wait for them forever.
+def _compile_operator() -> None:
+    """Compile DeepSpeed's operator for CPUs, one process at a time; the first time this takes a minute or two.
 
-    On a CPU its first start compiles an operator, which takes a minute or two.
+    DeepSpeed would do so itself, but wait forever where an earlier compilation was killed: torch's lock is a file that
+    stays behind. Ours ends with its process, so that any of torch's that its holder finds was left.
     """
-    root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or get_default_build_root())
-    for lock in root.glob("**/deepspeed_*/lock") if os.environ["LOCAL_RANK"] == "0" else ():
-        age = time.time() - lock.stat().st_mtime
-        if age > STALE:
-            lock.unlink(missing_ok=True)
-        else:
-            print(
-                f"{lock}: another process compiles DeepSpeed's operator since {age:.0f} s; waiting for it", flush=True
-            )
+    builder = deepspeed.get_accelerator().create_op_builder("ShareMemCommBuilder")
+    if builder is None or not deepspeed.ops.__compatible_ops__.get(builder.NAME, False):
+        return
+    directory = Path(_get_build_directory(builder.name, verbose=False))
+    with (directory / "speechllm.lock").open("w", encoding="utf-8") as ours:
+        fcntl.flock(ours, fcntl.LOCK_EX)
+        (directory / "lock").unlink(missing_ok=True)
+        builder.load(verbose=False)

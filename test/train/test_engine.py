@@ -1,4 +1,10 @@
-"""Who learns at which rate."""
+"""Who learns at which rate, and how DeepSpeed starts."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from torch import nn
@@ -32,3 +38,16 @@ def test_the_encoder_has_its_own() -> None:
 def test_a_rate_for_a_frozen_encoder_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"the encoder is frozen; set encoder\.trained_layers"):
         parameter_groups(model(trains_encoder=False), TrainConfig(encoder_lr=1e-5))
+
+
+def test_the_lock_of_a_killed_compilation_is_not_waited_for(tmp_path: Path) -> None:
+    lock = tmp_path / "deepspeed_shm_comm/lock"
+    lock.parent.mkdir()
+    lock.touch()
+    start = [sys.executable, "-c", "from speechllm.train.engine import start_processes; start_processes()"]
+    environment = os.environ | {"TORCH_EXTENSIONS_DIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
+    processes = [subprocess.Popen(start, env=environment) for _ in range(2)]  # the second waits for the first one
+    end = time.monotonic() + 600
+    assert [process.wait(end - time.monotonic()) for process in processes] == [0, 0]
+    assert not lock.exists()
+    assert (lock.parent / "deepspeed_shm_comm.so").is_file()
