@@ -15,12 +15,12 @@ A path is absolute or, as everywhere in Kaldi, relative to the working directory
 import hashlib
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from speechllm.data.atomic import new_dir
-from speechllm.data.table import read_table, write_table
+from speechllm.data.table import iter_table, read_table, write_table
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
 
@@ -29,7 +29,7 @@ __all__ = ["DataDir", "Utterance", "read_data_dir", "read_table", "write_data_di
 TABLES = ("wav.scp", "segments", "text", "utt2spk", "spk2utt", "utt2dur")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Utterance:
     """One utterance: where its samples are, who speaks and what is said."""
 
@@ -64,34 +64,45 @@ def read_data_dir(path: str | Path, need_text: bool = True) -> DataDir:
     Raises:
         DataError: at the first table that is missing or malformed, or whose ids are not those of ``utt2spk``.
     """
+    return DataDir(path=Path(path), utts=list(iter_utterances(path, need_text)))
+
+
+def iter_utterances(path: str | Path, need_text: bool = True, text: bool = True) -> Iterator[Utterance]:
+    """Yield the utterances of a data directory, sorted by id, and keep none of them.
+
+    Args:
+        path: the directory.
+        need_text: as for ``read_data_dir``.
+        text: whether they are given with their transcripts.
+
+    Raises:
+        DataError: as ``read_data_dir``.
+    """
     path = Path(path)
     if not path.is_dir():
         raise DataError(f"{path}: no such data directory; `speechllm prepare` writes those of a corpus")
-    utt2spk = read_table(path / "utt2spk")
-    utt2dur = _read_same_ids(path / "utt2dur", utt2spk)
-    texts = _read_same_ids(path / "text", utt2spk) if need_text or (path / "text").exists() else {}
-    segments = _read_same_ids(path / "segments", utt2spk) if (path / "segments").exists() else {}
-    wavs = read_table(path / "wav.scp") if segments else _read_same_ids(path / "wav.scp", utt2spk)
-    utts = []
-    for utt, speaker in utt2spk.items():
+    has_segments = (path / "segments").exists()
+    has_text = need_text or (path / "text").exists()
+    wavs: dict[str, Path] = {}
+    if has_segments:
+        wavs = {key: parse_wav(value, f"{path}/wav.scp: {key}") for key, value in iter_table(path / "wav.scp")}
+    names = ["utt2spk", "utt2dur", "segments" if has_segments else "wav.scp", *(["text"] if has_text else [])]
+    for utt, speaker, duration, audio, *words in _iter_same_ids(path, names):
         recording, start, end = utt, 0.0, None
-        if segments:
-            recording, start, end = parse_segment(segments[utt], f"{path}/segments: {utt}")
-        if recording not in wavs:
-            raise DataError(f"{path}/segments: {utt} is a part of {recording!r}, which wav.scp does not list")
-        utts.append(
-            Utterance(
-                utt_id=utt,
-                speaker=speaker,
-                path=parse_wav(wavs[recording], f"{path}/wav.scp: {recording}"),
-                start=start,
-                end=end,
-                duration=parse_seconds(utt2dur[utt], f"{path}/utt2dur: {utt}"),
-                text=texts.get(utt),
-                recording=recording if segments else "",
-            )
+        if has_segments:
+            recording, start, end = parse_segment(audio, f"{path}/segments: {utt}")
+            if recording not in wavs:
+                raise DataError(f"{path}/segments: {utt} is a part of {recording!r}, which wav.scp does not list")
+        yield Utterance(
+            utt_id=utt,
+            speaker=speaker,
+            path=wavs[recording] if has_segments else parse_wav(audio, f"{path}/wav.scp: {utt}"),
+            start=start,
+            end=end,
+            duration=parse_seconds(duration, f"{path}/utt2dur: {utt}"),
+            text=words[0] if words and text else None,
+            recording=recording if has_segments else "",
         )
-    return DataDir(path=path, utts=utts)
 
 
 def write_data_dir(
@@ -171,14 +182,22 @@ def parse_segment(value: str, where: str) -> tuple[str, Seconds, Seconds | None]
     return fields[0], start, None if end == -1 else end
 
 
-def _read_same_ids(path: Path, utt2spk: Mapping[str, str]) -> dict[str, str]:
-    table = read_table(path, allow_empty=path.name == "text")
-    if different := sorted(table.keys() ^ utt2spk.keys()):
-        raise DataError(
-            f"{path}: {len(different)} ids are in only one of {path.name} and utt2spk, the first {different[0]!r}; "
-            f"`speechllm validate {path.parent}` lists all that is wrong"
-        )
-    return table
+def _iter_same_ids(path: Path, names: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Yield every id of the tables with its values, one of each table; the first of them is utt2spk."""
+    tables = [iter_table(path / name, allow_empty=name == "text") for name in names]
+    for rows in itertools.zip_longest(*tables, fillvalue=("", "")):
+        for name, (utt, _) in zip(names, rows, strict=True):
+            if utt != rows[0][0]:
+                raise _different_ids(path / name, path / names[0])
+        yield rows[0][0], *(value for _, value in rows)
+
+
+def _different_ids(table: Path, utt2spk: Path) -> DataError:
+    different = sorted(read_table(table, allow_empty=table.name == "text").keys() ^ read_table(utt2spk).keys())
+    return DataError(
+        f"{table}: {len(different)} ids are in only one of {table.name} and utt2spk, the first {different[0]!r}; "
+        f"`speechllm validate {table.parent}` lists all that is wrong"
+    )
 
 
 def to_tables(

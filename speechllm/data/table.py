@@ -4,7 +4,7 @@ Python orders strings by code point, which for UTF-8 is the byte order that LC_A
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,28 +28,54 @@ def scan_table(path: Path, allow_empty: bool = False) -> tuple[list[tuple[str, s
     Raises:
         DataError: if there is no such file.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    lines = path.read_bytes().split(b"\n")
     rows: list[tuple[str, str]] = []
     flaws: list[Flaw] = []
     seen: set[str] = set()
-    for number, line in enumerate(lines[:-1] if lines[-1] == b"" else lines, start=1):
-        try:
-            key, value = [*re.split("[ \t]+", line.decode().strip(" \t\r"), maxsplit=1), ""][:2]
-        except UnicodeDecodeError:
-            flaws.append(Flaw(number, line.split(b" ")[0].decode(errors="backslashreplace"), "not UTF-8"))
+    for number, row in _lines(path, allow_empty):
+        if isinstance(row, Flaw):
+            flaws.append(row)
             continue
-        if not key or not (value or allow_empty):
-            flaws.append(Flaw(number, key, "nothing behind the id" if key else "an empty line"))
-            continue
-        if key in seen:
-            flaws.append(Flaw(number, key, "a duplicate id"))
-        elif rows and key < rows[-1][0]:
-            flaws.append(Flaw(number, key, "not sorted (LC_ALL=C)"))
-        seen.add(key)
-        rows.append((key, value))
+        if row[0] in seen:
+            flaws.append(Flaw(number, row[0], "a duplicate id"))
+        elif rows and row[0] < rows[-1][0]:
+            flaws.append(Flaw(number, row[0], "not sorted (LC_ALL=C)"))
+        seen.add(row[0])
+        rows.append(row)
     return rows, flaws
+
+
+def is_sorted(path: Path) -> bool:
+    """Whether every line of a table begins with an id behind that of the line before, looked at line by line."""
+    last = b""
+    with path.open("rb") as lines:
+        for line in lines:
+            key = line.split(None, 1)[0] if line.strip() else b""
+            if key <= last:
+                return False
+            last = key
+    return True
+
+
+def iter_good_lines(path: Path, allow_empty: bool, tell: Callable[[Flaw], None]) -> Iterator[tuple[str, str]]:
+    """Yield the lines of a table, id and value, one by one; those that cannot be read or are out of order are told."""
+    last = ""
+    for number, row in _lines(path, allow_empty):
+        if not isinstance(row, Flaw) and row[0] <= last:
+            row = Flaw(number, row[0], "a duplicate id" if row[0] == last else "not sorted (LC_ALL=C)")
+        if isinstance(row, Flaw):
+            tell(row)
+        else:
+            yield row
+            last = row[0]
+
+
+def iter_table(path: str | Path, allow_empty: bool = False) -> Iterator[tuple[str, str]]:
+    """Yield the lines of a table, id and value, read strictly and one by one, as for ``read_table``."""
+
+    def refuse(flaw: Flaw) -> None:
+        raise DataError(f"{path}:{flaw.line}: {flaw.kind}, found {flaw.id!r}; `speechllm fix` mends a data directory")
+
+    return iter_good_lines(Path(path), allow_empty, refuse)
 
 
 def read_table(path: str | Path, allow_empty: bool = False) -> dict[str, str]:
@@ -63,11 +89,24 @@ def read_table(path: str | Path, allow_empty: bool = False) -> dict[str, str]:
         DataError: with the line number of the first duplicate or unsorted id, missing value, empty line
             or line that is not UTF-8; or if there is no such file.
     """
-    rows, flaws = scan_table(Path(path), allow_empty)
-    if flaws:
-        line, key, kind = flaws[0]
-        raise DataError(f"{path}:{line}: {kind}, found {key!r}; `speechllm fix` mends a data directory")
-    return dict(rows)
+    return dict(iter_table(path, allow_empty))
+
+
+def _lines(path: Path, allow_empty: bool) -> Iterator[tuple[int, tuple[str, str] | Flaw]]:
+    """Yield every line of a table with its number: id and value, or what is wrong with the line itself."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                key, value = [*re.split("[ \t]+", line.decode().strip(" \t\r\n"), maxsplit=1), ""][:2]
+            except UnicodeDecodeError:
+                yield number, Flaw(number, line.split(b" ")[0].decode(errors="backslashreplace"), "not UTF-8")
+                continue
+            if key and (value or allow_empty):
+                yield number, (key, value)
+            else:
+                yield number, Flaw(number, key, "nothing behind the id" if key else "an empty line")
 
 
 def read_ids(path: str | Path) -> set[str]:

@@ -1,13 +1,15 @@
 """Find all that is wrong with a data directory."""
 
-from collections import defaultdict
-from collections.abc import Mapping
+import heapq
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from speechllm.data.data_dir import invert, parse_seconds, parse_segment, parse_wav
+from speechllm.data.data_dir import parse_seconds, parse_segment, parse_wav
 from speechllm.data.durations import measure_durations
-from speechllm.data.table import scan_table
+from speechllm.data.table import Flaw, is_sorted, iter_good_lines, scan_table
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
 
@@ -27,8 +29,34 @@ _WITHOUT = {
 }
 _NAMED = 5  # ids of each kind that a message names
 
-Problems = defaultdict[str, list[str]]
-Tables = Mapping[str, Mapping[str, str]]
+_AT_ONCE = 10_000  # audio files that are opened before their durations are compared
+
+Row = dict[str, str]
+"""What the tables say of one utterance, by table; without those that do not list it."""
+
+
+class Problems:
+    """What is wrong, kind by kind: how often, and the first few ids."""
+
+    def __init__(self) -> None:
+        self._number: Counter[str] = Counter()
+        self._first: defaultdict[str, list[str]] = defaultdict(list)
+
+    def add(self, kind: str, what: str) -> None:
+        """Count one more of a kind."""
+        self._number[kind] += 1
+        if len(self._first[kind]) < _NAMED:
+            self._first[kind].append(what)
+
+    def __bool__(self) -> bool:
+        return bool(self._number)
+
+    def __str__(self) -> str:
+        """Return a line for each kind."""
+        return "\n".join(
+            f"  {kind} ({number}): {', '.join(self._first[kind])}{', ...' if number > _NAMED else ''}"
+            for kind, number in self._number.items()
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,126 +90,206 @@ def validate_data_dir(path: str | Path, need_text: bool = True, open_audio: bool
     path = Path(path)
     if not path.is_dir():
         raise DataError(f"{path}: no such data directory; `speechllm prepare` writes those of a corpus")
-    problems: Problems = defaultdict(list)
-    tables = _scan(path, need_text, problems)
-    _compare_ids(tables, problems)
-    _check_speakers(tables, problems)
-    problems["empty transcripts"] += [utt for utt, text in tables.get("text", {}).items() if not text]
-    durations = _check_durations(tables, problems)
-    _check_audio(tables, durations, open_audio, problems)
-    found = {kind: ids for kind, ids in problems.items() if ids}
-    if found:
-        raise DataError(
-            f"{path}: not a valid data directory; `speechllm fix` drops what cannot be used\n{_list(found)}"
-        )
-    return Summary(
-        num_utts=len(tables["utt2spk"]),
-        num_speakers=len(set(tables["utt2spk"].values())),
-        hours=sum(durations.values()) / 3600,
-        num_long=sum(duration > LONG for duration in durations.values()),
-    )
+    problems = Problems()
+    tables = _open_tables(path, need_text, problems)
+    speakers = _Speakers(tables.pop("spk2utt", None), problems)
+    audio = _Segments(tables.pop("wav.scp", ()), problems) if "segments" in tables else _Files(open_audio, problems)
+    num_utts, num_long, total = 0, 0, 0.0
+    for utt, row in _rows(tables):
+        for name in tables:
+            if name not in row:
+                problems.add(f"{_WITHOUT[name]} (not in {name}, but in another table)", utt)
+        if row.get("text") == "":
+            problems.add("empty transcripts", utt)
+        duration = _duration(utt, row, problems)
+        audio.check(utt, row, duration)
+        if "utt2spk" in row:
+            speakers.check(utt, row["utt2spk"])
+        num_utts, num_long, total = num_utts + 1, num_long + (duration > LONG), total + duration
+    audio.finish()
+    speakers.finish()
+    if problems:
+        raise DataError(f"{path}: not a valid data directory; `speechllm fix` drops what cannot be used\n{problems}")
+    return Summary(num_utts=num_utts, num_speakers=speakers.number, hours=total / 3600, num_long=num_long)
 
 
-def _list(problems: Mapping[str, list[str]]) -> str:
-    lines = []
-    for kind, ids in problems.items():
-        more = ", ..." if len(ids) > _NAMED else ""
-        lines.append(f"  {kind} ({len(ids)}): {', '.join(ids[:_NAMED])}{more}")
-    return "\n".join(lines)
-
-
-def _scan(path: Path, need_text: bool, problems: Problems) -> Tables:
-    """Read the tables that are there."""
-    tables = {}
+def _open_tables(path: Path, need_text: bool, problems: Problems) -> dict[str, Iterable[tuple[str, str]]]:
+    """Return the tables that are there: their good lines, sorted, each id once."""
+    tables: dict[str, Iterable[tuple[str, str]]] = {}
     for name in ("wav.scp", "utt2spk", "spk2utt", "utt2dur", "text", "segments"):
         if (path / name).is_file():
-            rows, flaws = scan_table(path / name, allow_empty=name == "text")
-            for flaw in flaws:
-                problems[f"{name}: {flaw.kind}"].append(f"{flaw.id} (line {flaw.line})")
-            tables[name] = dict(rows)
-            if not rows:
-                problems["empty tables"].append(name)
+            if (path / name).stat().st_size == 0:
+                problems.add("empty tables", name)
+            tables[name] = _good_lines(path / name, problems)
         elif name != "segments" and (name != "text" or need_text):
-            problems["missing tables"].append(name)
+            problems.add("missing tables", name)
     return tables
 
 
-def _compare_ids(tables: Tables, problems: Problems) -> None:
-    audio = "segments" if "segments" in tables else "wav.scp"
-    names = [name for name in (audio, "text", "utt2spk", "utt2dur") if name in tables]
-    utts = sorted({utt for name in names for utt in tables[name]})
-    for name in names:
-        problems[f"{_WITHOUT[name]} (not in {name}, but in another table)"] += [
-            u for u in utts if u not in tables[name]
-        ]
+def _good_lines(table: Path, problems: Problems) -> Iterable[tuple[str, str]]:
+    """Look at a table line by line, or at once where its lines have to be put in order first."""
+
+    def tell(flaw: Flaw) -> None:
+        problems.add(f"{table.name}: {flaw.kind}", f"{flaw.id} (line {flaw.line})")
+
+    allow_empty = table.name == "text"
+    if is_sorted(table):
+        return iter_good_lines(table, allow_empty, tell)
+    rows, flaws = scan_table(table, allow_empty)
+    for flaw in flaws:
+        tell(flaw)
+    return sorted(dict(rows).items())
 
 
-def _check_speakers(tables: Tables, problems: Problems) -> None:
-    utt2spk = tables.get("utt2spk", {})
-    problems["ids that do not begin with the speaker's"] += [
-        f"{utt} ({speaker})" for utt, speaker in utt2spk.items() if not utt.startswith(speaker)
-    ]
-    speakers = [utt2spk[utt] for utt in sorted(utt2spk)]
-    if speakers != sorted(speakers):
-        problems["utterances are not grouped by speaker when sorted"] += [
-            utt for utt, last in zip(sorted(utt2spk)[1:], speakers, strict=False) if utt2spk[utt] < last
-        ]
-    if "spk2utt" in tables:
-        expected, found = invert(utt2spk), tables["spk2utt"]
-        different = sorted(spk for spk in expected.keys() | found.keys() if expected.get(spk) != found.get(spk))
-        problems["spk2utt is not the inverse of utt2spk for the speakers"] += different
+def _rows(tables: Mapping[str, Iterable[tuple[str, str]]]) -> Iterator[tuple[str, Row]]:
+    """Yield every utterance that any of the tables lists, in order, with what the tables say of it."""
+    keyed = (_with_name(rows, name) for name, rows in tables.items())
+    for utt, lines in itertools.groupby(heapq.merge(*keyed), lambda line: line[0]):
+        yield utt, {name: value for _, name, value in lines}
 
 
-def _check_durations(tables: Tables, problems: Problems) -> dict[str, Seconds]:
-    durations = {}
-    for utt, value in tables.get("utt2dur", {}).items():
+def _with_name(rows: Iterable[tuple[str, str]], name: str) -> Iterator[tuple[str, str, str]]:
+    return ((utt, name, value) for utt, value in rows)
+
+
+def _duration(utt: str, row: Row, problems: Problems) -> Seconds:
+    """Return the duration of an utterance, 0 if there is none."""
+    if "utt2dur" not in row:
+        return 0.0
+    try:
+        duration = parse_seconds(row["utt2dur"], utt)
+    except DataError:
+        problems.add("utt2dur: not a number", f"{utt} ({row['utt2dur']})")
+        return 0.0
+    if duration <= 0:
+        problems.add("utt2dur: not positive", f"{utt} ({duration} s)")
+    if duration > ABSURD:
+        problems.add(f"utt2dur: over {ABSURD:.0f} s", f"{utt} ({duration} s)")
+    return duration
+
+
+class _Speakers:
+    """Compare utt2spk, speaker by speaker, with spk2utt: both are in the order of the speakers."""
+
+    def __init__(self, spk2utt: Iterable[tuple[str, str]] | None, problems: Problems) -> None:
+        self.number = 0
+        self._spk2utt = None if spk2utt is None else iter(spk2utt)
+        self._found = self._next()
+        self._problems = problems
+        self._speaker, self._utts = "", list[str]()
+
+    def check(self, utt: str, speaker: str) -> None:
+        if not utt.startswith(speaker):
+            self._problems.add("ids that do not begin with the speaker's", f"{utt} ({speaker})")
+        if speaker < self._speaker:
+            self._problems.add("utterances are not grouped by speaker when sorted", utt)
+        if speaker != self._speaker:
+            self._compare()
+            self._speaker, self._utts = speaker, []
+            self.number += 1
+        self._utts.append(utt)
+
+    def finish(self) -> None:
+        self._compare()
+        while self._found:
+            self._differs(self._found[0])
+            self._found = self._next()
+
+    def _compare(self) -> None:
+        """Compare the speaker who is over with the one that spk2utt lists."""
+        while self._found and self._found[0] < self._speaker:
+            self._differs(self._found[0])
+            self._found = self._next()
+        if self._speaker and self._spk2utt is not None:
+            if self._found != (self._speaker, " ".join(self._utts)):
+                self._differs(self._speaker)
+            if self._found and self._found[0] == self._speaker:
+                self._found = self._next()
+
+    def _next(self) -> tuple[str, str] | None:
+        return next(self._spk2utt, None) if self._spk2utt is not None else None
+
+    def _differs(self, speaker: str) -> None:
+        self._problems.add("spk2utt is not the inverse of utt2spk for the speakers", speaker)
+
+
+class _Files:
+    """Check utterances that are whole files, which are opened only where asked, many at a time."""
+
+    def __init__(self, open_audio: bool, problems: Problems) -> None:
+        self._open_audio = open_audio
+        self._problems = problems
+        self._paths: dict[str, Path] = {}
+        self._durations: dict[str, Seconds] = {}
+
+    def check(self, utt: str, row: Row, duration: Seconds) -> None:
+        path = _there(utt, row["wav.scp"], self._problems) if "wav.scp" in row else None
+        if path is not None and self._open_audio:
+            self._paths[utt], self._durations[utt] = path, duration
+            if len(self._paths) == _AT_ONCE:
+                self.finish()
+
+    def finish(self) -> None:
+        measured = _measure(self._paths, self._problems)
+        for utt, expected in measured.items():
+            _compare("audio", utt, self._durations[utt], expected, self._problems)
+        self._paths, self._durations = {}, {}
+
+
+class _Segments:
+    """Check utterances that are parts of recordings, which are opened to compare their durations."""
+
+    def __init__(self, wav_scp: Iterable[tuple[str, str]], problems: Problems) -> None:
+        listed = dict(wav_scp)
+        there = {recording: _there(recording, value, problems) for recording, value in listed.items()}
+        self._recordings = listed.keys()
+        self._measured = _measure({recording: path for recording, path in there.items() if path}, problems)
+        self._problems = problems
+
+    def check(self, utt: str, row: Row, duration: Seconds) -> None:
+        if "segments" not in row:
+            return
         try:
-            durations[utt] = parse_seconds(value, utt)
+            recording, start, end = parse_segment(row["segments"], utt)
         except DataError:
-            problems["utt2dur: not a number"].append(f"{utt} ({value})")
-    problems["utt2dur: not positive"] += [f"{utt} ({dur} s)" for utt, dur in durations.items() if dur <= 0]
-    problems[f"utt2dur: over {ABSURD:.0f} s"] += [f"{utt} ({dur} s)" for utt, dur in durations.items() if dur > ABSURD]
-    return durations
+            self._problems.add("segments: not a recording, start and end", f"{utt} ({row['segments']})")
+            return
+        if recording not in self._recordings:
+            self._problems.add("segments: of a recording that is not in wav.scp", f"{utt} ({recording})")
+        elif recording in self._measured:
+            end = self._measured[recording] if end is None else end
+            if reason := segment_flaw(start, end, self._measured[recording]):
+                self._problems.add(f"segments: {reason}", f"{utt} ({row['segments']})")
+            if "utt2dur" in row:
+                _compare("segment", utt, duration, end - start, self._problems)
+
+    def finish(self) -> None:
+        """Nothing is left to do."""
 
 
-def _check_audio(tables: Tables, durations: Mapping[str, Seconds], open_audio: bool, problems: Problems) -> None:
-    """Check that the audio files are there and, where they are opened, that the utterances lie in them."""
-    paths = {}
-    for recording, value in tables.get("wav.scp", {}).items():
-        try:
-            paths[recording] = parse_wav(value, recording)
-        except DataError:
-            problems["wav.scp: a command instead of a path"].append(recording)
-    problems["audio files that are not there"] += [f"{key} ({p})" for key, p in paths.items() if not p.is_file()]
-    paths = {key: path for key, path in paths.items() if path.is_file()}
-    if "segments" not in tables and not open_audio:
-        return
+def _there(recording: str, value: str, problems: Problems) -> Path | None:
+    """Return the path of an audio file if it is there."""
+    try:
+        path = parse_wav(value, recording)
+    except DataError:
+        problems.add("wav.scp: a command instead of a path", recording)
+        return None
+    if not path.is_file():
+        problems.add("audio files that are not there", f"{recording} ({path})")
+        return None
+    return path
+
+
+def _measure(paths: Mapping[str, Path], problems: Problems) -> dict[str, Seconds]:
     measured, broken = measure_durations(paths, "opening the audio")
-    problems["audio files that cannot be used"] += broken.values()
-    if "segments" in tables:
-        _check_segments(tables, measured, durations, problems)
-    else:
-        problems["utt2dur: not the duration of the audio"] += _differing(measured, durations)
+    for reason in broken.values():
+        problems.add("audio files that cannot be used", reason)
+    return measured
 
 
-def _check_segments(
-    tables: Tables, measured: Mapping[str, Seconds], durations: Mapping[str, Seconds], problems: Problems
-) -> None:
-    lengths = {}
-    for utt, value in tables["segments"].items():
-        try:
-            recording, start, end = parse_segment(value, utt)
-        except DataError:
-            problems["segments: not a recording, start and end"].append(f"{utt} ({value})")
-            continue
-        if recording not in tables.get("wav.scp", {}):
-            problems["segments: of a recording that is not in wav.scp"].append(f"{utt} ({recording})")
-        elif recording in measured:
-            end = measured[recording] if end is None else end
-            if reason := segment_flaw(start, end, measured[recording]):
-                problems[f"segments: {reason}"].append(f"{utt} ({value})")
-            lengths[utt] = end - start
-    problems["utt2dur: not the duration of the segment"] += _differing(lengths, durations)
+def _compare(whole: str, utt: str, found: Seconds, expected: Seconds, problems: Problems) -> None:
+    if abs(found - expected) > ROUNDING:
+        problems.add(f"utt2dur: not the duration of the {whole}", f"{utt} ({found} s, expected {expected:.3f} s)")
 
 
 def segment_flaw(start: Seconds, end: Seconds, duration: Seconds) -> str | None:
@@ -196,11 +304,3 @@ def segment_flaw(start: Seconds, end: Seconds, duration: Seconds) -> str | None:
 def overlaps(start: Seconds, end: Seconds, reached: Seconds) -> bool:
     """Return whether more than half of a segment lies before ``reached``, where earlier ones end."""
     return reached - start > (end - start) / 2
-
-
-def _differing(expected: Mapping[str, Seconds], found: Mapping[str, Seconds]) -> list[str]:
-    return [
-        f"{utt} ({found[utt]} s, expected {expected[utt]:.3f} s)"
-        for utt in expected
-        if utt in found and abs(found[utt] - expected[utt]) > ROUNDING
-    ]

@@ -45,7 +45,7 @@ def test_only_a_line_feed_ends_a_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"a 1\nb 2\na 3\n", "text:3: a duplicate id, found 'a'"),
+        (b"a 1\nb 2\nb 3\n", "text:3: a duplicate id, found 'b'"),
         (b"b 1\na 2\n", r"text:2: not sorted \(LC_ALL=C\), found 'a'"),
         (b"a 1\nb\n", "text:2: nothing behind the id, found 'b'"),
         (b"a 1\nb \xff\n", "text:2: not UTF-8, found 'b'"),
