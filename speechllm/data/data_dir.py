@@ -24,7 +24,7 @@ from speechllm.data.table import iter_table, read_table, write_table
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
 
-__all__ = ["DataDir", "Utterance", "read_data_dir", "read_table", "write_data_dir", "write_table"]
+__all__ = ["DataDir", "Utterance", "iter_table", "read_data_dir", "read_table", "write_data_dir", "write_table"]
 
 TABLES = ("wav.scp", "segments", "text", "utt2spk", "spk2utt", "utt2dur")
 

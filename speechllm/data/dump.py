@@ -12,9 +12,11 @@ the ark, because Kaldi knows no float16.
 """
 
 import hashlib
+import heapq
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,8 +27,9 @@ from tqdm import tqdm
 
 from speechllm.data.atomic import new_file
 from speechllm.data.audio import open_audio
-from speechllm.data.data_dir import Utterance, read_data_dir, read_table, write_table
+from speechllm.data.data_dir import Utterance, iter_table, iter_utterances, write_table
 from speechllm.errors import DataError
+from speechllm.interfaces import Seconds
 
 Extract = Callable[[np.ndarray], np.ndarray]
 """samples_N to feats_TF (float32) or states_LD (float16)."""
@@ -62,13 +65,13 @@ def dump_job(
     """
     assert 1 <= job <= nj
     out_dir = Path(out_dir)
-    utts = read_data_dir(data_dir, need_text=False).utts
-    share = split(utts, nj)[job - 1]
+    contents = read_contents(data_dir)
     where = f"{out_dir}: job {job} of {nj}"
-    if _is_there(out_dir, "feats", _description(utts, identity, compress)):
+    if _is_there(out_dir, "feats", _description(contents.fingerprint, identity, compress)):
         print(f"{where}: the whole dump is complete, nothing to do", flush=True)
         return
-    description = _description(share, identity, compress)
+    share = contents.share(nj, job)
+    description = _description(_fingerprint(share), identity, compress)
     if _is_there(out_dir, f"feats.{job}", description):
         print(f"{where}: finished earlier ({len(share)} utterances), left alone", flush=True)
         return
@@ -78,9 +81,10 @@ def dump_job(
     size = _write_shard(out_dir, share, extract, sample_rate, nj, job, compress)
     _write_yaml(out_dir / f"feats.{job}.yaml", {**description, "bytes": size})
     if share:
-        print(f"{where}: {len(share)} utterances, {_speech(share)}, {size / 1e6:.1f} MB", flush=True)
+        seconds = sum(utt.duration for utt in share)
+        print(f"{where}: {len(share)} utterances, {_speech(seconds)}, {size / 1e6:.1f} MB", flush=True)
     else:
-        print(f"{where}: nothing to do, the {len(utts)} utterances are shared out among fewer jobs", flush=True)
+        print(f"{where}: nothing to do, the {contents.num_utts} utterances are shared out among fewer jobs", flush=True)
 
 
 def merge_dump(data_dir: str | Path, out_dir: str | Path, nj: int) -> None:
@@ -91,23 +95,21 @@ def merge_dump(data_dir: str | Path, out_dir: str | Path, nj: int) -> None:
             number of jobs or with another frontend.
     """
     data_dir, out_dir = Path(data_dir), Path(out_dir)
-    utts = read_data_dir(data_dir, need_text=False).utts
+    contents = read_contents(data_dir)
     merged = _read_yaml(out_dir / "feats.yaml")
-    if merged is not None and _is_there(out_dir, "feats", {**merged, "utterances": _fingerprint(utts)}):
+    if merged is not None and _is_there(out_dir, "feats", {**merged, "utterances": contents.fingerprint}):
         _copy_tables(data_dir, out_dir)
-        print(f"{out_dir}: complete ({len(utts)} utterances, {_speech(utts)}), left alone", flush=True)
+        print(f"{out_dir}: complete ({contents}), left alone", flush=True)
         return
-    shards = _read_shards(out_dir, split(utts, nj))
-    scp = _join(out_dir, "feats.{}.scp", utts, nj)
-    num_frames = _join(out_dir, "utt2num_frames.{}", utts, nj)
+    shards = _read_shards(out_dir, contents, nj)
     _remove_shards_above(out_dir, nj)
     _copy_tables(data_dir, out_dir)
-    write_table(out_dir / "utt2num_frames", num_frames)
+    _join(out_dir, "utt2num_frames", "utt2num_frames.{}", nj)
     _write_yaml(out_dir / "frontend.yaml", shards[0]["identity"])
-    write_table(out_dir / "feats.scp", scp)
+    _join(out_dir, "feats.scp", "feats.{}.scp", nj)
     size = sum(shard["bytes"] for shard in shards)
-    _write_yaml(out_dir / "feats.yaml", {**shards[0], "utterances": _fingerprint(utts), "bytes": size})
-    print(f"{out_dir}: {len(utts)} utterances, {_speech(utts)}, {size / 1e6:.1f} MB", flush=True)
+    _write_yaml(out_dir / "feats.yaml", {**shards[0], "utterances": contents.fingerprint, "bytes": size})
+    print(f"{out_dir}: {contents}, {size / 1e6:.1f} MB", flush=True)
 
 
 def check_identity(dump_dir: str | Path, expected: dict[str, Any]) -> None:
@@ -126,24 +128,53 @@ def check_identity(dump_dir: str | Path, expected: dict[str, Any]) -> None:
         )
 
 
-def split(utts: Sequence[Utterance], nj: int) -> list[list[Utterance]]:
-    """Cut utterances into ``nj`` shares of about equal duration, in order.
+@dataclass(frozen=True)
+class Contents:
+    """What a data directory holds, without its utterances, of which there may be millions."""
 
-    All segments of a recording are in one share, where the recording first occurs; with few
-    recordings some shares are empty.
+    data_dir: Path
+    fingerprint: str
+    num_utts: int
+    files: dict[str, Seconds]
+    """Path to duration of all utterances in it, in the order in which they first occur."""
+
+    def share(self, nj: int, job: int) -> list[Utterance]:
+        """Return one of ``nj`` shares of about equal duration, from 1, without transcripts.
+
+        All segments of a recording are in one share, one behind the other, where the recording first occurs;
+        with few recordings some shares are empty.
+        """
+        total, done = sum(self.files.values()), 0.0
+        segments: dict[str, list[Utterance]] = {}
+        for path, duration in self.files.items():
+            if min(int((done + duration / 2) / total * nj), nj - 1) == job - 1:
+                segments[path] = []
+            done += duration
+        for utt in iter_utterances(self.data_dir, need_text=False, text=False):
+            if str(utt.path) in segments:
+                segments[str(utt.path)].append(utt)
+        return list(itertools.chain.from_iterable(segments.values()))
+
+    def __str__(self) -> str:
+        """Return a line for people."""
+        return f"{self.num_utts} utterances, {_speech(sum(self.files.values()))}"
+
+
+def read_contents(data_dir: str | Path) -> Contents:
+    """Read a data directory once.
+
+    Raises:
+        DataError: as ``data_dir.read_data_dir``.
     """
-    recordings: dict[str, list[Utterance]] = {}
-    for utt in utts:
-        recordings.setdefault(str(utt.path), []).append(utt)
-    total = sum(utt.duration for utt in utts)
-    shares: list[list[Utterance]] = [[] for _ in range(nj)]
-    done = 0.0
-    for segments in recordings.values():
-        duration = sum(utt.duration for utt in segments)
-        middle = (done + duration / 2) / total
-        shares[min(int(middle * nj), nj - 1)].extend(segments)
-        done += duration
-    return shares
+    files: dict[str, Seconds] = {}
+
+    def utterances() -> Iterator[Utterance]:
+        for utt in iter_utterances(data_dir, need_text=False, text=False):
+            files[str(utt.path)] = files.get(str(utt.path), 0.0) + utt.duration
+            yield utt
+
+    fingerprint = _fingerprint(utterances())
+    return Contents(Path(data_dir), fingerprint, int(fingerprint.split()[0]), files)
 
 
 def _write_shard(
@@ -201,14 +232,18 @@ def _append(ark: BinaryIO, utt_id: str, matrix: np.ndarray, compress: bool) -> i
     return offset
 
 
-def _description(utts: Sequence[Utterance], identity: dict[str, Any], compress: bool) -> dict[str, Any]:
+def _description(fingerprint: str, identity: dict[str, Any], compress: bool) -> dict[str, Any]:
     """Return all that a shard, or the whole dump, was made from."""
-    return {"identity": _as_yaml(identity), "compress": compress, "utterances": _fingerprint(utts)}
+    return {"identity": _as_yaml(identity), "compress": compress, "utterances": fingerprint}
 
 
-def _fingerprint(utts: Sequence[Utterance]) -> str:
-    rows = [(utt.utt_id, str(utt.path), utt.start, utt.end) for utt in utts]
-    return f"{len(rows)} {hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]}"
+def _fingerprint(utts: Iterable[Utterance]) -> str:
+    digest, number = hashlib.sha256(), 0
+    for number, utt in enumerate(utts, start=1):
+        row = json.dumps((utt.utt_id, str(utt.path), utt.start, utt.end))
+        digest.update(f"{'[' if number == 1 else ', '}{row}".encode())
+    digest.update(b"]" if number else b"[]")
+    return f"{number} {digest.hexdigest()[:16]}"
 
 
 def _is_there(out_dir: Path, stem: str, description: dict[str, Any]) -> bool:
@@ -220,14 +255,15 @@ def _is_there(out_dir: Path, stem: str, description: dict[str, Any]) -> bool:
     return found["bytes"] == sum(path.stat().st_size for path in arks)
 
 
-def _read_shards(out_dir: Path, shares: list[list[Utterance]]) -> list[dict[str, Any]]:
+def _read_shards(out_dir: Path, contents: Contents, nj: int) -> list[dict[str, Any]]:
     """Return the descriptions of all shards, which agree with each other and with their shares."""
     shards = []
-    for job, share in enumerate(shares, start=1):
-        where = f"{out_dir}: job {job} of {len(shares)}"
+    for job in range(1, nj + 1):
+        where = f"{out_dir}: job {job} of {nj}"
         shard = _read_yaml(out_dir / f"feats.{job}.yaml")
         if shard is None:
             raise DataError(f"{where}: not finished; see its log for the reason and run it again")
+        share = contents.share(nj, job)
         if not _is_there(out_dir, f"feats.{job}", {"utterances": _fingerprint(share)}):
             raise DataError(
                 f"{where}: its shard holds {shard['utterances'].split()[0]} utterances, expected {len(share)} as they "
@@ -242,23 +278,22 @@ def _read_shards(out_dir: Path, shares: list[list[Utterance]]) -> list[dict[str,
     return shards
 
 
-def _join(out_dir: Path, name: str, utts: Sequence[Utterance], nj: int) -> dict[str, str]:
-    """Return the tables of all jobs as one, sorted by utterance id; ``name`` has a place for the job."""
-    joined: dict[str, str] = {}
-    for job in range(1, nj + 1):
-        table = read_table(out_dir / name.format(job))
-        if joined.keys() & table.keys():
-            raise DataError(
-                f"{out_dir / name.format(job)}: {min(joined.keys() & table.keys())} is in an earlier shard too"
-            )
-        joined.update(table)
-    wrong = joined.keys() ^ {utt.utt_id for utt in utts}
-    if wrong:
-        raise DataError(
-            f"{out_dir}: {len(wrong)} utterances are not both in {name.format('*')} and in the data directory, "
-            f"the first is {min(wrong)}; delete {out_dir} and run stage 2 again"
-        )
-    return dict(sorted(joined.items()))
+def _join(out_dir: Path, name: str, of_job: str, nj: int) -> None:
+    """Write the tables of all jobs as one, sorted by utterance id; ``of_job`` has a place for the job.
+
+    Raises:
+        DataError: if the ids are not those of the data directory, copied before, each once.
+    """
+    tables = [iter_table(out_dir / of_job.format(job)) for job in range(1, nj + 1)]
+    with new_file(out_dir / name) as temporary, temporary.open("w", encoding="utf-8") as file:
+        joined = heapq.merge(*tables)
+        for (utt, _), row in itertools.zip_longest(iter_table(out_dir / "utt2spk"), joined, fillvalue=("", "")):
+            if row[0] != utt:
+                raise DataError(
+                    f"{out_dir}: found {row[0]!r} in {of_job.format('*')}, expected {utt!r} as in the data "
+                    f"directory; delete {out_dir} and run stage 2 again"
+                )
+            file.write(f"{row[0]} {row[1]}\n")
 
 
 def _remove_shards_above(out_dir: Path, nj: int) -> None:
@@ -296,8 +331,7 @@ def _flatten(tree: dict[str, Any], where: str = "") -> dict[str, Any]:
     return flat
 
 
-def _speech(utts: Sequence[Utterance]) -> str:
-    seconds = sum(utt.duration for utt in utts)
+def _speech(seconds: Seconds) -> str:
     return f"{seconds:.0f} s of speech ({seconds / 3600:.2f} h)"
 
 

@@ -13,7 +13,7 @@ from toy_data import energies, half, make_data_dir
 
 from speechllm.data.data_dir import Utterance, read_data_dir, read_table, write_data_dir, write_table
 from speechllm.data.dataset import DumpDataset
-from speechllm.data.dump import check_identity, dump_job, merge_dump, split
+from speechllm.data.dump import check_identity, dump_job, merge_dump, read_contents
 from speechllm.errors import DataError
 
 IDENTITY = {"type": "toy", "bins": (4,)}
@@ -207,18 +207,27 @@ def test_states_are_kept_in_float16_to_the_bit(tmp_path: Path) -> None:
         assert np.array_equal(states_LD, half(soundfile.read(utt.path, dtype="float32")[0]))
 
 
-def test_shares_are_of_like_duration_and_keep_recordings_together() -> None:
+def test_shares_are_of_like_duration_and_keep_recordings_together(tmp_path: Path) -> None:
     utts = [
-        Utterance(utt_id=f"u{i:03d}", speaker="u", path=Path(f"r{i // 10}.wav"), start=i % 10, duration=1.0 + i % 3)
+        Utterance(
+            utt_id=f"u{i:03d}",
+            speaker="u",
+            path=Path(f"r{i // 10}.wav"),
+            recording=f"r{i // 10}",
+            start=i % 10,
+            duration=1.0 + i % 3,
+        )
         for i in range(200)
     ]
-    shares = split(utts, 4)
-    assert [utt for share in shares for utt in share] == utts
+    write_data_dir(tmp_path / "data", utts)
+    write_data_dir(tmp_path / "few", utts[:5])
+    shares = [read_contents(tmp_path / "data").share(4, job) for job in range(1, 5)]
+    assert [utt for share in shares for utt in share] == read_data_dir(tmp_path / "data", need_text=False).utts
     recordings = [{utt.path for utt in share} for share in shares]
     assert sum(len(share) for share in recordings) == 20
     seconds = [sum(utt.duration for utt in share) for share in shares]
     assert max(seconds) < 1.1 * min(seconds)
-    assert split(utts[:5], 3) == [[], utts[:5], []]
+    assert [len(read_contents(tmp_path / "few").share(3, job)) for job in (1, 2, 3)] == [0, 5, 0]
 
 
 def test_segments_are_cut_out_of_their_recording(tmp_path: Path) -> None:
