@@ -19,6 +19,7 @@ from transformers import (
     RepetitionPenaltyLogitsProcessor,
 )
 
+from speechllm.decoders.packing import PACKED, positions
 from speechllm.errors import ConfigError
 from speechllm.interfaces import GenerationOptions, Hypothesis
 
@@ -45,6 +46,8 @@ class Config:
     """Hub id or local directory of a causal language model."""
     lora: LoraOptions | None = None
     """LoRA adapters; null leaves the LLM frozen."""
+    packing: bool = False
+    """Whether training lays the sequences of a batch one behind the other instead of padding them: the same loss."""
 
     def build(self, dtype: torch.dtype = torch.float32) -> "CausalLM":
         """Load weights and tokenizer.
@@ -59,7 +62,7 @@ class Config:
             model = transformers.AutoModelForCausalLM.from_pretrained(self.path, dtype=dtype)
         except (OSError, ValueError) as error:
             raise ConfigError(f"decoder.path: cannot load {self.path!r} as a causal LM: {error}") from error
-        return CausalLM(model, tokenizer, self.lora)
+        return CausalLM(model, tokenizer, self.lora, packing=self.packing)
 
 
 class CausalLM(nn.Module):
@@ -69,9 +72,10 @@ class CausalLM(nn.Module):
         model: a causal language model of transformers.
         tokenizer: its tokenizer.
         lora: adapters to add, or None.
+        packing: whether ``logits`` packs the sequences of a batch.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, lora: LoraOptions | None = None) -> None:
+    def __init__(self, model: Any, tokenizer: Any, lora: LoraOptions | None = None, *, packing: bool = False) -> None:
         super().__init__()
         if tokenizer.eos_token_id is None:
             raise ConfigError("decoder.path: the tokenizer has no end-of-sequence token, which ends every transcript")
@@ -86,6 +90,8 @@ class CausalLM(nn.Module):
         self.tokenizer = tokenizer
         self.has_lora = lora is not None
         self.recomputes = False
+        self.packing = packing
+        self._own_attention: str = model.config._attn_implementation
         self.model = model if lora is None else _with_lora(model, lora)
 
     def train(self, mode: bool = True) -> "CausalLM":
@@ -121,11 +127,26 @@ class CausalLM(nn.Module):
 
     def logits(self, embeds_BUE: Tensor, mask_BU: Tensor, select_BU: Tensor) -> Tensor:
         """Return the next-token logits (selected positions, V), computing the output layer for little else."""
+        self._attend_by(PACKED if self.packing else self._own_attention)
+        if self.packing:
+            lens = mask_BU.sum(1).tolist()
+            kept_U = select_BU[mask_BU].nonzero()[:, 0]
+            return self.model(
+                inputs_embeds=embeds_BUE[mask_BU][None],
+                position_ids=positions(lens, embeds_BUE.device),
+                packed_lens=lens,
+                logits_to_keep=kept_U,
+                use_cache=False,
+            ).logits[0]
         columns_U = select_BU.any(0).nonzero()[:, 0]
         logits_BUV = self.model(
             inputs_embeds=embeds_BUE, attention_mask=mask_BU.long(), logits_to_keep=columns_U, use_cache=False
         ).logits
         return logits_BUV[select_BU[:, columns_U]]
+
+    def _attend_by(self, implementation: str) -> None:
+        if self.model.config._attn_implementation != implementation:
+            self.model.set_attn_implementation(implementation)
 
     def generate(self, prompts: list[Tensor], caps: list[int], options: GenerationOptions) -> list[list[Hypothesis]]:
         """Continue each prompt (U, E) by at most its cap of tokens; return the n-best, best first.
@@ -133,6 +154,7 @@ class CausalLM(nn.Module):
         Prompts are padded on the left, and every one has its own cap, so that a hypothesis does not
         depend on its batch mates.
         """
+        self._attend_by(self._own_attention)
         embeds_BUE = pad_sequence(prompts, batch_first=True, padding_side="left")
         lens_B = torch.tensor([len(prompt) for prompt in prompts], device=embeds_BUE.device)
         positions_U = torch.arange(embeds_BUE.shape[1], device=lens_B.device)

@@ -1,4 +1,4 @@
-"""Time and memory of preparing and validating a corpus as large as GigaSpeech XL, whose files are one file of silence.
+"""Time and memory of preparing, validating and sharing out a corpus of the size of GigaSpeech XL, all of it silence.
 
     python test/benchmarks/gigaspeech_xl.py /tmp/xl                       # 38,131 recordings, 8.3 million segments
 
@@ -9,7 +9,6 @@ import argparse
 import hashlib
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -37,7 +36,9 @@ def main() -> None:
     script = "import sys; from pathlib import Path; from speechllm.corpora import gigaspeech as corpus; "
     script += "corpus.prepare(Path(sys.argv[1]), Path(sys.argv[2]), ['xl'])"
     measure("prepare", ["-c", script, str(corpus), str(data)])
-    measure("validate", ["-m", "speechllm", "validate", str(data / "xl")])  # of which the memory is the larger one
+    measure("validate", ["-m", "speechllm", "validate", str(data / "xl")])
+    script = "import sys; from speechllm.data.dump import read_contents; read_contents(sys.argv[1]).share(8, 1)"
+    measure("share of one of 8 jobs of the dump", ["-c", script, str(data / "xl")])
 
 
 def make(corpus: Path, recordings: int, segments: int) -> None:
@@ -73,11 +74,13 @@ def make(corpus: Path, recordings: int, segments: int) -> None:
 
 
 def measure(what: str, arguments: list[str]) -> None:
-    """Run Python, and print its time and the most memory that any process has held so far."""
+    """Run Python, and print its time and the most memory that it has held."""
     start = time.perf_counter()
-    subprocess.run([sys.executable, *arguments], check=True)
-    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    print(f"{what}: {time.perf_counter() - start:.0f} s, {memory:.2f} GiB")
+    process = subprocess.Popen([sys.executable, *arguments])
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{what}: failed")
+    print(f"{what}: {time.perf_counter() - start:.0f} s, {usage.ru_maxrss / 2**20:.2f} GiB", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,51 @@
+"""Packing: the LLM reads the sequences of a batch one behind the other, none padded, each seeing only itself.
+
+Everything but attention works on single tokens, so it is computed for nothing but tokens; attention goes sequence by
+sequence (as in Krell et al., 2021, arXiv 2107.02027, but without a mask, of which most would be zeros).
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from speechllm.errors import ConfigError
+
+PACKED = "speechllm_packed"
+"""Name of this attention among those of transformers, which makes no mask for it."""
+
+
+def positions(lens: list[int], device: torch.device) -> Tensor:
+    """Return the position of every token (1, U) in its own sequence."""
+    return torch.cat([torch.arange(length, device=device) for length in lens])[None]
+
+
+def _attend(
+    module: Any,
+    query_BHUD: Tensor,
+    key_BHUD: Tensor,
+    value_BHUD: Tensor,
+    attention_mask: None,
+    *,
+    packed_lens: list[int],
+    sliding_window: int | None = None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """Let every sequence attend to itself, by the attention that transformers has for whole ones.
+
+    H: heads, D: size of each; B is 1.
+    """
+    if sliding_window is not None and max(packed_lens) > sliding_window:
+        raise ConfigError(
+            f"decoder.packing: found a sequence of {max(packed_lens)} tokens, but the LLM attends to the last "
+            f"{sliding_window} only; set it to false"
+        )
+    whole = ALL_ATTENTION_FUNCTIONS["sdpa"]
+    parts = zip(*(x.split(packed_lens, dim=2) for x in (query_BHUD, key_BHUD, value_BHUD)), strict=True)
+    found = [whole(module, *part, attention_mask, is_causal=True, **options)[0] for part in parts]
+    return torch.cat(found, dim=1), None
+
+
+AttentionInterface.register(PACKED, _attend)
