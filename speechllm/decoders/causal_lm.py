@@ -19,7 +19,7 @@ from transformers import (
     RepetitionPenaltyLogitsProcessor,
 )
 
-from speechllm.decoders.packing import PACKED, positions
+from speechllm.decoders._packing import PACKED, positions
 from speechllm.errors import ConfigError
 from speechllm.interfaces import GenerationOptions, Hypothesis
 
