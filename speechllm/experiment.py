@@ -37,6 +37,7 @@ MAY_CHANGE = (
     "mismatched_batches",
     "decode_utterances",
     "keep_best",
+    "packing",
     "deepspeed",
 )
 """Settings of ``train`` with which a training may go on differently."""

@@ -155,6 +155,10 @@ class Decoder(Protocol):
         """Recompute activations in the backward pass: less memory, more time."""
         ...
 
+    def pack_sequences(self) -> None:
+        """Compute ``logits`` without padding: the same, in less time."""
+        ...
+
     def tokenize(self, text: str, *, begin: bool = False, end: bool = False) -> list[int]:
         """Return token ids, with the LLM's own beginning token where asked, and its end-of-sequence token."""
         ...

@@ -96,6 +96,8 @@ def train(config: ExperimentConfig, train_dirs: Sequence[Path], valid_dir: Path,
         print(make_plan(built.model, config.train.dtype, stage, world_size), flush=True)
     if config.train.activation_checkpointing:
         built.model.decoder.checkpoint_activations()
+    if config.train.packing:
+        built.model.decoder.pack_sequences()
     collate = _collate(built, config)
     torch.manual_seed(config.seed + rank)  # every rank drops out different units
     sampler, loader, texts = _training_data(config, built, collate, train_dirs, exp_dir)

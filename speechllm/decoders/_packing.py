@@ -39,7 +39,7 @@ def _attend(
     """
     if sliding_window is not None and max(packed_lens) > sliding_window:
         raise ConfigError(
-            f"decoder.packing: found a sequence of {max(packed_lens)} tokens, but the LLM attends to the last "
+            f"train.packing: found a sequence of {max(packed_lens)} tokens, but the LLM attends to the last "
             f"{sliding_window} only; set it to false"
         )
     whole = ALL_ATTENTION_FUNCTIONS["sdpa"]

@@ -46,8 +46,6 @@ class Config:
     """Hub id or local directory of a causal language model."""
     lora: LoraOptions | None = None
     """LoRA adapters; null leaves the LLM frozen."""
-    packing: bool = False
-    """Whether training lays the sequences of a batch one behind the other instead of padding them: the same loss."""
 
     def build(self, dtype: torch.dtype = torch.float32) -> "CausalLM":
         """Load weights and tokenizer.
@@ -62,7 +60,7 @@ class Config:
             model = transformers.AutoModelForCausalLM.from_pretrained(self.path, dtype=dtype)
         except (OSError, ValueError) as error:
             raise ConfigError(f"decoder.path: cannot load {self.path!r} as a causal LM: {error}") from error
-        return CausalLM(model, tokenizer, self.lora, packing=self.packing)
+        return CausalLM(model, tokenizer, self.lora)
 
 
 class CausalLM(nn.Module):
@@ -72,10 +70,9 @@ class CausalLM(nn.Module):
         model: a causal language model of transformers.
         tokenizer: its tokenizer.
         lora: adapters to add, or None.
-        packing: whether ``logits`` packs the sequences of a batch.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, lora: LoraOptions | None = None, *, packing: bool = False) -> None:
+    def __init__(self, model: Any, tokenizer: Any, lora: LoraOptions | None = None) -> None:
         super().__init__()
         if tokenizer.eos_token_id is None:
             raise ConfigError("decoder.path: the tokenizer has no end-of-sequence token, which ends every transcript")
@@ -90,7 +87,7 @@ class CausalLM(nn.Module):
         self.tokenizer = tokenizer
         self.has_lora = lora is not None
         self.recomputes = False
-        self.packing = packing
+        self.packs = False
         self._own_attention: str = model.config._attn_implementation
         self.model = model if lora is None else _with_lora(model, lora)
 
@@ -102,6 +99,10 @@ class CausalLM(nn.Module):
         """Recompute activations in the backward pass: less memory, about a third more time."""
         self.recomputes = True
         self.model.gradient_checkpointing_enable({"use_reentrant": False})
+
+    def pack_sequences(self) -> None:
+        """Have ``logits`` lay the sequences of a batch one behind the other instead of padding them."""
+        self.packs = True
 
     def tokenize(self, text: str, *, begin: bool = False, end: bool = False) -> list[int]:
         """Return token ids, with the tokenizer's own beginning where asked and its end-of-sequence token."""
@@ -127,8 +128,8 @@ class CausalLM(nn.Module):
 
     def logits(self, embeds_BUE: Tensor, mask_BU: Tensor, select_BU: Tensor) -> Tensor:
         """Return the next-token logits (selected positions, V), computing the output layer for little else."""
-        self._attend_by(PACKED if self.packing else self._own_attention)
-        if self.packing:
+        self._attend_by(PACKED if self.packs else self._own_attention)
+        if self.packs:
             lens = mask_BU.sum(1).tolist()
             kept_U = select_BU[mask_BU].nonzero()[:, 0]
             return self.model(

@@ -42,6 +42,8 @@ class TrainConfig:
     """Batches per optimizer step on each rank."""
     activation_checkpointing: bool = False
     """Recompute the LLM's activations in the backward pass: less memory, more time."""
+    packing: bool = False
+    """Lay the sequences of a batch one behind the other instead of padding them: the same loss, in less time."""
     deepspeed: str | None = None
     """DeepSpeed's JSON (ZeRO stage, buckets, ...); null is plain data parallelism."""
     log_every: int = 20

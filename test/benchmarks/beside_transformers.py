@@ -59,7 +59,7 @@ def ours(args: argparse.Namespace, part: Path, folder: Path, number: int) -> Non
     show("ours, states dumped, once", number, time.perf_counter() - start)
     speechllm("dump", "--nj", 1, *config, part, dump)
     for packing in ("false", "true"):
-        exp, settings = folder / f"packing-{packing}", [f"decoder.packing={packing}", f"train.dtype={args.dtype}"]
+        exp, settings = folder / f"packing-{packing}", [f"train.packing={packing}", f"train.dtype={args.dtype}"]
         settings += [f"train.init_from={args.exp_dir}", f"data.batch_size={args.batch_size}", "data.max_duration=17"]
         settings += ["train.ctc_steps=0", "train.log_every=1", "train.decode_utterances=0"]
         settings += ["decoder.lora.dropout=0.0"]  # so that both have one loss

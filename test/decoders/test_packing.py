@@ -25,7 +25,9 @@ def test_loss_and_gradients_are_those_of_padded_sequences(tiny_llm: Path, recomp
     losses, of_input, of_lora = [], [], []
     for packing in (False, True):
         torch.manual_seed(1)
-        decoder = Config(path=str(tiny_llm), lora=LoraOptions(dropout=0.0), packing=packing).build().train()
+        decoder = Config(path=str(tiny_llm), lora=LoraOptions(dropout=0.0)).build().train()
+        if packing:
+            decoder.pack_sequences()
         if recompute:
             decoder.checkpoint_activations()
         embeds_BUE = torch.randn(4, 12, 48, requires_grad=True)
@@ -41,7 +43,8 @@ def test_loss_and_gradients_are_those_of_padded_sequences(tiny_llm: Path, recomp
 
 
 def test_generation_is_the_same_after_packed_training(tiny_llm: Path) -> None:
-    decoder = Config(path=str(tiny_llm), packing=True).build().eval()
+    decoder = Config(path=str(tiny_llm)).build().eval()
+    decoder.pack_sequences()
     prompts = [torch.randn(5, 48), torch.randn(3, 48)]
     before = decoder.generate(prompts, [7, 7], GenerationOptions())
     with torch.inference_mode():
@@ -61,6 +64,7 @@ def test_a_sliding_window_is_refused_where_it_would_matter(tmp_path: Path, tiny_
     )
     transformers.MistralForCausalLM(config).save_pretrained(tmp_path)
     transformers.AutoTokenizer.from_pretrained(tiny_llm).save_pretrained(tmp_path)
-    decoder = Config(path=str(tmp_path), packing=True).build()
+    decoder = Config(path=str(tmp_path)).build()
+    decoder.pack_sequences()
     with pytest.raises(ConfigError, match=r"a sequence of 12 tokens, but the LLM attends to the last 11 only"):
         loss_of(decoder, torch.randn(4, 12, 48))
