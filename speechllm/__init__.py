@@ -1,3 +1,18 @@
 """Connect a speech encoder to a large language model for speech recognition (arXiv 2309.13963)."""
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from speechllm.api import Model, load
+
 __version__ = "0.1.0"
+__all__ = ["Model", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what a user of the library needs when it is asked for, because it takes seconds."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from speechllm import api
+
+    return getattr(api, name)

@@ -36,13 +36,21 @@ def load(cls: type[T], path: str | Path, overrides: typing.Iterable[str] = ()) -
     Raises:
         ConfigError: if the file or its base is not there, is no YAML mapping, or does not fit ``cls``.
     """
-    tree = _read(Path(path))
+    return from_tree(cls, _read(Path(path)), overrides, where=path)
+
+
+def from_tree(cls: type[T], tree: Any, overrides: typing.Iterable[str] = (), *, where: str | Path) -> T:
+    """Build a ``cls`` from the mapping ``tree``, which was read at ``where``, after applying ``overrides`` to it.
+
+    Raises:
+        ConfigError: if it does not fit ``cls``.
+    """
     for override in overrides:
         _apply(tree, override)
     try:
         return build(cls, tree)
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def _read(path: Path, readers: tuple[Path, ...] = ()) -> Any:

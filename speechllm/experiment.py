@@ -18,6 +18,7 @@ import yaml
 from speechllm import config as configs
 from speechllm.config import component
 from speechllm.data.atomic import new_file
+from speechllm.data.batch import Collate
 from speechllm.data.config import DataConfig
 from speechllm.decode.config import DecodeConfig
 from speechllm.errors import ConfigError
@@ -81,6 +82,11 @@ class Built:
     """What a dump that this model reads must say of itself."""
     bases: dict[str, str]
     """Fingerprints of the base models."""
+
+    def collate(self) -> Collate:
+        """Return what makes a batch for the model of utterances as they were dumped."""
+        encoded = self.identity["dump"] == "encoder"
+        return Collate(self.frontend, self.pad_multiple, segment_frames=self.segment_frames, encoded=encoded)
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> ExperimentConfig:

@@ -25,7 +25,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:  # so that what prepares data or reads configurations starts without torch
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     import numpy as np
     from torch import Tensor
@@ -144,6 +145,8 @@ class Hypothesis:
     """How close the closest choice of a token was, as a difference of log-probabilities; None unless greedy."""
     fallback: bool = False
     """Whether it was found by the fall-back search, because that of the first search had failed."""
+    tokens: Sequence[tuple[str, float]] = ()
+    """Each token: what it adds to the text, and its log-probability (nats) in the search."""
 
 
 class Decoder(Protocol):
@@ -157,6 +160,14 @@ class Decoder(Protocol):
 
     def pack_sequences(self) -> None:
         """Compute ``logits`` without padding: the same, in less time."""
+        ...
+
+    def merge_adapters(self) -> None:
+        """Add adapters, if there are any, to the weights that they adapt: faster, and no longer to be trained."""
+        ...
+
+    def save_tokenizer(self, folder: Path) -> None:
+        """Write the tokenizer, with its chat template, in Hugging Face's form."""
         ...
 
     def tokenize(self, text: str, *, begin: bool = False, end: bool = False) -> list[int]:

@@ -16,8 +16,8 @@ from speechllm.data.data_dir import read_data_dir
 from speechllm.data.dataset import DumpDataset, Example, join_dumps, select_for_training
 from speechllm.data.dump import check_identity, dump_job
 from speechllm.data.sampler import BucketSampler, SequentialBatches
-from speechllm.decode.fallback import with_fallback
 from speechllm.decode.generate import decode_job, finished_job
+from speechllm.decode.recognize import recognizer
 from speechllm.decode.whisper_baseline import SAMPLE_RATE, WhisperBaseline
 from speechllm.errors import ConfigError, DataError
 from speechllm.experiment import (
@@ -31,7 +31,7 @@ from speechllm.experiment import (
     load_model,
     write_record,
 )
-from speechllm.interfaces import Frontend, GenerationOptions, Hypothesis, Seconds
+from speechllm.interfaces import Frontend, Hypothesis, Seconds
 from speechllm.models.ctc import EmbeddingCTC
 from speechllm.models.weights import average_weights, file_digest, load_weights, read_metadata, save_weights
 from speechllm.train.config import TrainConfig
@@ -98,7 +98,7 @@ def train(config: ExperimentConfig, train_dirs: Sequence[Path], valid_dir: Path,
         built.model.decoder.checkpoint_activations()
     if config.train.packing:
         built.model.decoder.pack_sequences()
-    collate = _collate(built, config)
+    collate = built.collate()
     torch.manual_seed(config.seed + rank)  # every rank drops out different units
     sampler, loader, texts = _training_data(config, built, collate, train_dirs, exp_dir)
     trainer = Trainer(
@@ -157,17 +157,14 @@ def decode(
         return
     built = load_model(exp_dir, config, torch_dtype(config.decode.dtype))
     check_identity(dump_dir, built.identity)
-    collate, device = _collate(built, config), job_device(job)
-    model = built.model.to(device)
+    device = job_device(job)
+    recognize = recognizer(built.model.to(device), built.collate(), config.decode, device)
 
-    def search(utt_ids: list[str], options: GenerationOptions) -> list[list[Hypothesis]]:
-        examples = [dataset[speech[utt_id]] for utt_id in utt_ids]
-        caps = [config.decode.cap(example.duration) for example in examples]
-        return model.generate(collate(examples).to(device), caps, options)
+    def of_dump(utt_ids: list[str]) -> list[list[Hypothesis]]:
+        return recognize([dataset[speech[utt_id]] for utt_id in utt_ids])
 
-    recognize = with_fallback(search, config.decode.search, config.decode.fallback)
     batches = list(SequentialBatches(mine, config.decode, pad_to=_pad_to(built, config))) if mine else []
-    decode_job(recognize, batches, dataset.durations, out_dir, job, identity)
+    decode_job(of_dump, batches, dataset.durations, out_dir, job, identity)
 
 
 def baseline(
@@ -215,11 +212,6 @@ def _share(durations: Mapping[str, Seconds], nj: int, job: int) -> dict[str, Sec
 def _by_duration(durations: Mapping[str, Seconds]) -> list[str]:
     """Return utterance ids, shortest first; equal durations in the order of their ids."""
     return sorted(durations, key=lambda utt_id: (durations[utt_id], utt_id))
-
-
-def _collate(built: Built, config: ExperimentConfig) -> Collate:
-    encoded = config.data.dump == "encoder"
-    return Collate(built.frontend, built.pad_multiple, segment_frames=built.segment_frames, encoded=encoded)
 
 
 def _pad_to(built: Built, config: ExperimentConfig) -> Seconds:

@@ -24,6 +24,8 @@ MAY_IMPORT = {
     "score": [],
     "experiment": ["config", "interfaces", "models", "data", "train", "decode", "score"],
     "stages": ["experiment", "config", "interfaces", "models", "data", "train", "decode"],
+    "pretrained": ["experiment", "config", "models", "score"],
+    "api": ["pretrained", "experiment", "config", "interfaces", "models", "data", "train", "decode"],
     "bin": ["*"],
     "__main__": ["bin"],
 }

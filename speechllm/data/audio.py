@@ -34,6 +34,14 @@ def audio_duration(path: str | Path) -> Seconds:
         return file.frames / file.samplerate
 
 
+def expected_duration(path: str | Path) -> Seconds:
+    """Return what the header of a file says of its duration, or 0 where nothing can be learnt: for progress bars."""
+    try:
+        return float(soundfile.info(str(path)).duration)
+    except soundfile.LibsndfileError:
+        return 0.0
+
+
 def read_audio(path: str | Path, sample_rate: int, start: Seconds = 0.0, end: Seconds | None = None) -> np.ndarray:
     """Read one channel of audio, or the segment of it from ``start`` to ``end``.
 
@@ -78,13 +86,50 @@ def open_audio(path: str | Path, sample_rate: int) -> Iterator[Callable[[Seconds
         def read(start: Seconds, end: Seconds | None) -> np.ndarray:
             first, last = _bounds(path, start, end, file.samplerate, file.frames if whole_N is None else len(whole_N))
             samples_N = _read_part(file, path, first, last) if whole_N is None else whole_N[first:last]
-            if not np.isfinite(samples_N).all():
-                raise DataError(f"{path}: found samples that are NaN or infinite; repair or remove the file")
-            if file.samplerate != sample_rate:
-                samples_N = _resampler(file.samplerate, sample_rate)(samples_N)
-            return samples_N
+            return resample(finite(samples_N, path), file.samplerate, sample_rate)
 
         yield read
+
+
+def read_blocks(path: str | Path, block: Seconds) -> Iterator[tuple[np.ndarray, int]]:
+    """Read a file from front to end, its channels mixed by their mean: yield blocks of samples_N and their rate.
+
+    Args:
+        path: the file, of any length: no more than a block is held in memory.
+        block: seconds of each block, save the last.
+
+    Raises:
+        DataError: if the file is missing, unreadable, empty or truncated; of an MP3 this is known at its end only.
+    """
+    path = Path(path)
+    with _open(path, mono=False) as file:
+        if file.format != "MP3":
+            _check_end(file, path)
+            file.seek(0)
+        num_samples = 0
+        while len(samples_NC := file.read(round(block * file.samplerate), dtype="float32", always_2d=True)):
+            num_samples += len(samples_NC)
+            yield finite(samples_NC.mean(1), path), file.samplerate
+        if file.format == "MP3" and (found := missing_end_mp3(file, path, num_samples)):
+            raise _truncated(path, found)
+        if file.format != "MP3" and num_samples != file.frames:
+            raise _truncated(path, f"{num_samples} samples, expected {file.frames}")
+
+
+def resample(samples_N: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
+    """Return samples_N of ``rate`` at ``sample_rate``, both in Hz, as ``read_audio`` converts them."""
+    return samples_N if rate == sample_rate else _resampler(rate, sample_rate)(samples_N)
+
+
+def finite(samples: np.ndarray, source: str | Path) -> np.ndarray:
+    """Return ``samples``, none of which is NaN or infinite.
+
+    Raises:
+        DataError: if one is.
+    """
+    if not np.isfinite(samples).all():
+        raise DataError(f"{source}: found samples that are NaN or infinite; repair or remove the file")
+    return samples
 
 
 def _read_part(file: soundfile.SoundFile, path: Path, first: int, last: int) -> np.ndarray:
@@ -99,8 +144,8 @@ def _read_part(file: soundfile.SoundFile, path: Path, first: int, last: int) -> 
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[soundfile.SoundFile]:
-    """Open a file of one channel; whatever libsndfile says of it until it is closed is a DataError."""
+def _open(path: Path, *, mono: bool = True) -> Iterator[soundfile.SoundFile]:
+    """Open a file, of one channel if ``mono``; whatever libsndfile says of it until it is closed is a DataError."""
     if not path.is_file():
         raise DataError(f"{path}: no such audio file")
     if path.stat().st_size == 0:
@@ -108,7 +153,7 @@ def _open(path: Path) -> Iterator[soundfile.SoundFile]:
     if path.suffix.lower() == ".raw":
         raise DataError(f"{path}: found samples without a header, expected e.g. WAV or FLAC; convert the file")
     with _errors_named(path), soundfile.SoundFile(path) as file:
-        if file.channels != 1:
+        if mono and file.channels != 1:
             raise DataError(f"{path}: found {file.channels} channels, expected 1; split or mix them first")
         if file.frames == 0:
             raise DataError(f"{path}: empty or truncated: the file holds no samples; get it again")

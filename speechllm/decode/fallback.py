@@ -2,28 +2,31 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeAlias
+from typing import TypeVar
 
-from speechllm.decode.generate import Recognize
 from speechllm.interfaces import GenerationOptions, Hypothesis
 from speechllm.score.failures import LOOP_REPEATS, most_repeats
 
-Search: TypeAlias = Callable[[list[str], GenerationOptions], list[list[Hypothesis]]]
+T = TypeVar("T")  # an utterance, or its name
 
 
-def with_fallback(search: Search, options: GenerationOptions, fallback: GenerationOptions | None) -> Recognize:
+def with_fallback(
+    search: Callable[[list[T], GenerationOptions], list[list[Hypothesis]]],
+    options: GenerationOptions,
+    fallback: GenerationOptions | None,
+) -> Callable[[list[T]], list[list[Hypothesis]]]:
     """Return what recognises utterances by ``options``, and by ``fallback`` instead those that fail.
 
     Whether one fails depends on its own hypothesis only, so neither batches nor jobs change a result.
     """
 
-    def recognize(utt_ids: list[str]) -> list[list[Hypothesis]]:
-        found = dict(zip(utt_ids, search(utt_ids, options), strict=True))
-        failed = [utt_id for utt_id, nbest in found.items() if fallback is not None and has_failed(nbest[0])]
+    def recognize(utterances: list[T]) -> list[list[Hypothesis]]:
+        found = search(utterances, options)
+        failed = [k for k, nbest in enumerate(found) if fallback is not None and has_failed(nbest[0])]
         if failed and fallback is not None:
-            for utt_id, nbest in zip(failed, search(failed, fallback), strict=True):
-                found[utt_id] = [replace(one, fallback=True) for one in nbest]
-        return [found[utt_id] for utt_id in utt_ids]
+            for k, nbest in zip(failed, search([utterances[k] for k in failed], fallback), strict=True):
+                found[k] = [replace(one, fallback=True) for one in nbest]
+        return found
 
     return recognize
 

@@ -3,6 +3,7 @@
 Frozen, or adapted with LoRA (Hu et al., 2021, arXiv 2106.09685) through peft.
 """
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ class Config:
     """Hub id or local directory of a causal language model."""
     lora: LoraOptions | None = None
     """LoRA adapters; null leaves the LLM frozen."""
+    tokenizer: str | None = None
+    """Hub id or local directory of the tokenizer; null: the LLM's own."""
 
     def build(self, dtype: torch.dtype = torch.float32) -> "CausalLM":
         """Load weights and tokenizer.
@@ -56,7 +59,7 @@ class Config:
         if self.path[0] in "./~" and not Path(self.path).is_dir():
             raise ConfigError(f"decoder.path: no directory {self.path}, expected a causal LM in Hugging Face's form")
         try:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(self.path)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(self.tokenizer or self.path)
             model = transformers.AutoModelForCausalLM.from_pretrained(self.path, dtype=dtype)
         except (OSError, ValueError) as error:
             raise ConfigError(f"decoder.path: cannot load {self.path!r} as a causal LM: {error}") from error
@@ -103,6 +106,15 @@ class CausalLM(nn.Module):
     def pack_sequences(self) -> None:
         """Have ``logits`` lay the sequences of a batch one behind the other instead of padding them."""
         self.packs = True
+
+    def merge_adapters(self) -> None:
+        """Add adapters, if there are any, to the weights that they adapt: faster, and no longer to be trained."""
+        if self.has_lora:
+            self.model, self.has_lora = self.model.merge_and_unload(), False
+
+    def save_tokenizer(self, folder: Path) -> None:
+        """Write the tokenizer, with its chat template, in Hugging Face's form."""
+        self.tokenizer.save_pretrained(folder)
 
     def tokenize(self, text: str, *, begin: bool = False, end: bool = False) -> list[int]:
         """Return token ids, with the tokenizer's own beginning where asked and its end-of-sequence token."""
@@ -170,14 +182,33 @@ class CausalLM(nn.Module):
         greedy = options.num_beams == 1
         scores = search.greedy_scores() if greedy else output.sequences_scores
         margins = search.margin_R.tolist() if greedy else [None] * len(scores)
-        rows = zip(output.sequences.tolist(), scores.tolist(), margins, strict=True)
+        log_probs = search.greedy_log_probs() if greedy else self._log_probs_of_beams(output)
+        rows = zip(output.sequences.tolist(), scores.tolist(), margins, log_probs.tolist(), strict=True)
         return [[self._hypothesis(*next(rows), cap) for _ in range(options.nbest)] for cap in caps]
 
-    def _hypothesis(self, ids: list[int], score: float, margin: float | None, cap: int) -> Hypothesis:
+    def _log_probs_of_beams(self, output: Any) -> Tensor:
+        """Return the log-probability of each token (R, U) of the hypotheses that beam search returns."""
+        return self.model.compute_transition_scores(
+            output.sequences, output.scores, output.beam_indices, normalize_logits=False
+        )
+
+    def _hypothesis(
+        self, ids: list[int], score: float, margin: float | None, log_probs: list[float], cap: int
+    ) -> Hypothesis:
         eos = self.tokenizer.eos_token_id
         ids = ids[: ids.index(eos)] if eos in ids else ids
-        text = " ".join(self.tokenizer.decode(ids, skip_special_tokens=True).split())
-        return Hypothesis(text=text, score=score, num_tokens=len(ids), truncated=len(ids) >= cap, margin=margin)
+        # What tokens add to the text is known only from longer and longer texts: some share a character.
+        texts = [self.tokenizer.decode(ids[:end], skip_special_tokens=True) for end in range(len(ids) + 1)]
+        whole = [text.rstrip("\ufffd") for text in texts]
+        pieces = [longer[len(shorter) :] for shorter, longer in itertools.pairwise(whole)]
+        return Hypothesis(
+            text=" ".join(texts[-1].split()),
+            score=score,
+            num_tokens=len(ids),
+            truncated=len(ids) >= cap,
+            margin=margin,
+            tokens=list(zip(pieces, log_probs, strict=False)),
+        )
 
 
 class _Search(LogitsProcessor):
@@ -194,6 +225,7 @@ class _Search(LogitsProcessor):
         self.log_prob_R = torch.zeros(len(self.caps_R), device=device)
         self.lens_R = torch.zeros(len(self.caps_R), device=device)
         self.margin_R = torch.full((len(self.caps_R),), float("inf"), device=device)
+        self._log_probs: list[Tensor] = []
 
     def config(self) -> GenerationConfig:
         """Return what transformers is to do: search, never sample."""
@@ -230,6 +262,7 @@ class _Search(LogitsProcessor):
         if self.options.num_beams == 1:
             best_R, next_R = scores.float().log_softmax(-1).topk(2).values.unbind(-1)
             running_R = ~at_cap_R & (input_ids != self.eos).all(1)
+            self._log_probs.append(best_R)
             self.log_prob_R += torch.where(running_R, best_R, 0.0)
             self.lens_R += running_R
             self.margin_R = torch.where(running_R, torch.minimum(self.margin_R, best_R - next_R), self.margin_R)
@@ -238,6 +271,10 @@ class _Search(LogitsProcessor):
     def greedy_scores(self) -> Tensor:
         """Return the log-probability of each row, divided by its length as beam search does."""
         return self.log_prob_R / self.lens_R.clamp(min=1) ** self.options.length_penalty
+
+    def greedy_log_probs(self) -> Tensor:
+        """Return the log-probability of each token (R, U), of no meaning behind the end of a row."""
+        return torch.stack(self._log_probs, 1)
 
 
 def _with_lora(model: Any, lora: LoraOptions) -> Any:

@@ -3,7 +3,7 @@
 import fnmatch
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,15 @@ def fingerprint(module: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def save_weights(path: Path, state: dict[str, Tensor], metadata: dict[str, Any]) -> None:
-    """Write ``state`` in float32 with ``metadata`` (JSON) to ``path``, atomically."""
+def save_weights(
+    path: Path, state: Mapping[str, Tensor], metadata: dict[str, Any], dtype: torch.dtype = torch.float32
+) -> None:
+    """Write ``state`` in ``dtype`` with ``metadata`` (JSON) to ``path``, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    state = {name: tensor.float().cpu().contiguous() for name, tensor in state.items()}
+    state = {name: tensor.to(dtype).cpu().contiguous() for name, tensor in state.items()}
     temporary = path.with_suffix(".tmp")
     save_file(state, temporary, {"speechllm": json.dumps(metadata)})
+    temporary.chmod(0o644)  # safetensors lets nobody else read it
     temporary.replace(path)
 
 

@@ -1,0 +1,220 @@
+"""A trained model, to be used from Python.
+
+from speechllm import load
+
+model = load("exp/whisper_tiny_smollm2_fc")
+print(model.transcribe("a.wav").text)
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, overload
+
+import numpy as np
+import torch
+
+from speechllm.config import to_dict
+from speechllm.data.dataset import Example
+from speechllm.decode.recognize import recognizer
+from speechllm.decode.transcribe import Audio, Transcriber
+from speechllm.decode.transcript import Transcript
+from speechllm.errors import ConfigError, DataError
+from speechllm.experiment import Built, ExperimentConfig, base_name, digest, load_model
+from speechllm.interfaces import Hypothesis, Seconds
+from speechllm.models.weights import file_digest, save_weights
+from speechllm.pretrained.card import model_card
+from speechllm.pretrained.directory import CONFIG, PARTS, WEIGHTS, TrainedModel, read_model, write_config
+from speechllm.train.plan import torch_dtype
+
+Name: TypeAlias = str | os.PathLike[str]
+BASE_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+
+
+def load(
+    name: Name | None = None, *, device: str = "auto", overrides: Iterable[str] = (), merge_lora: bool = False
+) -> "Model":
+    """Load a trained model.
+
+    Args:
+        name: an experiment (``exp/...``), a packed directory, the name of a shipped model, or a hub id; None: the first
+            of the shipped models.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ...; ``auto``: a GPU if there is one.
+        overrides: ``section.key=value`` strings for the search (``decode.search.num_beams=4``), the precision
+            (``decode.dtype=bfloat16``), the prompt, or where the base models are (``encoder.path=...``).
+        merge_lora: add the LLM's adapters to its weights: faster, the same up to rounding; it cannot be saved then.
+
+    Raises:
+        ConfigError: if there is no such model, its base models are not found, or are others than it was trained with.
+    """
+    trained = read_model(name, overrides)
+    built = load_model(trained.path, trained.config, torch_dtype(trained.config.decode.dtype))
+    if merge_lora:
+        built.model.decoder.merge_adapters()
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Model(trained, built, torch.device(device), is_merged=merge_lora)
+
+
+class Model:
+    """A trained model, ready to recognise speech; made by ``load``."""
+
+    def __init__(self, trained: TrainedModel, built: Built, device: torch.device, *, is_merged: bool) -> None:
+        self._path = trained.path
+        self.config: ExperimentConfig = trained.config
+        self.about = trained.about
+        self.device = device
+        self.frontend = built.frontend
+        self.speech_llm = built.model.to(device)
+        self.longest: Seconds = max(trained.config.data.max_duration, _joined(trained.config))
+        """Longest speech that it was trained on, and so recognises at once."""
+        self._bases, self._is_merged = built.bases, is_merged
+        self._recognize = recognizer(self.speech_llm, built.collate(), trained.config.decode, device)
+
+    from_pretrained = staticmethod(load)
+
+    @overload
+    def transcribe(  # type: ignore[overload-overlap]
+        self, audio: Audio, *, batch_size: int = ..., longest: Seconds | None = ...
+    ) -> Transcript: ...
+    @overload
+    def transcribe(  # type: ignore[overload-overlap]
+        self, audio: list[Audio], *, batch_size: int = ..., longest: Seconds | None = ...
+    ) -> list[Transcript]: ...
+    @overload
+    def transcribe(
+        self, audio: Iterable[Audio], *, batch_size: int = ..., longest: Seconds | None = ...
+    ) -> Iterator[Transcript]: ...
+    def transcribe(self, audio: Any, *, batch_size: int = 8, longest: Seconds | None = None) -> Any:
+        """Recognise speech of any length; what is longer than the model reads at once is cut where it is quietest.
+
+        Args:
+            audio: the path of a file, ``(samples, rate)``, a list of these, or an iterator over them, which is read
+                as the results are. Samples are floating point, (N,), (N, channels) or (channels, N); channels are
+                mixed.
+            batch_size: windows recognised at once; changes no text in float32.
+            longest: seconds recognised at once, at most; None: what the model was trained on.
+
+        Returns:
+            The transcript of the file or samples; of a list a list, and of an iterator an iterator.
+
+        Raises:
+            DataError: if a file or samples cannot be read.
+        """
+        if isinstance(audio, str | os.PathLike | tuple):
+            return next(self._raising([audio], batch_size, longest))
+        results = self._raising(audio, batch_size, longest)
+        return list(results) if isinstance(audio, list) else results
+
+    def transcribe_each(
+        self,
+        audio: Iterable[Audio],
+        *,
+        batch_size: int = 8,
+        longest: Seconds | None = None,
+        progress: Callable[[Seconds], None] | None = None,
+    ) -> Iterator[Transcript | DataError]:
+        """As ``transcribe`` of an iterator, but yield the error of what cannot be read in its place, and go on.
+
+        ``progress`` is told how many seconds of speech have been done whenever some have.
+        """
+        if batch_size < 1 or (longest is not None and longest <= 0):
+            raise ConfigError(f"batch_size and longest: found {batch_size} and {longest}, expected more than 0")
+        transcriber = Transcriber(
+            self._recognize_samples,
+            sample_rate=self.frontend.sample_rate,
+            longest=longest or self.longest,
+            batch_size=batch_size,
+            progress=progress,
+        )
+        return transcriber(audio)
+
+    def identity(self) -> str:
+        """Return a digest of all that a transcript depends on beside the audio."""
+        return digest(file_digest(self._path / WEIGHTS), self._bases, to_dict(self.config))
+
+    def save_pretrained(
+        self,
+        out_dir: Name,
+        *,
+        dtype: Literal["float16", "float32", "bfloat16"] = "float16",
+        encoder: str | None = None,
+        decoder: str | None = None,
+        notes: str = "",
+    ) -> None:
+        """Write the model to a directory that ``load`` reads on any machine.
+
+        Args:
+            out_dir: a new directory.
+            dtype: precision of the trained weights.
+            encoder: hub id, or name, by which the base model is to be found; None: as now if that is a hub id,
+                otherwise the base model is copied into the directory.
+            decoder: the same of the LLM.
+            notes: Markdown for its card: data, licences, limits.
+
+        Raises:
+            ConfigError: if the directory is there already, or adapters were merged.
+        """
+        out = Path(out_dir)
+        if self._is_merged:
+            raise ConfigError(
+                "save_pretrained: the adapters are merged into the LLM; load the model without merge_lora"
+            )
+        if out.exists():
+            raise ConfigError(f"{out}: is there already; choose another directory, or remove it")
+        out.mkdir(parents=True)
+        config = self.config
+        for part, name in zip(PARTS, (encoder, decoder), strict=True):
+            config = replace(config, **{part: _portable(getattr(config, part), part, name, out)})
+        self.speech_llm.decoder.save_tokenizer(out / "tokenizer")
+        config = replace(config, decoder=replace(config.decoder, tokenizer="./tokenizer"))
+        about = {**self.about, "bases": {part: self._base_name(part) for part in PARTS}}
+        trained = {name: p for name, p in self.speech_llm.named_parameters() if p.requires_grad}
+        metadata = {"steps": self.about.get("steps", []), "bases": self._bases}
+        save_weights(out / WEIGHTS, trained, metadata, torch_dtype(dtype))
+        card = model_card(out.resolve().name, config, about, notes)
+        (out / "README.md").write_text(card, encoding="utf-8")
+        write_config(out / CONFIG, config, about)
+
+    def _base_name(self, part: str) -> str:
+        """Return the name of a base model, as it was before it was copied anywhere."""
+        return str(self.about.get("bases", {}).get(part) or base_name(getattr(self.config, part)))
+
+    def _raising(self, audio: Iterable[Audio], batch_size: int, longest: Seconds | None) -> Iterator[Transcript]:
+        for result in self.transcribe_each(audio, batch_size=batch_size, longest=longest):
+            if isinstance(result, DataError):
+                raise result
+            yield result
+
+    def _recognize_samples(self, batch: list[np.ndarray]) -> list[list[Hypothesis]]:
+        examples = [
+            Example(
+                utt_id=str(number),
+                speaker="",
+                inputs_TF=self.frontend.extract(samples_N),
+                text="",
+                duration=len(samples_N) / self.frontend.sample_rate,
+            )
+            for number, samples_N in enumerate(batch)
+        ]
+        return self._recognize(examples)
+
+
+def _joined(config: ExperimentConfig) -> Seconds:
+    """Return the length to which training joined utterances at random; 0 if it did not."""
+    return config.data.concat.duration if config.data.concat is not None else 0.0
+
+
+def _portable(part: Any, name: str, other: str | None, out: Path) -> Any:
+    """Return the configuration of a base model, named so that it is found on any machine, copied if need be."""
+    if other is not None:
+        return replace(part, path=other)
+    source = Path(part.path)
+    if not source.is_dir():
+        return part
+    (out / name).mkdir()
+    for path in sorted(path for pattern in BASE_FILES for path in source.glob(pattern)):
+        shutil.copyfile(path, out / name / path.name)
+    return replace(part, path=f"./{name}")

@@ -1,0 +1,19 @@
+"""Print what a trained model is made of, how it was trained and what it scored."""
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("model", nargs="?", help="experiment, packed directory or hub id; without: list shipped models")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print it."""
+    from speechllm.pretrained.directory import read_model, shipped
+    from speechllm.pretrained.info import describe
+
+    if args.model is None:
+        print("\n".join(shipped()) or "no model ships with this installation")
+    else:
+        print(describe(read_model(args.model)), end="")

@@ -1,0 +1,29 @@
+"""Pack a trained experiment into a directory that works on another machine."""
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("model", help="trained experiment, or another model that can be loaded")
+    parser.add_argument("out_dir", type=Path, help="new directory")
+    parser.add_argument("--dtype", choices=("float16", "bfloat16", "float32"), default="float16", help="(%(default)s)")
+    for part in ("encoder", "decoder"):
+        parser.add_argument(
+            f"--{part}", help=f"hub id or name of the {part}, which else is copied if it is a directory"
+        )
+    parser.add_argument("--notes", type=Path, help="Markdown for its card: data, licences, limits")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override, e.g. decode.search.num_beams=4"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Load, to know that it works, and write."""
+    from speechllm.api import load
+
+    notes = args.notes.read_text(encoding="utf-8") if args.notes else ""
+    model = load(args.model, device="cpu", overrides=args.set)
+    model.save_pretrained(args.out_dir, dtype=args.dtype, encoder=args.encoder, decoder=args.decoder, notes=notes)
+    print(f"{args.out_dir}: {sum(path.stat().st_size for path in args.out_dir.rglob('*')) / 2**20:.1f} MiB")

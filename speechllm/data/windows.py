@@ -1,0 +1,85 @@
+"""Speech of any length as windows that a model can read at once, cut where it is quietest."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from speechllm.data.audio import resample
+from speechllm.interfaces import Seconds
+
+FRAME: Seconds = 0.02
+"""Loudness is measured in frames of this length ..."""
+PAUSE: Seconds = 0.2
+"""... and a cut is made in the middle of the quietest stretch of this length."""
+SILENCE_DB = -60.0
+"""What is not louder than this in any stretch of that length, relative to full scale, is silence (dB)."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of a recording."""
+
+    start: Seconds
+    end: Seconds
+    samples_N: np.ndarray
+    """float32, at the rate that was asked for."""
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing in it is as loud as the softest speech."""
+        return bool(_loudness(self.samples_N, len(self.samples_N) / (self.end - self.start)).max() < SILENCE_DB)
+
+
+def cut_windows(blocks: Iterable[tuple[np.ndarray, int]], sample_rate: int, longest: Seconds) -> Iterator[Window]:
+    """Cut a recording into windows of at most ``longest`` seconds; one that is no longer stays whole.
+
+    A cut lies in the quietest place of the second half of what a window may hold, so that words stay whole, and leaves
+    at least a quarter of a window behind it, so that no scrap of a word is left over.
+
+    Args:
+        blocks: the samples of a recording in succession, with their rate, which is one for all.
+        sample_rate: of the windows, in Hz.
+        longest: of a window.
+
+    Yields:
+        The windows, in order and without gaps. No more than two of them and a block are held in memory.
+    """
+    held_N, first, rate = np.zeros(0, dtype=np.float32), 0, 0
+    for samples_N, rate in blocks:
+        held_N = np.concatenate([held_N, samples_N])
+        while len(held_N) >= 2 * longest * rate:
+            window, held_N = _cut(held_N, first, rate, sample_rate, longest)
+            first = round(window.end * rate)
+            yield window
+    while len(held_N):
+        window, held_N = _cut(held_N, first, rate, sample_rate, longest)
+        first = round(window.end * rate)
+        yield window
+
+
+def _cut(held_N: np.ndarray, first: int, rate: int, sample_rate: int, longest: Seconds) -> tuple[Window, np.ndarray]:
+    """Return the first window of ``held_N``, whose first sample is number ``first``, and what is left."""
+    num_samples = len(held_N)
+    if num_samples > longest * rate:
+        begin = round(longest / 2 * rate)
+        end = round(min(longest * rate, num_samples - longest / 4 * rate))
+        num_samples = begin + _quietest(held_N[begin:end], rate)
+    samples_N = resample(held_N[:num_samples], rate, sample_rate)
+    return Window(first / rate, (first + num_samples) / rate, samples_N), held_N[num_samples:]
+
+
+def _quietest(samples_N: np.ndarray, rate: int) -> int:
+    """Return the middle of the quietest stretch, the last one of several, in samples."""
+    loudness_T = _loudness(samples_N, rate)
+    last = len(loudness_T) - 1 - int(loudness_T[::-1].argmin())
+    return min(round(last * FRAME * rate + PAUSE / 2 * rate), len(samples_N))
+
+
+def _loudness(samples_N: np.ndarray, rate: float) -> np.ndarray:
+    """Return the loudness of the stretch that begins with each frame: dB of its mean power, full scale being 0."""
+    frame = max(1, round(FRAME * rate))
+    power_T = np.square(np.resize(samples_N, -(-len(samples_N) // frame) * frame)).reshape(-1, frame).mean(1)
+    width = min(len(power_T), round(PAUSE / FRAME))
+    mean_T = np.convolve(power_T, np.full(width, 1 / width), mode="valid")
+    return 10 * np.log10(np.maximum(mean_T, 1e-20))

@@ -1,0 +1,91 @@
+"""What was recognised in a recording, with times, and the formats in which it is written."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+from speechllm.interfaces import Hypothesis, Seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """A part of a recording that was recognised at once."""
+
+    start: Seconds
+    end: Seconds
+    text: str
+    nbest: Sequence[Hypothesis]
+    """Hypotheses, best first, with the log-probability of each token; none where nothing was decoded."""
+    warnings: Sequence[str] = ()
+    """What is doubtful: ``silence``, ``empty``, ``loop``, ``truncated``, ``unsure``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transcript:
+    """What was recognised in one recording."""
+
+    source: str
+    """Path of the file, or what else it was read from."""
+    duration: Seconds
+    segments: Sequence[Segment]
+
+    @property
+    def text(self) -> str:
+        """All that was recognised, in one line."""
+        return " ".join(segment.text for segment in self.segments if segment.text)
+
+    @property
+    def warnings(self) -> list[str]:
+        """The warnings of all segments, each with its time: ``12.0-24.5 s: loop``."""
+        return [
+            f"{segment.start:.1f}-{segment.end:.1f} s: {warning}"
+            for segment in self.segments
+            for warning in segment.warnings
+        ]
+
+
+def to_txt(transcript: Transcript) -> str:
+    """Return a line of text."""
+    return f"{transcript.text}\n"
+
+
+def to_json(transcript: Transcript) -> str:
+    """Return everything as JSON."""
+    tree = {"source": transcript.source, "duration": transcript.duration, "text": transcript.text}
+    segments = [asdict(segment) for segment in transcript.segments]
+    return json.dumps({**tree, "segments": segments}, ensure_ascii=False, indent=1) + "\n"
+
+
+def to_srt(transcript: Transcript) -> str:
+    """Return SubRip subtitles, one for each segment with words."""
+    return "".join(
+        f"{number}\n{_time(one.start, ',')} --> {_time(one.end, ',')}\n{one.text}\n\n"
+        for number, one in enumerate(_spoken(transcript), 1)
+    )
+
+
+def to_vtt(transcript: Transcript) -> str:
+    """Return WebVTT subtitles (W3C), one for each segment with words."""
+    return "WEBVTT\n\n" + "".join(
+        f"{_time(one.start, '.')} --> {_time(one.end, '.')}\n{_escaped(one.text)}\n\n" for one in _spoken(transcript)
+    )
+
+
+FORMATS: dict[str, Callable[[Transcript], str]] = {"txt": to_txt, "json": to_json, "srt": to_srt, "vtt": to_vtt}
+"""What writes a transcript, by the ending of the file's name."""
+
+
+def _spoken(transcript: Transcript) -> list[Segment]:
+    return [segment for segment in transcript.segments if segment.text]
+
+
+def _escaped(text: str) -> str:
+    """Return ``text`` without what WebVTT takes for markup or for a time."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _time(seconds: Seconds, point: str) -> str:
+    """Return ``01:02:03.456``, with ``point`` before the milliseconds."""
+    minutes, milliseconds = divmod(round(1000 * seconds), 60_000)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02}:{minutes:02}:{milliseconds // 1000:02}{point}{milliseconds % 1000:03}"

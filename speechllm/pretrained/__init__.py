@@ -1,0 +1,1 @@
+"""Trained models as directories that work on another machine, in the manner of Hugging Face."""

@@ -1,0 +1,61 @@
+"""The card of a model: its README.md, in the form that Hugging Face's hub reads."""
+
+from typing import Any
+
+import yaml
+
+from speechllm.experiment import ExperimentConfig, base_name
+from speechllm.score.markdown import markdown_table
+
+
+def model_card(name: str, config: ExperimentConfig, about: dict[str, Any], notes: str = "") -> str:
+    """Return the card.
+
+    Args:
+        name: of the model.
+        config: its configuration, base models as they are to be named.
+        about: see ``TrainedModel``.
+        notes: Markdown about data, licences and limits, written by whoever publishes it.
+    """
+    bases = [getattr(getattr(config, part), "path", "") for part in ("encoder", "decoder")]
+    at_the_hub = [base for base in bases if base[:1] not in (".", "/", "~", "")]
+    header = {
+        "library_name": "speechllm",
+        "pipeline_tag": "automatic-speech-recognition",
+        **({"base_model": at_the_hub} if at_the_hub else {}),
+    }
+    parts = [
+        f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n# {name}\n",
+        f"The states of {about['bases']['encoder']}'s encoder, which a connector ({base_name(config.connector)}) turns "
+        f"into\nembeddings for the LLM {about['bases']['decoder']} (arXiv 2309.13963).\n",
+        f'```python\nfrom speechllm import load\n\nprint(load("{name}").transcribe("a.wav").text)\n```\n',
+    ]
+    if notes:
+        parts.append(f"{notes.strip()}\n")
+    if about.get("scores"):
+        parts.append(f"## Scores\n\n{score_table(about['scores'])}")
+    return "\n".join([*parts, f"## Training\n\n{_training(config, about)}"])
+
+
+def score_table(scores: dict[str, Any]) -> str:
+    """Return a Markdown table of word error rates; sets called ``..._mismatched`` had another utterance's speech."""
+    rows: list[tuple[str, ...]] = [("set", "utterances", "words", "WER (%)", "95% interval", "normaliser")]
+    for name, row in scores.items():
+        low, high = row["interval"]
+        cells = row["utterances"], row["words"], f"{row['wer']:.1f}", f"{low:.1f}-{high:.1f}", row["normalizer"]
+        rows.append((name, *map(str, cells)))
+    return markdown_table(rows)
+
+
+def _training(config: ExperimentConfig, about: dict[str, Any]) -> str:
+    train = config.train
+    lines = {
+        "data": ", ".join(about.get("training_data", [])) or "not recorded",
+        "steps": f"{train.max_steps}, of which {train.ctc_steps} by CTC; weights of {about.get('steps') or 'the last'}",
+        "started from": train.init_from or "the base models alone",
+        "longest utterance": f"{config.data.max_duration:g} s",
+        "prompt": f"`{config.prompt.template!r}`",
+        "command": f"`{about.get('command', '')}`",
+        "version": about.get("git", ""),
+    }
+    return "".join(f"- {name}: {value}\n" for name, value in lines.items())
