@@ -17,7 +17,7 @@ from speechllm.errors import ConfigError, DataError, SpeechLLMError
 
 Transcribe: TypeAlias = Callable[[Iterable[Path]], Iterator[Transcript | DataError]]
 STDIN = "-"
-RECORD = ".speechllm.json"
+RECORD = ".transcribed_by"
 
 
 def find_files(names: Sequence[str]) -> dict[Path, Path]:

@@ -36,12 +36,8 @@ class Transcript:
 
     @property
     def warnings(self) -> list[str]:
-        """The warnings of all segments, each with its time: ``12.0-24.5 s: loop``."""
-        return [
-            f"{segment.start:.1f}-{segment.end:.1f} s: {warning}"
-            for segment in self.segments
-            for warning in segment.warnings
-        ]
+        """The warnings of each segment that has any, with its time: ``12.0-24.5 s: loop, unsure``."""
+        return [f"{one.start:.1f}-{one.end:.1f} s: {', '.join(one.warnings)}" for one in self.segments if one.warnings]
 
 
 def to_txt(transcript: Transcript) -> str:

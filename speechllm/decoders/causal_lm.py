@@ -199,8 +199,8 @@ class CausalLM(nn.Module):
         ids = ids[: ids.index(eos)] if eos in ids else ids
         # What tokens add to the text is known only from longer and longer texts: some share a character.
         texts = [self.tokenizer.decode(ids[:end], skip_special_tokens=True) for end in range(len(ids) + 1)]
-        whole = [text.rstrip("\ufffd") for text in texts]
-        pieces = [longer[len(shorter) :] for shorter, longer in itertools.pairwise(whole)]
+        whole = [text.rstrip("\ufffd") for text in texts[:-1]]
+        pieces = [longer[len(shorter) :] for shorter, longer in itertools.pairwise([*whole, texts[-1]])]
         return Hypothesis(
             text=" ".join(texts[-1].split()),
             score=score,

@@ -19,7 +19,7 @@ TRANSCRIPT = Transcript(
 
 def test_text_and_warnings() -> None:
     assert FORMATS["txt"](TRANSCRIPT) == "a <b> the end\n"
-    assert TRANSCRIPT.warnings == ["12.2-20.0 s: silence", "20.0-3723.5 s: loop", "20.0-3723.5 s: unsure"]
+    assert TRANSCRIPT.warnings == ["12.2-20.0 s: silence", "20.0-3723.5 s: loop, unsure"]
 
 
 def test_subtitles_leave_out_what_has_no_words() -> None:

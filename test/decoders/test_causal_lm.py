@@ -114,3 +114,24 @@ def test_frozen_or_lora(tiny_llm: Path) -> None:
 def test_missing_directory_is_a_sentence() -> None:
     with pytest.raises(ConfigError, match=r"decoder\.path: no directory /nowhere"):
         Config(path="/nowhere").build()
+
+
+@pytest.mark.parametrize("options", [{}, {"num_beams": 4, "nbest": 4}])
+def test_tokens_and_their_log_probabilities(decoder: CausalLM, options: dict) -> None:
+    prompts = prompts_of(decoder, *(f"the {word} dog" for word in "lazy quick brown fox she had all year".split()))
+    found = decoder.generate(prompts, [2] * len(prompts), GenerationOptions(**options))
+    compared = 0
+    for prompt, hypothesis in [(prompt, one) for prompt, nbest in zip(prompts, found, strict=True) for one in nbest]:
+        text = "".join(piece for piece, _ in hypothesis.tokens)
+        assert len(hypothesis.tokens) == hypothesis.num_tokens
+        assert " ".join(text.split()) == hypothesis.text
+        ids = torch.tensor(decoder.tokenize(text), dtype=torch.long)
+        if len(ids) != hypothesis.num_tokens or decoder.tokenizer.decode(ids) != text or "\ufffd" in text:
+            continue  # the text has another tokenisation than the one that was found
+        with torch.no_grad():
+            embeds_BUE = torch.cat([prompt, decoder.embed(ids)])[None]
+            log_probs_UV = decoder.model(inputs_embeds=embeds_BUE).logits[0, len(prompt) - 1 :].log_softmax(-1)
+        expected = log_probs_UV[range(len(ids)), ids].tolist()
+        assert [log_prob for _, log_prob in hypothesis.tokens] == pytest.approx(expected, abs=1e-4)
+        compared += 1
+    assert compared > 0

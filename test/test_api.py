@@ -1,0 +1,242 @@
+"""A trained toy model used as a stranger would: loaded, asked, packed, moved to a place of its own and asked again."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from speechllm import Model, experiment, load
+from speechllm.bin import main
+from speechllm.decode.transcript import Transcript
+from speechllm.errors import ConfigError, DataError
+from speechllm.models.weights import save_weights
+from speechllm.pretrained.directory import read_model
+
+YAML = """
+frontend: {{type: log_mel}}
+encoder: {{type: whisper, path: {whisper}, padding: none}}
+connector: {{type: fc, merge: 10, hidden: 32}}
+decoder: {{type: causal_lm, path: {llm}, lora: {{rank: 2, dropout: 0}}}}
+prompt: {{template: "hear <speech> say"}}
+data: {{max_duration: 4, batch_duration: 8}}
+decode: {{tokens_per_second: 2, extra_tokens: 4}}
+"""
+RATE = 16000
+
+
+@pytest.fixture(scope="module")
+def exp_dir(tmp_path_factory: pytest.TempPathFactory, tiny_whisper: Path, tiny_llm: Path) -> Path:
+    """Return an experiment in a recipe's folder, whose base models lie beside it, and which has been scored."""
+    recipe = tmp_path_factory.mktemp("recipe")
+    for name, path in (("whisper", tiny_whisper), ("llm", tiny_llm)):
+        shutil.copytree(path, recipe / "models" / name)
+    exp = recipe / "exp" / "toy"
+    exp.mkdir(parents=True)
+    (exp / "config.yaml").write_text(YAML.format(whisper=recipe / "models/whisper", llm=recipe / "models/llm"))
+    built = experiment.build(experiment.load_config(exp / "config.yaml"), torch.float32)
+    torch.manual_seed(1)
+    state = {name: 20 * torch.randn_like(p) * 0.05 for name, p in built.model.named_parameters() if p.requires_grad}
+    save_weights(exp / "model.safetensors", state, {"bases": built.bases, "steps": [7]})
+    (exp / "config.yaml").write_text(YAML.format(whisper="models/whisper", llm="models/llm"))
+    command = "speechllm train --train dump/x/here dump/x/there --valid dump/x/v exp/toy"
+    (exp / "run.yaml").write_text(f"command: {command}\n")
+    for name in ("ref", "hyp"):
+        (exp / name).write_text("a-1 SOME WORDS\na-2 OTHERS\n")
+    assert main(["score", str(exp / "ref"), str(exp / "hyp"), str(exp / "decode/clean/score")]) == 0
+    return exp
+
+
+@pytest.fixture(scope="module")
+def audio(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return files of noise by what they are like."""
+    folder = tmp_path_factory.mktemp("audio")
+    found = {}
+    kinds = [("short.wav", 1.3, RATE, 1), ("stereo.flac", 2.0, 44100, 2), ("long.ogg", 11.0, RATE, 1)]
+    for number, (name, seconds, rate, channels) in enumerate([*kinds, ("soft.wav", 0.8, 8000, 1)]):
+        samples = np.random.default_rng(number).uniform(-0.3, 0.3, (round(seconds * rate), channels))
+        found[name] = folder / name
+        soundfile.write(found[name], samples, rate)
+    return found
+
+
+@pytest.fixture(scope="module")
+def model(exp_dir: Path) -> Model:
+    return load(exp_dir)
+
+
+def test_one_file_a_list_and_an_iterator(model: Model, audio: dict[str, Path]) -> None:
+    one = model.transcribe(audio["short.wav"])
+    assert isinstance(one, Transcript) and one.duration == pytest.approx(1.3)
+    pieces = "".join(piece for piece, _ in one.segments[0].nbest[0].tokens)
+    assert " ".join(pieces.split()) == one.text != ""
+    samples, rate = soundfile.read(audio["short.wav"], dtype="float32")
+    several = model.transcribe([(samples, rate), audio["long.ogg"]])
+    assert [type(several), several[0].text] == [list, one.text]
+    assert several[1].duration == pytest.approx(11.0, abs=0.01)
+    assert max(segment.end - segment.start for segment in several[1].segments) <= 4.0
+    lazily = model.transcribe(iter([audio["short.wav"]]))
+    assert not isinstance(lazily, list) and next(lazily).text == one.text
+
+
+def test_batches_change_no_text(model: Model, audio: dict[str, Path]) -> None:
+    paths = list(audio.values())
+    alone = [model.transcribe(path, batch_size=1).text for path in paths]
+    assert len(set(alone)) > 1, "transcripts that are all alike would prove nothing"
+    assert [one.text for one in model.transcribe(paths, batch_size=8)] == alone
+    assert [one.text for one in model.transcribe(paths[::-1], batch_size=3)][::-1] == alone
+
+
+def test_a_merged_model_says_the_same(exp_dir: Path, model: Model, audio: dict[str, Path]) -> None:
+    merged = load(exp_dir, merge_lora=True, device="cpu")
+    assert not any(".lora_" in name for name, _ in merged.speech_llm.named_parameters())
+    for path in audio.values():
+        assert merged.transcribe(path).text == model.transcribe(path).text
+    with pytest.raises(ConfigError, match="merged"):
+        merged.save_pretrained(exp_dir / "never")
+
+
+def test_packed_it_works_where_nothing_else_is(
+    model: Model, audio: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model.save_pretrained(tmp_path / "packed", dtype="float32", notes="Trained on noise.")
+    moved = (tmp_path / "packed").rename(tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path)
+    packed = load("elsewhere")
+    assert Path(packed.config.encoder.path).resolve() == moved / "encoder"
+    same = packed.transcribe(list(audio.values())) == model.transcribe(list(audio.values()))
+    assert same, "not the same to the last bit of each log-probability"
+    card = (moved / "README.md").read_text()
+    assert "Trained on noise." in card and "|clean|2|3|0.0|" in card and "here, there" in card
+    packed.save_pretrained("again")
+    assert load("again").about == packed.about
+    assert not list(moved.rglob("*.bin")) + list(moved.rglob("*.pt"))
+
+
+def test_base_models_by_name(
+    model: Model, exp_dir: Path, audio: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model.save_pretrained(tmp_path / "named", encoder="whisper", decoder="llm")
+    assert not (tmp_path / "named/encoder").exists()
+    with pytest.raises(ConfigError, match="encoder.path"):
+        load(tmp_path / "named")
+    monkeypatch.setenv("SPEECHLLM_MODELS", str(exp_dir.parents[1] / "models"))
+    text = load(tmp_path / "named").transcribe(audio["short.wav"]).text
+    assert text == model.transcribe(audio["short.wav"]).text
+
+
+def test_another_base_model_is_refused(exp_dir: Path, tmp_path: Path) -> None:
+    from transformers import WhisperConfig, WhisperModel
+
+    whisper = exp_dir.parents[1] / "models/whisper"
+    torch.manual_seed(5)
+    WhisperModel(WhisperConfig.from_pretrained(whisper)).save_pretrained(tmp_path / "other")
+    with pytest.raises(ConfigError, match="another encoder"):
+        load(exp_dir, overrides=[f"encoder.path={tmp_path / 'other'}"])
+
+
+def test_overrides_are_of_search_and_prompt(exp_dir: Path, audio: dict[str, Path]) -> None:
+    beams = load(exp_dir, overrides=["decode.search.num_beams=3", "decode.search.nbest=3"])
+    nbest = beams.transcribe(audio["short.wav"]).segments[0].nbest
+    assert len(nbest) == 3
+    asked = load(exp_dir, overrides=["prompt.template='say <speech> hear'"])
+    assert asked.config.prompt.template == "say <speech> hear"
+    with pytest.raises(ConfigError, match="fixed by training"):
+        load(exp_dir, overrides=["connector.hidden=64"])
+
+
+def test_errors_are_sentences(exp_dir: Path, model: Model, tmp_path: Path) -> None:
+    for name in ("no/such/model/here", "nothing", tmp_path):
+        with pytest.raises(ConfigError, match="no such directory|found no"):
+            load(name)
+    with pytest.raises(DataError, match="no such audio"):
+        model.transcribe(tmp_path / "none.wav")
+    with pytest.raises(ConfigError, match="batch_size"):
+        model.transcribe("x.wav", batch_size=0)
+    (tmp_path / "config.json").write_text("{}")
+    shutil.copy(exp_dir / "model.safetensors", tmp_path)
+    with pytest.raises(ConfigError, match="no model of speechllm"):
+        load(tmp_path)
+
+
+def test_nothing_is_unpickled(exp_dir: Path, tmp_path: Path) -> None:
+    """A connector that is a pickle is no weights file, whatever it would do."""
+    broken = shutil.copytree(exp_dir, tmp_path / "exp" / "pickled")
+    torch.save({"os": Path}, broken / "model.safetensors")
+    with pytest.raises(Exception, match="(?i)header|safetensors"):
+        load(
+            broken,
+            overrides=[
+                f"{part}.path={exp_dir.parents[1] / 'models' / name}"
+                for part, name in (("encoder", "whisper"), ("decoder", "llm"))
+            ],
+        )
+
+
+def test_info_tells_what_it_is(exp_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(exp_dir)]) == 0
+    printed = capsys.readouterr().out
+    for word in ("whisper", "fc (merge 10", "hear <speech> say", "here, there", "|clean|", "of the connector"):
+        assert word in printed
+    assert read_model(exp_dir).about["scores"]["clean"]["wer"] == 0.0
+
+
+def test_transcribe_prints_and_writes(
+    exp_dir: Path, model: Model, audio: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["transcribe", "--model", str(exp_dir), "--device", "cpu"]
+    assert main([*command, str(audio["short.wav"])]) == 0
+    assert capsys.readouterr().out == f"{model.transcribe(audio['short.wav']).text}\n"
+    folder = audio["short.wav"].parent
+    assert main([*command, str(folder), "--out", str(tmp_path / "out"), "--format", "json"]) == 0
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.json")) == [
+        "long.json",
+        "short.json",
+        "soft.json",
+        "stereo.json",
+    ]
+    assert json.loads((tmp_path / "out/long.json").read_text())["segments"][-1]["end"] == pytest.approx(11.0, abs=0.01)
+
+
+def test_a_folder_goes_on_and_bad_files_are_left_out(
+    exp_dir: Path, audio: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs, out = tmp_path / "in", tmp_path / "out"
+    (inputs / "sub").mkdir(parents=True)
+    shutil.copy(audio["short.wav"], inputs / "sub/a.wav")
+    (inputs / "b.wav").write_text("no audio")
+    command = ["transcribe", "--model", str(exp_dir), "--out", str(out), str(inputs)]
+    assert main(command) == 3
+    assert "b.wav" in capsys.readouterr().err and (out / "sub/a.txt").exists() and not (out / "b.txt").exists()
+    (out / "sub/a.txt").write_text("done before")
+    shutil.copy(audio["soft.wav"], inputs / "b.wav")
+    assert main(command) == 0
+    assert (out / "sub/a.txt").read_text() == "done before" and (out / "b.txt").exists()
+    assert main([*command, "--set", "decode.search.num_beams=2"]) == 1
+    assert "another --out" in capsys.readouterr().err
+
+
+def test_standard_input(exp_dir: Path, model: Model, audio: dict[str, Path]) -> None:
+    command = [sys.executable, "-m", "speechllm", "transcribe", "--model", str(exp_dir), "--device", "cpu", "-"]
+    with audio["stereo.flac"].open("rb") as file:
+        done = subprocess.run(command, stdin=file, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{model.transcribe(audio['stereo.flac']).text}\n"
+
+
+def test_what_would_collide_is_refused(
+    exp_dir: Path, audio: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "short.wav").write_bytes(audio["short.wav"].read_bytes())
+    both = [str(audio["short.wav"]), str(tmp_path / "short.wav")]
+    assert main(["transcribe", "--model", str(exp_dir), *both, "--out", str(tmp_path / "out")]) == 1
+    assert "both" in capsys.readouterr().err
+
+
+def test_import_brings_no_torch() -> None:
+    code = "import sys, speechllm; speechllm.__version__; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
