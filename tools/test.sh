@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-install=(--extra dev --apt "sctk pocketsphinx-testdata flite g++ python3-dev")
+install=(--extra dev --apt "sctk pocketsphinx-testdata flite g++ python3-dev chromium chromium-driver")
 if [ "${1:-}" = --active ]; then
   shift
   bash tools/install.sh "${install[@]}" --active

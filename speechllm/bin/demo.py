@@ -1,0 +1,18 @@
+"""Serve a page, to this machine alone, on which a trained model can be tried with a microphone or a file."""
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("--model", help="experiment, packed directory, shipped model or hub id; default: the shipped")
+    parser.add_argument("--port", type=int, default=7860, help="of http://127.0.0.1 (%(default)s)")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (%(default)s)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Serve until interrupted."""
+    from speechllm.api import load
+    from speechllm.demo import serve
+
+    serve(load(args.model, device=args.device, merge_lora=True), port=args.port)

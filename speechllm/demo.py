@@ -1,0 +1,99 @@
+"""A page on which to try a model: speak or choose a file, see the transcript, how sure each token is, and Whisper's."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from speechllm.api import Model
+from speechllm.data.audio import read_blocks
+from speechllm.data.windows import cut_windows
+from speechllm.decode.transcript import Transcript
+from speechllm.decode.whisper_baseline import SAMPLE_RATE, WhisperBaseline
+from speechllm.errors import ConfigError, SpeechLLMError
+
+LOCALHOST = "127.0.0.1"
+LARGEST_UPLOAD = "200mb"
+
+Shown: TypeAlias = tuple[list[tuple[str, float]], str, str]
+"""Tokens, each with the probability that it is another one, remarks, and what Whisper's own decoder says."""
+
+
+def recognizer(model: Model, whisper: WhisperBaseline | None) -> Callable[[str | None], Shown]:
+    """Return what the page does with the path of a recording."""
+
+    def recognize(path: str | None) -> Shown:
+        if path is None:
+            return [], "Speak or choose a file first.", ""
+        try:
+            transcript = model.transcribe(path)
+            peer = "" if whisper is None else whisper.transcribe([_samples(path)])[0].text
+        except SpeechLLMError as error:
+            return [], str(error), ""
+        remarks = [f"{transcript.duration:.1f} s of speech.", *transcript.warnings]
+        return tokens_of(transcript), "\n".join(remarks), peer
+
+    return recognize
+
+
+def tokens_of(transcript: Transcript) -> list[tuple[str, float]]:
+    """Return the tokens of a transcript, each with the probability that it is another one, as the search sees it."""
+    found = [
+        (piece, 1 - math.exp(log_prob))
+        for segment in transcript.segments
+        for hypothesis in segment.nbest[:1]
+        for piece, log_prob in [(" ", 0.0), *hypothesis.tokens]  # a space between segments
+        if piece
+    ]
+    return found[1:]
+
+
+def serve(model: Model, *, port: int) -> None:
+    """Serve the page to this machine alone, until interrupted.
+
+    Raises:
+        ConfigError: if gradio is not installed.
+    """
+    try:
+        import gradio
+    except ImportError as error:
+        raise ConfigError("demo: needs gradio; pip install 'speechllm[demo]'") from error
+    page = _page(gradio, recognizer(model, _baseline(model)), f"{model.about.get('name', 'speechllm')}")
+    page.launch(server_name=LOCALHOST, server_port=port, max_file_size=LARGEST_UPLOAD, share=False)
+
+
+def _page(gradio: Any, recognize: Callable[[str | None], Shown], title: str) -> Any:
+    with gradio.Blocks(title=title, analytics_enabled=False) as page:
+        gradio.Markdown(f"## {title}")
+        audio = gradio.Audio(sources=["upload", "microphone"], type="filepath", label="Speech", elem_id="audio")
+        button = gradio.Button("Transcribe", variant="primary", elem_id="transcribe")
+        with gradio.Row():
+            tokens = gradio.HighlightedText(
+                label="Transcript; the redder, the less sure",
+                elem_id="transcript",
+                show_legend=False,
+                interactive=False,
+            )
+            peer = gradio.Textbox(label="Whisper's own decoder", elem_id="whisper", interactive=False)
+        remarks = gradio.Textbox(label="Remarks", elem_id="remarks", interactive=False)
+        button.click(recognize, audio, [tokens, remarks, peer])
+    return page
+
+
+def _baseline(model: Model) -> WhisperBaseline | None:
+    """Return the whole Whisper whose encoder the model has; None where there is no such Whisper."""
+    encoder = model.config.encoder
+    if not type(encoder).__module__.endswith(".whisper"):
+        return None
+    try:
+        return WhisperBaseline(encoder.path, model.device)
+    except ConfigError as error:
+        print(f"The page is without Whisper's own decoder: {error}")
+        return None
+
+
+def _samples(path: str) -> np.ndarray:
+    (window,) = cut_windows(read_blocks(Path(path), 10.0), SAMPLE_RATE, math.inf)
+    return window.samples_N
