@@ -98,7 +98,7 @@ class Connector(Protocol):
     """States to embeddings of the LLM: the part that is trained."""
 
     def output_lengths(self, lens_B: Tensor) -> Tensor:
-        """Return the number of speech tokens for each number of states."""
+        """Return the number of speech tokens, at most, for each number of states."""
         ...
 
     def __call__(self, states_BLD: Tensor, lens_B: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,6 +112,30 @@ class TableReader(Protocol):
 
     def read_table(self, table: Callable[[], Tensor]) -> None:
         """Take the function that returns the table (V, E)."""
+        ...
+
+
+@runtime_checkable
+class Speller(Protocol):
+    """A connector that learns by a CTC loss of its own to spell what it hears in the LLM's tokens."""
+
+    ctc_weight: float
+    """Weight of that loss beside the LLM's."""
+
+    def read_decoder(self, decoder: Decoder) -> None:
+        """Take the LLM with whose tokens it is to spell."""
+        ...
+
+    def hear(self, states_BLD: Tensor, lens_B: Tensor) -> Any:
+        """Return what ``loss`` and ``embed`` are made of."""
+        ...
+
+    def loss(self, heard: Any, texts: list[str]) -> tuple[Tensor, int]:
+        """Return the summed loss of the transcripts, and the number of pieces that they are spelt in."""
+        ...
+
+    def embed(self, heard: Any) -> tuple[Tensor, Tensor]:
+        """Return embeds_BSE and their lens_B, as calling the connector does."""
         ...
 
 
@@ -149,6 +173,17 @@ class Hypothesis:
     """Each token: what it adds to the text, and its log-probability (nats) in the search."""
 
 
+class Spelling(Protocol):
+    """Text in pieces of the LLM's vocabulary that are short enough to be frequent."""
+
+    ids: list[int]
+    """Token ids of all pieces."""
+
+    def __call__(self, text: str) -> list[int]:
+        """Return the places in ``ids`` of the pieces of ``text``."""
+        ...
+
+
 class Decoder(Protocol):
     """The LLM: tokenizer, embedding table, loss and generation."""
 
@@ -172,6 +207,10 @@ class Decoder(Protocol):
 
     def tokenize(self, text: str, *, begin: bool = False, end: bool = False) -> list[int]:
         """Return token ids, with the LLM's own beginning token where asked, and its end-of-sequence token."""
+        ...
+
+    def spelling(self, merges: int) -> Spelling:
+        """Return a tokenizer of shorter pieces, those that the first ``merges`` of the LLM's own make."""
         ...
 
     def chat(self, message: str) -> tuple[str, bool]:

@@ -31,8 +31,8 @@ from speechllm.experiment import (
     load_model,
     write_record,
 )
-from speechllm.interfaces import Frontend, Hypothesis, Seconds
-from speechllm.models.ctc import EmbeddingCTC
+from speechllm.interfaces import Frontend, Hypothesis, Seconds, Speller
+from speechllm.models.ctc import CTC, ConnectorCTC, EmbeddingCTC
 from speechllm.models.weights import average_weights, file_digest, load_weights, read_metadata, save_weights
 from speechllm.train.config import TrainConfig
 from speechllm.train.plan import make_plan, torch_dtype, zero_stage
@@ -252,10 +252,12 @@ def _shares(shares: Sequence[float], sets: Sequence[DumpDataset]) -> dict[str, f
     return {utt_id: share for one, share in zip(sets, shares, strict=True) for utt_id in one.utt_ids}
 
 
-def _ctc(config: TrainConfig, built: Built, texts: list[str]) -> EmbeddingCTC | None:
+def _ctc(config: TrainConfig, built: Built, texts: list[str]) -> CTC | None:
     """Return the loss of the first steps; None if there are none."""
     if config.ctc_steps == 0:
         return None
+    if isinstance(built.model.connector, Speller):
+        return ConnectorCTC()
     return EmbeddingCTC(built.model.decoder, texts, temperature=config.ctc_temperature, pull=config.ctc_pull)
 
 

@@ -4,6 +4,7 @@ Frozen, or adapted with LoRA (Hu et al., 2021, arXiv 2106.09685) through peft.
 """
 
 import itertools
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from transformers import (
 )
 
 from speechllm.decoders._packing import PACKED, positions
+from speechllm.decoders._spelling import Spelling
 from speechllm.errors import ConfigError
 from speechllm.interfaces import GenerationOptions, Hypothesis
 
@@ -121,6 +123,10 @@ class CausalLM(nn.Module):
         ids = self.tokenizer(text, add_special_tokens=False).input_ids
         starts_with_bos = begin and self.tokenizer("a").input_ids[:1] == [self.tokenizer.bos_token_id]
         return [self.tokenizer.bos_token_id] * starts_with_bos + ids + [self.tokenizer.eos_token_id] * end
+
+    def spelling(self, merges: int) -> Spelling:
+        """Return a tokenizer that knows only the first ``merges`` merges of the LLM's own."""
+        return Spelling(self.tokenizer, merges)
 
     def chat(self, message: str) -> tuple[str, bool]:
         """Return ``message`` as the user's turn of the chat template, up to the assistant's answer."""
@@ -289,6 +295,8 @@ def _with_lora(model: Any, lora: LoraOptions) -> Any:
         target_modules=list(lora.modules),
     )
     try:
-        return peft.get_peft_model(model, options)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # peft's, no user's concern
+            return peft.get_peft_model(model, options)
     except ValueError as error:
         raise ConfigError(f"decoder.lora.modules: {error}") from error

@@ -4,10 +4,11 @@ A connector that starts from nothing has to learn from the LLM's loss alone whic
 what, and stays on a plateau for thousands of steps. Here its outputs are read as noisy embeddings of
 text tokens, and connectionist temporal classification (Graves et al., 2006) teaches it to write the
 transcript into them. That needs no pass through the LLM, and leaves the LLM little but to copy.
-It is not in the paper.
+A connector that spells (``interfaces.Speller``) has a CTC loss of its own instead. Neither is in the paper.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -94,3 +95,13 @@ class EmbeddingCTC(nn.Module):
         ids_U = torch.tensor(ids, dtype=torch.long, device=self.ids_V.device)
         ids_U = ids_U[torch.isin(ids_U, self.ids_V[1:])]
         return torch.searchsorted(self.ids_V[1:], ids_U) + 1
+
+
+class ConnectorCTC(nn.Module):
+    """Says that a step is to learn by the CTC loss of the connector itself."""
+
+    def anneal(self, progress: float) -> None:
+        """Change nothing on the way."""
+
+
+CTC: TypeAlias = EmbeddingCTC | ConnectorCTC

@@ -1,15 +1,27 @@
 """The whole model: encode, connect, splice into the prompt, and let the LLM read on (arXiv 2309.13963)."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from speechllm.interfaces import Connector, Decoder, Encoder, GenerationOptions, Hypothesis, TableReader, Utterances
-from speechllm.models.ctc import EmbeddingCTC
+from speechllm.interfaces import (
+    Connector,
+    Decoder,
+    Encoder,
+    GenerationOptions,
+    Hypothesis,
+    Speller,
+    TableReader,
+    Utterances,
+)
+from speechllm.models.ctc import CTC, EmbeddingCTC
 from speechllm.models.prompt import Prompt, PromptConfig
 from speechllm.models.splice import splice, with_targets
+
+Speech: TypeAlias = tuple[Tensor, Tensor]
+"""Speech tokens embeds_BSE and their lens_B."""
 
 
 class LossOutput(NamedTuple):
@@ -41,6 +53,8 @@ class SpeechLLM(nn.Module):
         self.prompt = Prompt(prompt, decoder)
         if isinstance(connector, TableReader):
             connector.read_table(decoder.table)
+        if isinstance(connector, Speller):
+            connector.read_decoder(decoder)
 
     def encode(self, batch: Utterances) -> tuple[Tensor, Tensor]:
         """Return states_BLD and lens_B, from features or as they were dumped."""
@@ -49,28 +63,47 @@ class SpeechLLM(nn.Module):
         assert self.encoder is not None, "a model built without an encoder reads dumped states only"
         return self.encoder(batch.inputs, batch.lens_B)
 
-    def speech_tokens(self, batch: Utterances) -> tuple[Tensor, Tensor]:
-        """Return what the connector makes of the speech: embeds_BSE and lens_B."""
+    def states(self, batch: Utterances) -> tuple[Tensor, Tensor]:
+        """Return what the connector reads: the states in its precision, and lens_B."""
         states_BLD, lens_B = self.encode(batch)
         dtype = next(self.connector.parameters()).dtype  # type: ignore[attr-defined]
-        return self.connector(states_BLD.to(dtype), lens_B)
+        return states_BLD.to(dtype), lens_B
 
-    def prompts(self, batch: Utterances, epoch: int | None = None) -> list[Tensor]:
+    def speech_tokens(self, batch: Utterances) -> tuple[Tensor, Tensor]:
+        """Return what the connector makes of the speech: embeds_BSE and lens_B."""
+        return self.connector(*self.states(batch))
+
+    def prompts(self, batch: Utterances, epoch: int | None = None, speech: Speech | None = None) -> list[Tensor]:
         """Return the prompt embeddings (U, E) of each utterance, its speech in place."""
-        speech_BSE, lens_B = self.speech_tokens(batch)
+        speech_BSE, lens_B = speech or self.speech_tokens(batch)
         parts = [self.prompt.parts(utt_id, epoch) for utt_id in batch.utt_ids]
         before = self._embed([ids for ids, _ in parts], speech_BSE.device)
         after = self._embed([ids for _, ids in parts], speech_BSE.device)
         return splice(before, speech_BSE, lens_B, after)
 
-    def forward(self, batch: Utterances, ctc: EmbeddingCTC | None = None) -> LossOutput:
-        """Return the LLM's loss on the transcripts of ``batch``, or that of ``ctc``, which needs no LLM."""
-        if ctc is not None:
+    def forward(self, batch: Utterances, ctc: CTC | None = None) -> LossOutput:
+        """Return the LLM's loss on the transcripts of ``batch``, or that of ``ctc``, which needs no LLM.
+
+        In training, a connector with a CTC loss of its own adds it to the LLM's.
+        """
+        if isinstance(ctc, EmbeddingCTC):
             texts = [self.decoder.tokenize(text) for text in batch.texts]
             num_tokens = torch.tensor(sum(map(len, texts)))
             loss = ctc(*self.speech_tokens(batch), texts, self.decoder) / num_tokens.clamp(min=1)
             return LossOutput(loss, None, num_tokens)
-        prompts = self.prompts(batch, batch.epoch)
+        if not isinstance(self.connector, Speller):
+            return self._llm_loss(batch, self.speech_tokens(batch))
+        heard = self.connector.hear(*self.states(batch))
+        loss, num_pieces = self.connector.loss(heard, batch.texts)
+        loss = loss / max(1, num_pieces)
+        if ctc is not None:
+            return LossOutput(loss, None, torch.tensor(num_pieces))
+        output = self._llm_loss(batch, self.connector.embed(heard))
+        return output._replace(loss=output.loss + self.connector.ctc_weight * loss) if self.training else output
+
+    def _llm_loss(self, batch: Utterances, speech: Speech) -> LossOutput:
+        """Return the LLM's loss on the transcripts after prompts with ``speech`` in them."""
+        prompts = self.prompts(batch, batch.epoch, speech)
         ids = [self.decoder.tokenize(text, end=True) for text in batch.texts]
         targets = [torch.tensor(one, device=prompts[0].device) for one in ids]
         spliced = with_targets(prompts, targets, self._embed(ids, prompts[0].device))

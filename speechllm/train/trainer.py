@@ -12,7 +12,7 @@ from torch import Tensor
 from speechllm.data.batch import Batch, Loader
 from speechllm.data.sampler import BucketSampler
 from speechllm.errors import TrainingError
-from speechllm.models.ctc import EmbeddingCTC
+from speechllm.models.ctc import CTC
 from speechllm.models.speech_llm import LossOutput, SpeechLLM
 from speechllm.train.checkpoint import (
     Position,
@@ -52,7 +52,7 @@ class Trainer:
         sampler: BucketSampler,
         loader: Loader,
         validator: Validator,
-        ctc: EmbeddingCTC | None,
+        ctc: CTC | None,
         exp_dir: Path,
         bases: dict[str, str],
     ) -> None:
@@ -122,7 +122,7 @@ class Trainer:
             self.metrics.log("train", self.step, values)
             self.metrics.show(", ".join(f"{name} {values[name]:.3f}" for name in MEANS if name in values))
 
-    def _validate_and_save(self, ctc: EmbeddingCTC | None) -> None:
+    def _validate_and_save(self, ctc: CTC | None) -> None:
         """Score the validation set by the loss of this step; save what a resume needs, and the weights if they count.
 
         Those of the first steps do not: the LLM has not read them yet.

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from speechllm.data.batch import Batch
 from speechllm.interfaces import GenerationOptions
-from speechllm.models.ctc import EmbeddingCTC
+from speechllm.models.ctc import CTC
 from speechllm.models.speech_llm import SpeechLLM
 
 Example = tuple[str, str]  # reference, hypothesis
@@ -34,7 +34,7 @@ class Validator:
         self.examples = examples
 
     @torch.no_grad()
-    def run(self, engine: Any, ctc: EmbeddingCTC | None = None) -> tuple[dict[str, float], list[Example]]:
+    def run(self, engine: Any, ctc: CTC | None = None) -> tuple[dict[str, float], list[Example]]:
         """Return the scores and some (reference, hypothesis) pairs; to be called on every rank.
 
         While the connector learns by ``ctc``, that is what is scored, and nothing is decoded: the LLM is not yet
@@ -67,7 +67,7 @@ class Validator:
             text += f"\n  REF {reference}\n  HYP {hypothesis}"
         return text
 
-    def _score(self, engine: Any, batches: Sequence[Batch], ctc: EmbeddingCTC | None) -> Tensor:
+    def _score(self, engine: Any, batches: Sequence[Batch], ctc: CTC | None) -> Tensor:
         """Return summed loss, correct tokens and tokens of each batch (batches, 3); the ranks share the batches."""
         sums = torch.zeros(len(batches), 3, dtype=torch.float64, device=engine.device)
         rank, world_size = engine.global_rank, engine.world_size

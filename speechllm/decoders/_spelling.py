@@ -1,0 +1,48 @@
+"""Spelling: text in pieces of the LLM's vocabulary that are short enough to be frequent."""
+
+import json
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from speechllm.errors import ConfigError
+
+
+class Spelling:
+    """A byte-pair tokenizer that knows only the first of its merges; its tokens are the LLM's own.
+
+    Byte-pair encoding (Sennrich et al., 2016, arXiv 1508.07909) learns its merges in order of frequency: whoever stops
+    early spells rare words in several pieces, each of which is heard often enough to be learnt.
+
+    Args:
+        tokenizer: tokenizer of transformers.
+        merges: how many merges it knows.
+
+    Raises:
+        ConfigError: if the tokenizer is none of byte pairs.
+    """
+
+    def __init__(self, tokenizer: Any, merges: int) -> None:
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        content = json.loads(backend.to_str()) if backend is not None else {"model": {}}
+        model = content["model"]
+        if model.get("type") != "BPE":
+            raise ConfigError(
+                f"connector.merges: found a tokenizer of type {model.get('type')}, expected byte pairs (BPE), whose "
+                "merges can be cut; choose another connector"
+            )
+        model["merges"] = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"][:merges]]
+        model["ignore_merges"] = False  # which would look whole words up
+        self._tokenizer = Tokenizer.from_str(json.dumps(content))
+        special = {token["id"] for token in content.get("added_tokens", [])}
+        pieces = {"".join(pair) for pair in model["merges"]}
+        self.ids = sorted(
+            i for piece, i in model["vocab"].items() if i not in special and (len(piece) == 1 or piece in pieces)
+        )
+        """Token ids of all pieces."""
+        self._places = {one: place for place, one in enumerate(self.ids)}
+
+    def __call__(self, text: str) -> list[int]:
+        """Return the places in ``ids`` of the pieces of ``text``, whose first word is spelt like any other."""
+        ids = self._tokenizer.encode(f" {text.strip()}", add_special_tokens=False).ids
+        return [self._places[one] for one in ids if one in self._places]

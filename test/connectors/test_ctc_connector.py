@@ -1,0 +1,100 @@
+"""The CTC connector: what it learns, what it passes on, and that nothing is heard where nothing is said."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from speechllm.connectors.ctc import Config, CTCConnector, Heard
+from speechllm.decoders import causal_lm
+from speechllm.errors import ConfigError
+
+SEGMENT = 24  # states
+
+
+@pytest.fixture(scope="module")
+def decoder(tiny_llm: Path) -> causal_lm.CausalLM:
+    return causal_lm.Config(path=str(tiny_llm)).build()
+
+
+@pytest.fixture
+def connector(decoder: causal_lm.CausalLM) -> CTCConnector:
+    torch.manual_seed(0)
+    made = Config(merge=2, hidden=64, num_layers=1, merges=10).build(16, decoder.embedding_dim, SEGMENT)
+    made.read_decoder(decoder)
+    torch.nn.init.zeros_(made.sound.bias)
+    return made.eval()
+
+
+def heard(connector: CTCConnector, *utterances: list[int], certainty: float = 0.999) -> Heard:
+    """Return that ``utterances`` were heard: for each merged state a class, 0 for the blank."""
+    lens_B = torch.tensor([len(one) for one in utterances])
+    classes_BM = torch.nn.utils.rnn.pad_sequence([torch.tensor(one) for one in utterances], batch_first=True)
+    number = 1 + len(connector.spelling.ids)
+    others = (1 - certainty) / (number - 1)
+    probs_BMC = one_hot(classes_BM, number) * (certainty - others) + others
+    return Heard(torch.randn(*classes_BM.shape, 64), probs_BMC.log(), lens_B)
+
+
+def rows(connector: CTCConnector, decoder: causal_lm.CausalLM, classes: list[int]) -> Tensor:
+    return decoder.embed(torch.tensor([connector.spelling.ids[one - 1] for one in classes]))
+
+
+def test_runs_become_embeddings_and_blanks_nothing(connector: CTCConnector, decoder: causal_lm.CausalLM) -> None:
+    embeds_BSE, lens_B = connector.embed(heard(connector, [0, 3, 3, 0, 3, 5, 0], [4, 4, 4], [0, 0]))
+    assert lens_B.tolist() == [3, 1, 0]
+    torch.testing.assert_close(embeds_BSE[0], rows(connector, decoder, [3, 3, 5]), atol=2e-3, rtol=0)
+    torch.testing.assert_close(embeds_BSE[1, :1], rows(connector, decoder, [4]), atol=2e-3, rtol=0)
+
+
+def test_what_is_in_doubt_is_passed_on(connector: CTCConnector) -> None:
+    """A blank of less than blank_threshold, because what may be heard there cannot be mended if it is lost."""
+    _, lens_B = connector.embed(heard(connector, [0, 0, 0], certainty=0.9))
+    assert lens_B.tolist() == [1]
+
+
+def test_silence_gives_no_speech_tokens(connector: CTCConnector) -> None:
+    embeds_BSE, lens_B = connector.embed(heard(connector, [0, 0], [0]))
+    assert lens_B.tolist() == [0, 0] and embeds_BSE.shape[:2] == (2, 0)
+
+
+def test_the_loss_is_that_of_the_spelling(connector: CTCConnector) -> None:
+    classes = [one + 1 for one in connector.spelling("she had")]
+    spaced = [one for each in classes for one in (each, 0)]
+    right, pieces = connector.loss(heard(connector, spaced), ["she had"])
+    wrong, _ = connector.loss(heard(connector, spaced), ["all year"])
+    assert pieces == len(classes) and right < 0.1 < 10 < wrong
+    too_short, _ = connector.loss(heard(connector, classes[:1]), ["she had"])
+    assert too_short == 0
+
+
+def test_descent_makes_it_spell(connector: CTCConnector) -> None:
+    torch.manual_seed(0)
+    states_BLD, lens_B, texts = torch.randn(2, 40, 16), torch.tensor([40, 36]), ["she had", "all year"]
+    optimizer = torch.optim.Adam(connector.parameters(), lr=3e-3)
+    for _ in range(150):
+        optimizer.zero_grad()
+        loss, _ = connector.loss(connector.hear(states_BLD, lens_B), texts)
+        loss.backward()
+        optimizer.step()
+    best_BM = connector.hear(states_BLD, lens_B).log_probs_BMC.argmax(-1)
+    for best_M, text in zip(best_BM, texts, strict=True):
+        assert [one - 1 for one in best_M.unique_consecutive().tolist() if one] == connector.spelling(text)
+
+
+def test_masks_are_of_training_alone_and_about_as_many_as_asked_for(connector: CTCConnector) -> None:
+    valid_BM = torch.ones(200, 100, dtype=torch.bool)
+    assert not connector._masked(valid_BM).any()
+    share = connector.train()._masked(valid_BM).float().mean()
+    assert 0.06 < share < 0.11  # spans overlap, and begin within the utterance
+
+
+def test_impossible_sizes_are_refused() -> None:
+    with pytest.raises(ConfigError, match="merge, num_layers and merges: found 0, 4 and 500"):
+        Config(merge=0)
+    with pytest.raises(ConfigError, match="hidden: found 100, expected a multiple of 64"):
+        Config(hidden=100)
+    with pytest.raises(ConfigError, match="blank_threshold and mask: found 0 and 0.1"):
+        Config(blank_threshold=0)
