@@ -22,7 +22,7 @@ A size that a neighbour knows is never configured twice: a connector is built fr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:  # so that what prepares data or reads configurations starts without torch
     from collections.abc import Callable, Sequence
@@ -138,6 +138,10 @@ class Speller(Protocol):
         """Return embeds_BSE and their lens_B, as calling the connector does."""
         ...
 
+    def spelt(self, heard: Any) -> Spelt:
+        """Return what was heard, for a search that the LLM and CTC do together."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationOptions:
@@ -153,6 +157,10 @@ class GenerationOptions:
     """No n-gram of this many tokens occurs twice in a hypothesis; 0: no limit."""
     nbest: int = 1
     """Hypotheses kept per utterance, at most num_beams."""
+    ctc_weight: float = 0.0
+    """Weight, 0 to 1, of the CTC of a connector that spells, beside the LLM, in the choice of each token."""
+    ctc_candidates: int = 20
+    """Tokens, the LLM's most probable, among which CTC has a say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +190,19 @@ class Spelling(Protocol):
     def __call__(self, text: str) -> list[int]:
         """Return the places in ``ids`` of the pieces of ``text``."""
         ...
+
+    def pieces(self, token: int, first: bool = False) -> list[int]:
+        """Return the places in ``ids`` of the pieces of a token of the LLM, of a text's first word if ``first``."""
+        ...
+
+
+class Spelt(NamedTuple):
+    """What a connector that spells heard: log-probabilities of a blank and pieces (C) in each merged state (M)."""
+
+    log_probs_BMC: Tensor
+    """Class 0 is the blank, class i + 1 the piece ``spelling.ids[i]``."""
+    lens_B: Tensor
+    spelling: Spelling
 
 
 class Decoder(Protocol):
@@ -229,6 +250,11 @@ class Decoder(Protocol):
         """Return the next-token logits (number of selected positions, V) at the positions in ``select_BU``."""
         ...
 
-    def generate(self, prompts: list[Tensor], caps: list[int], options: GenerationOptions) -> list[list[Hypothesis]]:
-        """Continue each prompt (U, E) by at most its cap of tokens; return the n-best, best first."""
+    def generate(
+        self, prompts: list[Tensor], caps: list[int], options: GenerationOptions, spelt: Spelt | None = None
+    ) -> list[list[Hypothesis]]:
+        """Continue each prompt (U, E) by at most its cap of tokens; return the n-best, best first.
+
+        With ``spelt`` and ``options.ctc_weight``, CTC has its say in the choice of each token.
+        """
         ...

@@ -9,6 +9,7 @@
 #   --train_set         training set
 #   --valid_set         validation set
 #   --valid_speakers    take the validation set from this many speakers of the training set instead
+#   --speed_perturb_factors  train on copies of the training set at these speeds as well: "0.9 1.1"
 #   --extra_train_data  data directories to train on as well, such as another recipe's data/<set>, here <recipe>_<set>;
 #                       data.shares of the YAML says how much of each an epoch has, the own set first
 #   --test_sets         test sets, separated by spaces
@@ -51,13 +52,13 @@
 set -euo pipefail
 
 corpus='' corpus_dir='' corpus_var='' corpus_maker=''
-train_set='' valid_set='' valid_speakers=0 extra_train_data='' test_sets='' extra_test_data='' trained='' joined=''
+train_set='' valid_set='' valid_speakers=0 speed_perturb_factors='' extra_train_data='' test_sets='' extra_test_data='' trained='' joined=''
 mini=false mini_config=../librispeech/conf/quickstart.yaml mini_sets='' mini_trained=''
 mini_extra_train_data='' mini_extra_test_data=''
 stage=0 stop_stage=6 dry_run=false
 config='' set='' tag='' inference_config='' inference_tag='' baseline=false mismatched=false no_speech=false normalizer=librispeech
 ngpu=1 num_nodes=1 nj=8 inference_nj=1 datadir=data dumpdir=dump expdir=exp
-options="corpus corpus_dir corpus_var corpus_maker train_set valid_set valid_speakers extra_train_data test_sets extra_test_data trained joined \
+options="corpus corpus_dir corpus_var corpus_maker train_set valid_set valid_speakers speed_perturb_factors extra_train_data test_sets extra_test_data trained joined \
 mini mini_config mini_sets mini_trained mini_extra_train_data mini_extra_test_data stage stop_stage dry_run config set tag inference_config \
 inference_tag baseline mismatched no_speech normalizer ngpu num_nodes nj inference_nj datadir dumpdir expdir"
 invocation=$(printf '%q ' "$0" "$@")
@@ -113,6 +114,9 @@ else
   corpus_sets+=" $train_set $valid_set"
 fi
 single_test_sets=$test_sets train_sets=$train_set
+for factor in $speed_perturb_factors; do
+  train_sets+=" ${train_set}_sp$factor"
+done
 for seconds in $joined; do
   for name in $single_test_sets; do
     test_sets+=" ${name}_t$seconds"
@@ -166,6 +170,9 @@ if on 1 "prepare and validate $datadir/<set>"; then
   if ((valid_speakers > 0)); then
     run speechllm hold_out "$datadir/$whole_set" --speakers "$valid_speakers" --train "$datadir/$train_set" --valid "$datadir/$valid_set"
   fi
+  for factor in $speed_perturb_factors; do
+    run speechllm perturb_speed "$datadir/$train_set" "$datadir/${train_set}_sp$factor" --factor "$factor"
+  done
   for seconds in $joined; do
     for name in $single_test_sets; do
       run speechllm join "$datadir/$name" "$datadir/${name}_t$seconds" --duration "$seconds"

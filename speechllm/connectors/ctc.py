@@ -16,7 +16,7 @@ from torch.nn.functional import ctc_loss, gelu, pad
 from torch.nn.utils.rnn import pad_sequence
 
 from speechllm.errors import ConfigError
-from speechllm.interfaces import Decoder
+from speechllm.interfaces import Decoder, Spelt
 
 MASK_STATES = 4
 """Merged states that are masked together in training."""
@@ -145,6 +145,10 @@ class CTCConnector(nn.Module):
             zero_infinity=True,
         )
         return loss, int(lens.sum())
+
+    def spelt(self, heard: Heard) -> Spelt:
+        """Return what was heard, for a search that the LLM and CTC do together."""
+        return Spelt(heard.log_probs_BMC, heard.lens_B, self.spelling)
 
     def embed(self, heard: Heard) -> tuple[Tensor, Tensor]:
         """Return one embedding for each run of states that say the same, embeds_BSE, and their lens_B."""

@@ -9,7 +9,8 @@ from speechllm.data.batch import Collate
 from speechllm.data.dataset import Example
 from speechllm.decode.config import DecodeConfig
 from speechllm.decode.fallback import with_fallback
-from speechllm.interfaces import GenerationOptions, Hypothesis
+from speechllm.errors import ConfigError
+from speechllm.interfaces import GenerationOptions, Hypothesis, Speller
 from speechllm.models.speech_llm import SpeechLLM
 
 Recognizer: TypeAlias = Callable[[list[Example]], list[list[Hypothesis]]]
@@ -17,7 +18,17 @@ Recognizer: TypeAlias = Callable[[list[Example]], list[list[Hypothesis]]]
 
 
 def recognizer(model: SpeechLLM, collate: Collate, config: DecodeConfig, device: torch.device) -> Recognizer:
-    """Return what recognises batches of utterances with ``model``, which lies on ``device``."""
+    """Return what recognises batches of utterances with ``model``, which lies on ``device``.
+
+    Raises:
+        ConfigError: if CTC is to have a say, but the connector has none.
+    """
+    for name, options in (("search", config.search), ("fallback", config.fallback)):
+        if options is not None and options.ctc_weight > 0 and not isinstance(model.connector, Speller):
+            raise ConfigError(
+                f"decode.{name}.ctc_weight: found {options.ctc_weight}, but the connector does not spell what it hears; "
+                "expected 0, or a connector of type ctc"
+            )
 
     def search(examples: list[Example], options: GenerationOptions) -> list[list[Hypothesis]]:
         caps = [config.cap(example.duration) for example in examples]

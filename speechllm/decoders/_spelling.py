@@ -41,8 +41,29 @@ class Spelling:
         )
         """Token ids of all pieces."""
         self._places = {one: place for place, one in enumerate(self.ids)}
+        self._tokens = {i: token for token, i in model["vocab"].items() if i not in special}
+        self._space = self._tokens[self._tokenizer.encode(" a", add_special_tokens=False).ids[0]][0]
+        self._known: dict[tuple[int, bool], list[int]] = {}
 
     def __call__(self, text: str) -> list[int]:
         """Return the places in ``ids`` of the pieces of ``text``, whose first word is spelt like any other."""
         ids = self._tokenizer.encode(f" {text.strip()}", add_special_tokens=False).ids
         return [self._places[one] for one in ids if one in self._places]
+
+    def pieces(self, token: int, first: bool = False) -> list[int]:
+        """Return the places in ``ids`` of the pieces of one of the LLM's tokens; of a special one there are none.
+
+        These are the pieces of a text's tokens, one after the other: what is merged late consists of what is merged
+        early.
+
+        Args:
+            token: its id.
+            first: whether it begins a text, whose first word is spelt like any other.
+        """
+        if (token, first) not in self._known:
+            text = self._tokens.get(token, "")
+            if first and text and not text.startswith(self._space):
+                text = self._space + text
+            found = self._tokenizer.model.tokenize(text) if text else []
+            self._known[token, first] = [self._places[piece.id] for piece in found]
+        return self._known[token, first]

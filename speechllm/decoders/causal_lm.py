@@ -21,10 +21,11 @@ from transformers import (
     RepetitionPenaltyLogitsProcessor,
 )
 
+from speechllm.decoders._joint_search import JointSearch
 from speechllm.decoders._packing import PACKED, positions
 from speechllm.decoders._spelling import Spelling
 from speechllm.errors import ConfigError
-from speechllm.interfaces import GenerationOptions, Hypothesis
+from speechllm.interfaces import GenerationOptions, Hypothesis, Spelt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,11 +168,13 @@ class CausalLM(nn.Module):
         if self.model.config._attn_implementation != implementation:
             self.model.set_attn_implementation(implementation)
 
-    def generate(self, prompts: list[Tensor], caps: list[int], options: GenerationOptions) -> list[list[Hypothesis]]:
+    def generate(
+        self, prompts: list[Tensor], caps: list[int], options: GenerationOptions, spelt: Spelt | None = None
+    ) -> list[list[Hypothesis]]:
         """Continue each prompt (U, E) by at most its cap of tokens; return the n-best, best first.
 
         Prompts are padded on the left, and every one has its own cap, so that a hypothesis does not
-        depend on its batch mates.
+        depend on its batch mates. With ``spelt`` and ``options.ctc_weight``, CTC has its say in each token.
         """
         self._attend_by(self._own_attention)
         embeds_BUE = pad_sequence(prompts, batch_first=True, padding_side="left")
@@ -183,7 +186,7 @@ class CausalLM(nn.Module):
             inputs_embeds=embeds_BUE,
             attention_mask=mask_BU.long(),
             generation_config=search.config(),
-            logits_processor=search.processors(),
+            logits_processor=search.processors(spelt),
         )
         greedy = options.num_beams == 1
         scores = search.greedy_scores() if greedy else output.sequences_scores
@@ -247,7 +250,7 @@ class _Search(LogitsProcessor):
             output_scores=options.num_beams > 1,
         )
 
-    def processors(self) -> LogitsProcessorList:
+    def processors(self, spelt: Spelt | None) -> LogitsProcessorList:
         """Return what changes the logits of each step, this cap last.
 
         The penalties are not left to the generation's configuration, from which transformers would
@@ -258,6 +261,8 @@ class _Search(LogitsProcessor):
             found.append(RepetitionPenaltyLogitsProcessor(self.options.repetition_penalty))
         if self.options.no_repeat_ngram > 0:
             found.append(NoRepeatNGramLogitsProcessor(self.options.no_repeat_ngram))
+        if spelt is not None and self.options.ctc_weight > 0:
+            found.append(JointSearch(spelt, self.options, self.eos))
         return LogitsProcessorList([*found, self])
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:

@@ -116,7 +116,11 @@ class SpeechLLM(nn.Module):
     @torch.inference_mode()
     def generate(self, batch: Utterances, caps: list[int], options: GenerationOptions) -> list[list[Hypothesis]]:
         """Return the n-best hypotheses of each utterance, of at most ``caps`` tokens each."""
-        return self.decoder.generate(self.prompts(batch), caps, options)
+        if not isinstance(self.connector, Speller):
+            return self.decoder.generate(self.prompts(batch), caps, options)
+        heard = self.connector.hear(*self.states(batch))
+        prompts = self.prompts(batch, speech=self.connector.embed(heard))
+        return self.decoder.generate(prompts, caps, options, self.connector.spelt(heard))
 
     def _embed(self, ids: list[list[int]], device: torch.device) -> list[Tensor]:
         """Embed several token sequences with one look-up."""

@@ -26,6 +26,8 @@ class TrainConfig:
     """First and last weight with which speech tokens are pulled to the expected embeddings in those steps."""
     lr: float = 1.0e-4
     """Peak learning rate of AdamW."""
+    llm_lr: float | None = None
+    """Peak for the steps after ctc_steps, which then have a warm-up and a cosine of their own; null: one for all."""
     encoder_lr: float | None = None
     """Peak learning rate of what is trained of the encoder; null: as of all else."""
     final_lr: float = 1.0e-5
@@ -61,6 +63,8 @@ class TrainConfig:
         """Check what YAML types cannot."""
         if self.lr <= 0:
             raise ConfigError(f"lr: found {self.lr}, expected more than 0")
+        if self.llm_lr is not None and not (self.llm_lr > 0 and self.ctc_steps > 0):
+            raise ConfigError(f"llm_lr: found {self.llm_lr} and {self.ctc_steps} ctc_steps, expected both above 0")
         for name in ("max_steps", "accumulation", "log_every", "valid_every", "keep_best"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: found {getattr(self, name)}, expected at least 1")

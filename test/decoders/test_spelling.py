@@ -41,3 +41,13 @@ def test_special_tokens_are_no_pieces(tokenizer: PreTrainedTokenizerFast) -> Non
 def test_a_tokenizer_without_merges_is_refused() -> None:
     with pytest.raises(ConfigError, match="expected byte pairs"):
         Spelling(object(), 10)
+
+
+@pytest.mark.parametrize("merges", [0, 20, 100_000])
+def test_the_pieces_of_a_texts_tokens_spell_it(tokenizer: PreTrainedTokenizerFast, merges: int) -> None:
+    spelling = Spelling(tokenizer, merges)
+    ids = tokenizer(f" {TEXT}", add_special_tokens=False).input_ids
+    assert [place for one in ids for place in spelling.pieces(one)] == spelling(TEXT)
+    first = tokenizer("s", add_special_tokens=False).input_ids
+    assert spelling.pieces(first[0], first=True)[: len(spelling("s"))] == spelling("s")
+    assert spelling.pieces(tokenizer.eos_token_id) == []

@@ -22,6 +22,12 @@ def test_learning_rate() -> None:
     assert learning_rate(1, TrainConfig(lr=1.0, warmup_steps=0)) == pytest.approx(1.0, abs=1e-6)
 
 
+def test_a_learning_rate_of_each_phase() -> None:
+    config = TrainConfig(lr=1.0, llm_lr=0.5, final_lr=0.1, warmup_steps=10, ctc_steps=110, max_steps=160)
+    rates = [learning_rate(step, config) for step in (10, 60, 110, 115, 120, 140, 160)]
+    assert rates == pytest.approx([1.0, 0.55, 0.1, 0.25, 0.5, 0.3, 0.1])
+
+
 def model() -> nn.Module:
     parts = nn.ModuleDict(
         {"connector": nn.Linear(1000, 1000, bias=False), "decoder": nn.Linear(1000, 9000, bias=False)}

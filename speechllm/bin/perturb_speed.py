@@ -1,0 +1,20 @@
+"""Make a copy of a Kaldi data directory that is spoken faster or slower, to train on as well."""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from speechllm.data.perturb_speed import perturb_speed
+from speechllm.data.validate import validate_data_dir
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="data directory")
+    parser.add_argument("target", type=Path, metavar="TARGET", help="data directory to be made")
+    parser.add_argument("--factor", type=float, required=True, help="0.9 is slower and lower, 1.1 faster and higher")
+
+
+def run(args: Namespace) -> None:
+    """Make and validate it."""
+    perturb_speed(args.source, args.target, args.factor)
+    print(f"{args.target}: {validate_data_dir(args.target, need_text=(args.target / 'text').exists())}")

@@ -1,0 +1,68 @@
+"""A copy of a data directory that is spoken faster or slower, and so higher or lower: Kaldi's speed perturbation.
+
+Ko et al. (2015), "Audio augmentation for speech recognition". Frozen encoder states can be dumped of the copies, which
+is not so of what is changed in each training step.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import soundfile
+from tqdm import tqdm
+
+from speechllm.data.atomic import new_file
+from speechllm.data.audio import read_audio, resample
+from speechllm.data.data_dir import Utterance, fingerprint, is_made, read_data_dir, write_data_dir
+from speechllm.errors import DataError
+
+SAMPLE_RATE = 16000  # Hz
+FACTORS = (0.5, 2.0)
+
+
+def perturb_speed(source: str | Path, target: str | Path, factor: float) -> bool:
+    """Write the utterances of ``source`` at ``factor`` times their speed, and their audio into ``<target>_audio``.
+
+    Utterance and speaker ids get the prefix ``sp<factor>-``. A run that was cut off goes on where it stopped.
+
+    Args:
+        source: data directory.
+        target: data directory.
+        factor: 0.9 is slower and lower, 1.1 faster and higher.
+
+    Returns:
+        Whether anything was written: not if the target is there already.
+
+    Raises:
+        DataError: if the factor is no speed of speech.
+    """
+    if not FACTORS[0] <= factor <= FACTORS[1] or factor == 1:
+        raise DataError(f"{target}: found the speed {factor}, expected {FACTORS[0]} to {FACTORS[1]} and not 1")
+    made_by = f"perturb_speed {factor}\n{fingerprint(source)}\n"
+    if is_made(target, made_by):
+        return False
+    utts = read_data_dir(source, need_text=False).utts
+    audio = Path(f"{target}_audio")
+    copies = [_perturb(utt, factor, audio) for utt in tqdm(utts, desc=f"speed {factor}", dynamic_ncols=True)]
+    write_data_dir(target, copies, made_by=made_by)
+    return True
+
+
+def _perturb(utt: Utterance, factor: float, folder: Path) -> Utterance:
+    """Return the copy of an utterance; its audio is written unless it is there."""
+    prefix = f"sp{factor:g}-"
+    path = folder / f"{prefix}{utt.utt_id}.flac"
+    if not path.exists():
+        samples_N = read_audio(utt.path, SAMPLE_RATE, utt.start, utt.end)
+        with new_file(path) as temporary:
+            faster_N = resample(samples_N, round(SAMPLE_RATE * factor), SAMPLE_RATE)
+            soundfile.write(temporary, faster_N, SAMPLE_RATE, subtype="PCM_16", format="FLAC")
+    return replace(
+        utt,
+        utt_id=prefix + utt.utt_id,
+        speaker=prefix + utt.speaker,
+        path=path,
+        start=0.0,
+        end=None,
+        duration=soundfile.info(path).frames / SAMPLE_RATE,
+        recording="",
+    )

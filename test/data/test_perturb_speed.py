@@ -1,0 +1,58 @@
+"""Copies at another speed: their length, their pitch, and that they are made once."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from speechllm.bin import main
+from speechllm.data.audio import read_audio
+from speechllm.data.data_dir import Utterance, read_data_dir, write_data_dir
+from speechllm.data.perturb_speed import perturb_speed
+from speechllm.errors import DataError
+
+
+@pytest.fixture
+def tone(tmp_path: Path) -> Path:
+    """Return a directory of one second of 440 Hz, the middle of a longer file."""
+    path = tmp_path / "tone.wav"
+    soundfile.write(path, 0.5 * np.sin(2 * np.pi * 440 * np.arange(48000) / 16000), 16000)
+    utt = Utterance(utt_id="a-1", speaker="a", path=path, start=1.0, end=2.0, duration=1.0, text="la", recording="r")
+    write_data_dir(tmp_path / "data", [utt])
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.1])
+def test_speed_and_pitch(tone: Path, tmp_path: Path, factor: float, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["perturb_speed", str(tone), str(tmp_path / "copy"), "--factor", str(factor)]) == 0
+    assert "1 utterances, 1 speakers" in capsys.readouterr().out
+    (utt,) = read_data_dir(tmp_path / "copy").utts
+    original = read_data_dir(tone).utts[0]
+    assert utt == replace(
+        original, utt_id=f"sp{factor}-a-1", speaker=f"sp{factor}-a", path=utt.path, start=0.0, end=None,
+        duration=utt.duration, recording="",
+    )  # fmt: skip
+    assert utt.duration == pytest.approx(1 / factor, abs=1e-4)
+    spectrum = np.abs(np.fft.rfft(read_audio(utt.path, 16000)))
+    assert spectrum.argmax() / utt.duration == pytest.approx(440 * factor, abs=1)
+
+
+def test_a_run_goes_on_and_is_made_once(make_set: Callable[..., Path], tmp_path: Path) -> None:
+    data = make_set(0.2, 0.3, 0.4)
+    assert perturb_speed(data, tmp_path / "copy", 1.1)
+    audio = sorted((tmp_path / "copy_audio").iterdir())
+    kept = audio[0].stat().st_mtime_ns
+    assert len(audio) == 3 and not perturb_speed(data, tmp_path / "copy", 1.1)
+    audio[1].unlink()
+    (tmp_path / "copy/made_by").unlink()
+    assert perturb_speed(data, tmp_path / "copy", 1.1)
+    assert sorted((tmp_path / "copy_audio").iterdir()) == audio and audio[0].stat().st_mtime_ns == kept
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.0, 3.0])
+def test_what_is_no_speed_of_speech_is_refused(tone: Path, tmp_path: Path, factor: float) -> None:
+    with pytest.raises(DataError, match=f"found the speed {factor}, expected 0.5 to 2.0 and not 1"):
+        perturb_speed(tone, tmp_path / "copy", factor)

@@ -1,0 +1,108 @@
+"""Joint decoding: CTC's probability of beginnings against all alignments, and what a search makes of both."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import ctc_loss
+
+from speechllm.decoders import causal_lm
+from speechllm.decoders._joint_search import CTCPrefixScorer, Prefixes
+from speechllm.interfaces import GenerationOptions, Spelt
+
+STATES, CLASSES = 5, 3  # a blank and two pieces
+WHOLE = torch.ones(1, dtype=torch.long) * STATES
+
+
+def said(path: tuple[int, ...]) -> tuple[int, ...]:
+    """Return what an alignment says."""
+    return tuple(one for one, _ in itertools.groupby(path) if one)
+
+
+def by_enumeration(log_probs_MC: Tensor) -> dict[tuple[int, ...], float]:
+    """Return the probability of every transcript."""
+    found: dict[tuple[int, ...], float] = {}
+    for path in itertools.product(range(CLASSES), repeat=len(log_probs_MC)):
+        probability = float(sum(log_probs_MC[m, one] for m, one in enumerate(path)).exp())
+        found[said(path)] = found.get(said(path), 0.0) + probability
+    return found
+
+
+def extended(scorer: CTCPrefixScorer, pieces: tuple[int, ...]) -> Prefixes:
+    prefixes = Prefixes(*(each[:, None] for each in scorer.begin()))
+    for piece in pieces:
+        prefixes = scorer.extend(prefixes, torch.tensor([[piece]]))
+    return prefixes.take(torch.tensor([0]), torch.tensor([0]))
+
+
+@pytest.mark.parametrize("pieces", [(1,), (2, 1), (1, 1), (1, 2, 2), (2, 2, 2), (1, 1, 1, 1)])
+def test_beginnings_have_the_probability_of_all_that_begins_so(pieces: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    log_probs_BMC = torch.randn(1, STATES + 2, CLASSES).double().mul(3).log_softmax(-1)  # two are padding
+    transcripts = by_enumeration(log_probs_BMC[0, :STATES])
+    scorer = CTCPrefixScorer(log_probs_BMC, WHOLE)
+    prefix = extended(scorer, pieces)
+    begin_so = sum(p for text, p in transcripts.items() if text[: len(pieces)] == pieces)
+    assert prefix.total.exp().item() == pytest.approx(begin_so, abs=1e-12)
+    assert scorer.complete(prefix).exp().item() == pytest.approx(transcripts.get(pieces, 0.0), abs=1e-12)
+
+
+def test_a_long_transcript_has_the_probability_of_the_loss() -> None:
+    torch.manual_seed(0)
+    log_probs_BMC = torch.randn(1, 400, CLASSES).double().mul(8).log_softmax(-1)
+    pieces = tuple(torch.randint(1, CLASSES, (90,)).tolist())
+    lens_B = torch.tensor([400])
+    loss = ctc_loss(log_probs_BMC.transpose(0, 1), torch.tensor([pieces]), lens_B, torch.tensor([90]), reduction="sum")
+    scorer = CTCPrefixScorer(log_probs_BMC, lens_B)
+    assert scorer.complete(extended(scorer, pieces)).item() == pytest.approx(-loss.item(), rel=1e-9)
+
+
+def test_nothing_said_in_no_states() -> None:
+    scorer = CTCPrefixScorer(torch.zeros(1, 0, CLASSES), torch.tensor([0]))
+    assert scorer.complete(scorer.begin()).item() == 0
+    assert extended(scorer, (1,)).total.item() == float("-inf")
+
+
+@pytest.fixture(scope="module")
+def decoder(tiny_llm: Path) -> causal_lm.CausalLM:
+    return causal_lm.Config(path=str(tiny_llm)).build()
+
+
+TEXTS = ["she had all year", "a year", ""]
+
+
+def heard(decoder: causal_lm.CausalLM, texts: list[str]) -> Spelt:
+    """Return that CTC heard ``texts`` beyond doubt, each piece in two states with a blank behind."""
+    spelling = decoder.spelling(20)
+    rows = [torch.tensor([each for place in spelling(t) for each in (place + 1, place + 1, 0)] + [0]) for t in texts]
+    lens_B = torch.tensor([len(row) for row in rows])
+    classes_BM = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    probs_BMC = torch.nn.functional.one_hot(classes_BM, 1 + len(spelling.ids)) * 0.99 + 1e-5
+    return Spelt(probs_BMC.log(), lens_B, spelling)
+
+
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_what_ctc_is_sure_of_is_written_whatever_the_llm_would_write(
+    decoder: causal_lm.CausalLM, num_beams: int
+) -> None:
+    torch.manual_seed(0)
+    prompts = [torch.randn(length, decoder.embedding_dim) for length in (7, 3, 5)]
+    vocabulary = decoder.model.get_input_embeddings().num_embeddings
+    options = GenerationOptions(num_beams=num_beams, length_penalty=0, ctc_weight=0.9, ctc_candidates=vocabulary)
+    spelt = heard(decoder, TEXTS)
+    found = decoder.generate(prompts, [12, 12, 12], options, spelt)
+    assert [nbest[0].text for nbest in found] == TEXTS
+    assert not any(nbest[0].truncated for nbest in found)
+    capped = decoder.generate(prompts, [2, 2, 2], options, spelt)
+    assert all(nbest[0].num_tokens <= 2 for nbest in capped)
+    alone = decoder.generate(prompts[1:2], [12], options, Spelt(spelt.log_probs_BMC[1:2], spelt.lens_B[1:2], spelt[2]))
+    assert alone[0][0].score == pytest.approx(found[1][0].score, abs=1e-5)
+
+
+def test_without_a_weight_ctc_has_no_say(decoder: causal_lm.CausalLM) -> None:
+    torch.manual_seed(0)
+    prompts = [torch.randn(6, decoder.embedding_dim)]
+    options = GenerationOptions()
+    assert decoder.generate(prompts, [5], options, heard(decoder, TEXTS[:1])) == decoder.generate(prompts, [5], options)
