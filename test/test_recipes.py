@@ -143,6 +143,29 @@ def test_joined_test_sets_are_made_dumped_decoded_and_scored() -> None:
     assert not re.search(r"speechllm (download|prepare) .*_t60", printed)
 
 
+def test_copies_at_other_speeds_are_made_dumped_and_trained_on() -> None:
+    options = ["--dry_run", "--config", CONFIG, "--train_set", "small", "--speed_perturb_factors", "0.9 1.1"]
+    result = run(EGS / "librispeech/run.sh", *options, *CORPUS)
+    assert result.returncode == 0, result.stderr
+    for factor in ("0.9", "1.1"):
+        assert f"perturb_speed data/small data/small_sp{factor} --factor {factor}\n" in result.stderr
+        assert re.search(rf"speechllm dump .* data/small_sp{factor} dump/\S+/small_sp{factor}\n", result.stderr)
+    assert re.search(r"train --train dump/\S+/small dump/\S+/small_sp0.9 dump/\S+/small_sp1.1 --valid", result.stdout)
+
+
+def test_mini_tables_train_every_row_and_seed_and_begin_long_speech_from_single() -> None:
+    tables = EGS / "librispeech/run_mini_tables.sh"
+    options = ["--dry_run", "--rows", "table6_fc75", "--seeds", "1 2", "--test_sets", "test_other"]
+    result = run(tables, *options, "--set", "encoder.path=openai/whisper-base", LIBRISPEECH="/nowhere")
+    assert result.returncode == 0, result.stderr
+    for name in ("mini_table6_fc75", "mini_table6_fc75_seed2"):
+        assert re.search(rf"speechllm train .* exp/{name}\n", result.stdout), name
+        assert f"exp/{name}/decode/test_other_t90_mismatched" in result.stderr
+    row = (EGS / "librispeech/conf/mini/table6_fc75.yaml").read_text()
+    assert "init_from: exp/mini_table2_fc75," in row
+    assert run(tables, "--dry_run", LIBRISPEECH="").stderr.count("where is the corpus?") == 1
+
+
 def test_a_trained_experiment_is_tested_and_not_trained(trained: list[str]) -> None:
     recipe = EGS / "eval2000/run.sh"
     result = run(recipe, "--dry_run", *trained, *CORPUS)

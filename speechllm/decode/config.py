@@ -37,7 +37,9 @@ class DecodeConfig:
         for name, search in (("search", self.search), ("fallback", self.fallback)):
             if search is not None and not 1 <= search.nbest <= search.num_beams:
                 raise ConfigError(f"{name}.nbest: found {search.nbest}, expected 1 to num_beams, {search.num_beams}")
-            if search is not None and not (0 <= search.ctc_weight <= 1 and search.ctc_candidates >= 2 * search.num_beams):
+            if search is not None and not (
+                0 <= search.ctc_weight <= 1 and search.ctc_candidates >= 2 * search.num_beams
+            ):
                 raise ConfigError(
                     f"{name}.ctc_weight and ctc_candidates: found {search.ctc_weight} and {search.ctc_candidates}, "
                     f"expected 0 to 1, and at least twice num_beams, {search.num_beams}"

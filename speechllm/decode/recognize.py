@@ -26,7 +26,7 @@ def recognizer(model: SpeechLLM, collate: Collate, config: DecodeConfig, device:
     for name, options in (("search", config.search), ("fallback", config.fallback)):
         if options is not None and options.ctc_weight > 0 and not isinstance(model.connector, Speller):
             raise ConfigError(
-                f"decode.{name}.ctc_weight: found {options.ctc_weight}, but the connector does not spell what it hears; "
+                f"decode.{name}.ctc_weight: found {options.ctc_weight}, but the connector spells nothing; "
                 "expected 0, or a connector of type ctc"
             )
 

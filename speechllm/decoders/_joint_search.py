@@ -20,7 +20,7 @@ IMPOSSIBLE = -1e4  # in sums of scores
 
 
 class Prefixes(NamedTuple):
-    """Log-probabilities that beginnings of transcripts (any dimensions ...) have been said up to each merged state M."""
+    """Log-probabilities that beginnings of transcripts (...) have been said up to each merged state M."""
 
     sounding_M: Tensor
     """... the last piece being said just there; before the first state (column 0) to after the last."""
@@ -68,7 +68,9 @@ class CTCPrefixScorer:
         first_RKM = torch.where(within_R1M, before_RKM[..., :-1] + piece_RKM, NEVER)
         longer = Prefixes(sounding_RKM, silent_RKM, classes_RK, first_RKM.logsumexp(-1))
         kept_RK = classes_RK < 0
-        return Prefixes(*(torch.where(_like(kept_RK, new), old, new) for old, new in zip(prefixes, longer, strict=True)))
+        return Prefixes(
+            *(torch.where(_like(kept_RK, new), old, new) for old, new in zip(prefixes, longer, strict=True))
+        )
 
     def complete(self, prefixes: Prefixes) -> Tensor:
         """Return the log-probability (R) that each row's beginning is all that is said."""

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# The paper's tables 1, 2, 3, 4 and 6 in miniature, on Mini LibriSpeech and novels spoken by synthesisers, to one table.
+#
+#   LIBRISPEECH=/path/to/LibriSpeech ./run_mini_tables.sh                 every row, on a GPU
+#   LIBRISPEECH=/path/to/LibriSpeech ./run_mini_tables.sh --ngpu 0        the rows that a CPU can do, from dumped states
+#   ./run_mini_tables.sh --rows "main table3_qf40" --seeds "1 2 3"        some rows, several times
+#
+#   --rows       rows, names of conf/mini/*.yaml
+#   --seeds      seeds that each row is trained with; the first has the row's plain name, and the rows of table 6 need it
+#   --ngpu       GPUs; 0 is the CPU: fewer steps, from dumped states, which leaves out what acts before them
+#   --nj         parallel jobs
+#   --set        further overrides of every row's YAML
+#   --test_sets  test sets, tried single, with another utterance's speech, and, for table 6, joined up to 60 and 90 s
+#   --dry_run    print the commands, run none
+#
+# Started again, it goes on where it stopped. The scores of all rows are in exp/mini_tables.md.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+on_a_cpu="table2_fc75 table2_fc300 table2_ca75 main table3_qf40 table3_qf160 table4_tiny"
+everywhere="$on_a_cpu table1_no_concat table1_no_concat_masked table1_no_concat_true_length"
+everywhere+=" table6_fc75 table6_qf80 table6_seg_qf80"
+rows='' seeds=1 ngpu=1 nj=8 set='' test_sets="dev_clean test_clean test_other" dry_run=false
+options="rows seeds ngpu nj set test_sets dry_run"
+# shellcheck source=utils/parse_options.sh
+. ../../utils/parse_options.sh
+# shellcheck source=/dev/null
+. ./path.sh
+
+: "${LIBRISPEECH:?where is the corpus? Set it, for example: LIBRISPEECH=/path/to/LibriSpeech ./run_mini_tables.sh}"
+if ((ngpu == 0)); then
+  rows=${rows:-$on_a_cpu}
+  set="encoder.padding=none data.dump=encoder data.concat=null train.dtype=float32 \
+train.max_steps=1250 train.ctc_steps=1000 train.valid_every=250 $set"
+fi
+spoken=../spoken_gutenberg/data/train_spoken
+[[ -d $spoken ]] || $dry_run || ../spoken_gutenberg/run.sh --stop_stage 1 --nj "$nj"
+
+tables=()
+for seed in $seeds; do
+  for row in ${rows:-$everywhere}; do
+    name=mini_$row joined=()
+    [[ $seed == "${seeds%% *}" ]] || name+=_seed$seed
+    [[ $row != table6_* && $row != table2_fc75 && $row != main ]] || ((ngpu == 0)) || joined=(--joined "60 90")
+    ./run.sh --ngpu "$ngpu" --nj "$nj" --inference_nj "$((ngpu > 0 ? ngpu : 2))" --dry_run "$dry_run" \
+      --train_set train_clean_5 --valid_speakers 2 --extra_train_data "$spoken" --test_sets "$test_sets" "${joined[@]}" \
+      --config "conf/mini/$row.yaml" --set "seed=$seed $set" --tag "$name" --mismatched --stage 1
+    tables+=("exp/$name")
+  done
+done
+$dry_run || speechllm results "${tables[@]}" --output exp/mini_tables.md --command "run_mini_tables.sh --seeds '$seeds'"
