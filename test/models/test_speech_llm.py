@@ -6,10 +6,14 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from speechllm.connectors import fc
-from speechllm.data.batch import Batch
+from speechllm.connectors import ctc, fc
+from speechllm.data.batch import Batch, Collate
+from speechllm.decode.config import DecodeConfig
+from speechllm.decode.recognize import recognizer
 from speechllm.decoders import causal_lm
+from speechllm.errors import ConfigError
 from speechllm.interfaces import GenerationOptions
+from speechllm.models.ctc import ConnectorCTC
 from speechllm.models.prompt import PromptConfig
 from speechllm.models.speech_llm import SpeechLLM
 
@@ -88,3 +92,38 @@ def test_the_wrong_speech_changes_the_loss(model: SpeechLLM) -> None:
 def test_an_empty_transcript_is_its_end(model: SpeechLLM) -> None:
     output = model(batch_of(["", "she had"], [10, 12]))
     assert output.loss.isfinite()
+
+
+@pytest.fixture(scope="module")
+def spelling_model(tiny_llm: Path) -> SpeechLLM:
+    torch.manual_seed(0)
+    config = ctc.Config(merge=2, hidden=64, num_layers=1, merges=10, dropout=0.0, mask=0.0)
+    decoder = causal_lm.Config(path=str(tiny_llm)).build()
+    return SpeechLLM(None, config.build(16, 48, 1500), decoder, PromptConfig(template="vicuna")).eval()
+
+
+def test_a_connector_that_spells_adds_its_loss_in_training_alone(spelling_model: SpeechLLM) -> None:
+    batch = batch_of(["she had all year", "a"], [60, 20])
+    apart = spelling_model(batch).loss
+    own = spelling_model(batch, ConnectorCTC()).loss
+    connector = spelling_model.connector
+    together = spelling_model.train()(batch)
+    spelling_model.eval()
+    torch.testing.assert_close(together.loss, apart + connector.ctc_weight * own, atol=1e-5, rtol=0)
+    together.loss.backward()
+    assert all(p.grad is not None for p in connector.parameters())
+
+
+@pytest.mark.parametrize("num_beams", [1, 2])
+def test_joint_decoding_of_a_batch_is_that_of_each(spelling_model: SpeechLLM, num_beams: int) -> None:
+    batch = batch_of(["", "", ""], [40, 9, 23])
+    options = GenerationOptions(num_beams=num_beams, ctc_weight=0.5)
+    together = spelling_model.generate(batch, [8, 5, 7], options)
+    for i, cap in enumerate([8, 5, 7]):
+        assert spelling_model.generate(one_of(batch, i), [cap], options)[0][0].text == together[i][0].text
+
+
+def test_ctc_has_no_say_where_a_connector_does_not_spell(model: SpeechLLM) -> None:
+    config = DecodeConfig(search=GenerationOptions(ctc_weight=0.3))
+    with pytest.raises(ConfigError, match="decode.search.ctc_weight: found 0.3, but the connector spells nothing"):
+        recognizer(model, Collate(None, None, encoded=True), config, torch.device("cpu"))

@@ -195,3 +195,14 @@ def test_cross_attention_reads_a_table_that_is_divided(toy: Toy, tmp_path: Path)
         replace(toy, config=config), tmp_path, [0, 3], "train.max_steps=6", "train.ctc_steps=2"
     )
     assert found[3] == pytest.approx(found[0], abs=1e-5)
+
+
+def test_a_connector_that_spells_learns_by_its_own_ctc_under_zero_3_too(toy: Toy, tmp_path: Path) -> None:
+    config = tmp_path / "ctc.yaml"
+    connector = "{type: ctc, merge: 2, hidden: 64, num_layers: 1, dropout: 0.0, mask: 0.0}"
+    config.write_text(f"base: {toy.config}\nconnector: {connector}\n")
+    overrides = "train.max_steps=6", "train.ctc_steps=3", "train.llm_lr=1e-3"
+    found = losses_of_two_processes(replace(toy, config=config), tmp_path, [0, 3], *overrides)
+    assert found[3] == pytest.approx(found[0], abs=1e-5)
+    rows = [row for row in read_metrics(tmp_path / "exp3/metrics.jsonl") if row["kind"] == "train"]
+    assert ["ctc_loss" in row for row in rows] == [True] * 3 + [False] * 3
