@@ -169,7 +169,7 @@ class Hypothesis:
 
     text: str
     score: float
-    """Sum of the log-probabilities of the tokens, divided by the length as the search does."""
+    """Sum of the log-probabilities (or joint scores) of the tokens, divided by the length as the search does."""
     num_tokens: int
     truncated: bool
     """Whether the token cap was reached before the end-of-sequence token."""

@@ -164,6 +164,9 @@ def test_mini_tables_train_every_row_and_seed_and_begin_long_speech_from_single(
     row = (EGS / "librispeech/conf/mini/table6_fc75.yaml").read_text()
     assert "init_from: exp/mini_table2_fc75," in row
     assert run(tables, "--dry_run", LIBRISPEECH="").stderr.count("where is the corpus?") == 1
+    refused = run(tables, "--dry_run", "--ngpu", "0", "--rows", "main table6_qf80", LIBRISPEECH="/nowhere")
+    assert refused.returncode == 2
+    assert "--rows table6_qf80: needs the encoder in the loop" in refused.stderr
 
 
 def test_a_trained_experiment_is_tested_and_not_trained(trained: list[str]) -> None:

@@ -13,6 +13,7 @@
 #   --test_sets  test sets, tried single, with another utterance's speech, and, for table 6, joined up to 60 and 90 s
 #   --dry_run    print the commands, run none
 #
+# Models, once: ../../tools/fetch_models.py whisper-tiny.en whisper-base.en smollm2-135m-instruct qwen2.5-coder-1.5b-instruct
 # Started again, it goes on where it stopped. The scores of all rows are in exp/mini_tables.md.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -20,6 +21,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 on_a_cpu="table2_fc75 table2_fc300 table2_ca75 main table3_qf40 table3_qf160 table4_tiny"
 everywhere="$on_a_cpu table4_qwen table1_no_concat table1_no_concat_masked table1_no_concat_true_length"
 everywhere+=" table6_fc75 table6_qf80 table6_seg_qf80"
+invocation=$(printf '%q ' "$0" "$@")
 rows='' seeds=1 ngpu=1 nj=8 set='' test_sets="dev_clean test_clean test_other" dry_run=false
 options="rows seeds ngpu nj set test_sets dry_run"
 # shellcheck source=utils/parse_options.sh
@@ -30,15 +32,24 @@ options="rows seeds ngpu nj set test_sets dry_run"
 : "${LIBRISPEECH:?where is the corpus? Set it, for example: LIBRISPEECH=/path/to/LibriSpeech ./run_mini_tables.sh}"
 if ((ngpu == 0)); then
   rows=${rows:-$on_a_cpu}
+  for row in $rows; do
+    [[ " $on_a_cpu " == *" $row "* ]] ||
+      { echo "$0: --rows $row: needs the encoder in the loop, so a GPU; on a CPU, expected some of $on_a_cpu" >&2; exit 2; }
+  done
   set="encoder.padding=none data.dump=encoder data.concat=null train.dtype=float32 \
 train.max_steps=1250 train.ctc_steps=1000 train.valid_every=250 $set"
 fi
+rows=${rows:-$everywhere}
+for row in $rows; do
+  read -ra overrides <<<"$set"
+  $dry_run || speechllm fetch_models --config "conf/mini/$row.yaml" "${overrides[@]/#/--set=}"
+done
 spoken=../spoken_gutenberg/data/train_spoken
 [[ -d $spoken ]] || $dry_run || ../spoken_gutenberg/run.sh --stop_stage 1 --nj "$nj"
 
 tables=()
 for seed in $seeds; do
-  for row in ${rows:-$everywhere}; do
+  for row in $rows; do
     name=mini_$row joined=()
     [[ $seed == "${seeds%% *}" ]] || name+=_seed$seed
     [[ $row != table6_* && $row != table2_fc75 && $row != main ]] || ((ngpu == 0)) || joined=(--joined "60 90")
@@ -48,4 +59,4 @@ for seed in $seeds; do
     tables+=("exp/$name")
   done
 done
-$dry_run || speechllm results "${tables[@]}" --output exp/mini_tables.md --command "run_mini_tables.sh --seeds '$seeds'"
+$dry_run || speechllm results "${tables[@]}" --output exp/mini_tables.md --command "$invocation"

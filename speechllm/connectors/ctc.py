@@ -76,7 +76,7 @@ class CTCConnector(nn.Module):
     Args:
         input_dim: dimension D of the states.
         output_dim: embedding dimension E of the LLM.
-        segment_states: states of the encoder's segments, beyond which no layer looks.
+        segment_states: states of the encoder's segments, beyond which no Transformer layer looks.
         config: sizes.
     """
 
@@ -134,8 +134,9 @@ class CTCConnector(nn.Module):
 
         An utterance too short for its transcript adds nothing.
         """
-        labels = [torch.tensor(self.spelling(text), device=heard.lens_B.device) + 1 for text in texts]
-        lens = torch.tensor([len(one) for one in labels], device=heard.lens_B.device)
+        device = heard.lens_B.device
+        labels = [torch.tensor(self.spelling(text), dtype=torch.long, device=device) + 1 for text in texts]
+        lens = torch.tensor([len(one) for one in labels], device=device)
         loss = ctc_loss(
             heard.log_probs_BMC.transpose(0, 1),
             pad_sequence(labels, batch_first=True),

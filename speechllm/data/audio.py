@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from speechllm.data.atomic import new_file
 from speechllm.data.truncation import missing_end, missing_end_mp3
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
@@ -114,6 +115,22 @@ def read_blocks(path: str | Path, block: Seconds) -> Iterator[tuple[np.ndarray, 
             raise _truncated(path, found)
         if file.format != "MP3" and num_samples != file.frames:
             raise _truncated(path, f"{num_samples} samples, expected {file.frames}")
+
+
+def write_audio(stem: Path, samples_N: np.ndarray, sample_rate: int) -> Path:
+    """Write one channel, whole or not at all, as FLAC of 16 bits, or as WAV where that would clip; return its path.
+
+    Args:
+        stem: path without ``.flac`` or ``.wav``; dots in it are kept.
+        samples_N: full scale being 1, beyond which resampling and decoding may go.
+        sample_rate: in Hz.
+    """
+    clips = bool(np.abs(samples_N).max() > 1)
+    path = stem.with_name(stem.name + (".wav" if clips else ".flac"))
+    form = {"format": "WAV", "subtype": "FLOAT"} if clips else {"format": "FLAC", "subtype": "PCM_16"}
+    with new_file(path) as temporary:
+        soundfile.write(temporary, samples_N, sample_rate, **form)
+    return path
 
 
 def resample(samples_N: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:

@@ -11,11 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from tqdm import tqdm
 
-from speechllm.data.atomic import new_file
-from speechllm.data.audio import read_audio
+from speechllm.data.audio import read_audio, write_audio
 from speechllm.data.data_dir import Utterance, fingerprint, is_made, read_data_dir, write_data_dir
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
@@ -87,12 +85,7 @@ def _write_joined(group: Sequence[Utterance], audio: Path, silence: Seconds) -> 
     """Write the audio of a run; return the utterance that it is, named by its first and the number of them."""
     utt_id = f"{group[0].utt_id}+{len(group) - 1}" if len(group) > 1 else group[0].utt_id
     samples_N = joined_samples([read_audio(utt.path, SAMPLE_RATE, utt.start, utt.end) for utt in group], silence)
-    path = audio / f"{utt_id}.flac"
-    form = {"format": "FLAC", "subtype": "PCM_16"}
-    if np.abs(samples_N).max() > 1:  # MP3 and resampling go beyond full scale, where FLAC would clip
-        path, form = path.with_suffix(".wav"), {"format": "WAV", "subtype": "FLOAT"}
-    with new_file(path) as temporary:
-        soundfile.write(temporary, samples_N, SAMPLE_RATE, **form)
+    path = write_audio(audio / utt_id, samples_N, SAMPLE_RATE)
     text = " ".join(utt.text or "" for utt in group)
     duration = len(samples_N) / SAMPLE_RATE
     return replace(group[0], utt_id=utt_id, path=path, start=0.0, end=None, recording="", text=text, duration=duration)

@@ -10,8 +10,8 @@ from pathlib import Path
 import soundfile
 from tqdm import tqdm
 
-from speechllm.data.atomic import new_file
-from speechllm.data.audio import read_audio, resample
+from speechllm.data.atomic import new_dir
+from speechllm.data.audio import read_audio, resample, write_audio
 from speechllm.data.data_dir import Utterance, fingerprint, is_made, read_data_dir, write_data_dir
 from speechllm.errors import DataError
 
@@ -41,7 +41,10 @@ def perturb_speed(source: str | Path, target: str | Path, factor: float) -> bool
     if is_made(target, made_by):
         return False
     utts = read_data_dir(source, need_text=False).utts
-    audio = Path(f"{target}_audio")
+    audio = Path(f"{Path(target)}_audio")
+    if not is_made(audio, made_by):  # what lies there may be of other tables
+        with new_dir(audio) as temporary:
+            (temporary / "made_by").write_text(made_by, encoding="utf-8")
     copies = [_perturb(utt, factor, audio) for utt in tqdm(utts, desc=f"speed {factor}", dynamic_ncols=True)]
     write_data_dir(target, copies, made_by=made_by)
     return True
@@ -49,17 +52,15 @@ def perturb_speed(source: str | Path, target: str | Path, factor: float) -> bool
 
 def _perturb(utt: Utterance, factor: float, folder: Path) -> Utterance:
     """Return the copy of an utterance; its audio is written unless it is there."""
-    prefix = f"sp{factor:g}-"
-    path = folder / f"{prefix}{utt.utt_id}.flac"
-    if not path.exists():
+    utt_id = f"sp{factor:g}-{utt.utt_id}"
+    path = next((path for end in (".flac", ".wav") if (path := folder / f"{utt_id}{end}").exists()), None)
+    if path is None:
         samples_N = read_audio(utt.path, SAMPLE_RATE, utt.start, utt.end)
-        with new_file(path) as temporary:
-            faster_N = resample(samples_N, round(SAMPLE_RATE * factor), SAMPLE_RATE)
-            soundfile.write(temporary, faster_N, SAMPLE_RATE, subtype="PCM_16", format="FLAC")
+        path = write_audio(folder / utt_id, resample(samples_N, round(SAMPLE_RATE * factor), SAMPLE_RATE), SAMPLE_RATE)
     return replace(
         utt,
-        utt_id=prefix + utt.utt_id,
-        speaker=prefix + utt.speaker,
+        utt_id=utt_id,
+        speaker=f"sp{factor:g}-{utt.speaker}",
         path=path,
         start=0.0,
         end=None,

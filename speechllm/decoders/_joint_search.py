@@ -121,7 +121,8 @@ class JointSearch(LogitsProcessor):
 
     def _join(self, llm: Tensor, ctc: Tensor) -> Tensor:
         """Return the scores, finite even of what is impossible, since a search must be able to end at its cap."""
-        return (1 - self._weight) * llm + self._weight * ctc.clamp(min=IMPOSSIBLE).to(llm.dtype)
+        both = llm.clamp(min=IMPOSSIBLE), ctc.clamp(min=IMPOSSIBLE).to(llm.dtype)
+        return (1 - self._weight) * both[0] + self._weight * both[1]
 
     def _follow(self, input_ids: Tensor) -> None:
         """Find the beginnings that the search went on with among those of the last step."""
@@ -133,8 +134,10 @@ class JointSearch(LogitsProcessor):
         same_RR &= row_R[:, None] // self._beams == row_R // self._beams
         chosen_RRK = self._candidates_RK[None] == input_ids[:, None, -1:]
         found_RX = (same_RR[..., None] & chosen_RRK).reshape(number, -1)
-        place_R = found_RX.int().argmax(1)  # what has ended is found nowhere, and no longer matters
-        parent_R, candidate_R = place_R // self._candidates_RK.shape[1], place_R % self._candidates_RK.shape[1]
+        number_of_candidates = self._candidates_RK.shape[1]
+        # What has ended may be found nowhere, and no longer matters, but is to stay in its own row.
+        place_R = torch.where(found_RX.any(1), found_RX.int().argmax(1), row_R * number_of_candidates)
+        parent_R, candidate_R = place_R // number_of_candidates, place_R % number_of_candidates
         self._prefixes_R = self._extended_RK.take(parent_R, candidate_R)
 
     def _classes(self, ids_RK: Tensor, first: bool) -> Tensor:

@@ -47,6 +47,8 @@ class Spelling:
 
     def __call__(self, text: str) -> list[int]:
         """Return the places in ``ids`` of the pieces of ``text``, whose first word is spelt like any other."""
+        if not text.strip():
+            return []
         ids = self._tokenizer.encode(f" {text.strip()}", add_special_tokens=False).ids
         return [self._places[one] for one in ids if one in self._places]
 

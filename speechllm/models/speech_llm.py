@@ -28,7 +28,7 @@ class LossOutput(NamedTuple):
     """What a training step returns."""
 
     loss: Tensor
-    """Nats per target token: cross entropy, end-of-sequence included, or CTC's."""
+    """Nats per target token: cross entropy, end-of-sequence included, CTC's, or a speller's weighted sum of both."""
     num_correct: Tensor | None
     """Target tokens whose logit is the largest; None of CTC, which predicts no token in its place."""
     num_tokens: Tensor

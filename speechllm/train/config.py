@@ -29,7 +29,7 @@ class TrainConfig:
     llm_lr: float | None = None
     """Peak for the steps after ctc_steps, which then have a warm-up and a cosine of their own; null: one for all."""
     encoder_lr: float | None = None
-    """Peak learning rate of what is trained of the encoder; null: as of all else."""
+    """Learning rate of what is trained of the encoder where that of all else is lr, in proportion; null: the same."""
     final_lr: float = 1.0e-5
     """Learning rate at the last step, reached along a cosine."""
     warmup_steps: int = 1000

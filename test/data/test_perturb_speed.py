@@ -43,13 +43,22 @@ def test_speed_and_pitch(tone: Path, tmp_path: Path, factor: float, capsys: pyte
 def test_a_run_goes_on_and_is_made_once(make_set: Callable[..., Path], tmp_path: Path) -> None:
     data = make_set(0.2, 0.3, 0.4)
     assert perturb_speed(data, tmp_path / "copy", 1.1)
-    audio = sorted((tmp_path / "copy_audio").iterdir())
+    audio = sorted((tmp_path / "copy_audio").glob("*.flac"))
     kept = audio[0].stat().st_mtime_ns
     assert len(audio) == 3 and not perturb_speed(data, tmp_path / "copy", 1.1)
     audio[1].unlink()
     (tmp_path / "copy/made_by").unlink()
     assert perturb_speed(data, tmp_path / "copy", 1.1)
-    assert sorted((tmp_path / "copy_audio").iterdir()) == audio and audio[0].stat().st_mtime_ns == kept
+    assert sorted((tmp_path / "copy_audio").glob("*.flac")) == audio and audio[0].stat().st_mtime_ns == kept
+
+
+def test_audio_of_other_tables_is_not_taken(tone: Path, tmp_path: Path) -> None:
+    perturb_speed(tone, tmp_path / "copy", 1.1)
+    (utt,) = read_data_dir(tone).utts
+    write_data_dir(tone, [replace(utt, start=1.5, duration=0.5)])
+    assert perturb_speed(tone, f"{tmp_path}/copy/", 1.1)
+    (copy,) = read_data_dir(tmp_path / "copy").utts
+    assert soundfile.info(copy.path).duration == copy.duration == pytest.approx(0.5 / 1.1, abs=1e-4)
 
 
 @pytest.mark.parametrize("factor", [1.0, 0.0, 3.0])

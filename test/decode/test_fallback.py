@@ -45,6 +45,11 @@ def test_without_a_fallback_all_stay() -> None:
     assert with_fallback(search, GREEDY, None)(list(FIRST)) == [[one] for one in FIRST.values()]
 
 
-def test_too_many_hypotheses_of_the_fallback_are_refused() -> None:
+def test_searches_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"search\.ctc_weight: found 1.5, expected 0 to 1"):
+        DecodeConfig(search=GenerationOptions(ctc_weight=1.5))
+    with pytest.raises(ConfigError, match=r"search\.ctc_candidates: found 20, expected at least twice num_beams, 12"):
+        DecodeConfig(search=GenerationOptions(ctc_weight=0.5, num_beams=12))
+    assert DecodeConfig(search=GenerationOptions(num_beams=12)).search.num_beams == 12
     with pytest.raises(ConfigError, match=r"fallback\.nbest: found 3, expected 1 to num_beams, 1"):
         DecodeConfig(fallback=GenerationOptions(nbest=3))

@@ -101,6 +101,23 @@ def test_what_ctc_is_sure_of_is_written_whatever_the_llm_would_write(
     assert alone[0][0].score == pytest.approx(found[1][0].score, abs=1e-5)
 
 
+@pytest.mark.parametrize("num_beams", [1, 4])
+def test_what_has_ended_stays_as_it_is_beside_longer_batch_mates(decoder: causal_lm.CausalLM, num_beams: int) -> None:
+    """Short before long, so that rows that ended could be taken for beginnings of others."""
+    torch.manual_seed(0)
+    spelling = decoder.spelling(20)
+    lens_B, caps = torch.tensor([2, 9, 60]), [3, 6, 25]
+    log_probs_BMC = torch.randn(3, 60, 1 + len(spelling.ids)).mul(2).log_softmax(-1)
+    prompts = [torch.randn(length, decoder.embedding_dim) for length in (3, 7, 5)]
+    options = GenerationOptions(num_beams=num_beams, ctc_weight=0.4, ctc_candidates=2 * num_beams)
+    together = decoder.generate(prompts, caps, options, Spelt(log_probs_BMC, lens_B, spelling))
+    for i, cap in enumerate(caps):
+        alone = Spelt(log_probs_BMC[i : i + 1, : lens_B[i]], lens_B[i : i + 1], spelling)
+        (expected,) = decoder.generate(prompts[i : i + 1], [cap], options, alone)
+        assert together[i][0].text == expected[0].text
+        assert together[i][0].score == pytest.approx(expected[0].score, abs=1e-4)
+
+
 def test_without_a_weight_ctc_has_no_say(decoder: causal_lm.CausalLM) -> None:
     torch.manual_seed(0)
     prompts = [torch.randn(6, decoder.embedding_dim)]

@@ -34,6 +34,10 @@ def test_the_first_word_is_spelt_like_any_other(tokenizer: PreTrainedTokenizerFa
     assert spelling("had had") == 2 * spelling("had")
 
 
+def test_nothing_said_has_no_pieces(tokenizer: PreTrainedTokenizerFast) -> None:
+    assert Spelling(tokenizer, 20)("") == Spelling(tokenizer, 20)(" ") == []
+
+
 def test_special_tokens_are_no_pieces(tokenizer: PreTrainedTokenizerFast) -> None:
     assert not set(tokenizer.all_special_ids) & set(Spelling(tokenizer, 100_000).ids)
 
