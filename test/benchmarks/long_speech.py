@@ -54,7 +54,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("whisper", type=Path, help="directory of a Whisper model")
     parser.add_argument("--seconds", type=int, nargs="+", default=SECONDS, help="lengths of speech (%(default)s)")
-    parser.add_argument("--connectors", nargs="+", default=available("connectors"), help="which (%(default)s)")
+    without_llm = [name for name in available("connectors") if name != "ctc"]  # it spells in an LLM's tokens
+    parser.add_argument("--connectors", nargs="+", default=without_llm, help="which (%(default)s)")
     args = parser.parse_args()
     print("|connector|" + "|".join(f"{seconds} s" for seconds in args.seconds) + "|")
     print("|---" * (1 + len(args.seconds)) + "|")

@@ -1,0 +1,79 @@
+"""What CTC hears alone, what the LLM writes alone, and what both write together, by the weight of CTC.
+
+    python test/benchmarks/joint_search.py exp/whisper_base_smollm2_ctc dump/.../dev_clean dump/.../test_other
+
+Run in the recipe's folder, on an experiment whose connector spells, in float32 on the CPU. Word error rates in percent,
+after LibriSpeech's normaliser; the time is that of the search, loading excluded.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+
+from speechllm.data.batch import Batch
+from speechllm.data.dataset import DumpDataset
+from speechllm.experiment import load_model, read_experiment
+from speechllm.interfaces import GenerationOptions, Speller
+from speechllm.models.speech_llm import SpeechLLM
+from speechllm.score.normalize import normalizer
+from speechllm.score.wer import count, score
+
+BATCH_SIZE = 16
+
+
+def main() -> None:
+    """Print a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("exp_dir", type=Path)
+    parser.add_argument("dumps", type=Path, nargs="+", help="dumps of test sets")
+    parser.add_argument("--weights", type=float, nargs="+", default=[0.0, 0.2, 0.4, 0.6], help="(%(default)s)")
+    parser.add_argument("--beams", type=int, nargs="+", default=[1], help="widths of the search (%(default)s)")
+    args = parser.parse_args()
+    config = read_experiment(args.exp_dir)
+    built = load_model(args.exp_dir, config, torch.float32)
+    built.model.decoder.merge_adapters()
+    print("|set|search|WER|real-time factor|\n|---|---|---|---|")
+    for path in args.dumps:
+        dump = DumpDataset(path, config.data.transcript)
+        utt_ids = sorted(dump.utt_ids, key=lambda utt_id: dump.durations[utt_id])
+        examples = [[dump[one] for one in utt_ids[i : i + BATCH_SIZE]] for i in range(0, len(utt_ids), BATCH_SIZE)]
+        batches = [built.collate()(some) for some in examples]
+        report(path.name, "CTC alone", batches, lambda batch: spelt(built.model, batch))
+        for beams in args.beams:
+            for weight in args.weights:
+                options = GenerationOptions(num_beams=beams, ctc_weight=weight, length_penalty=float(weight == 0))
+
+                def together(batch: Batch, options: GenerationOptions = options) -> list[str]:
+                    caps = [config.decode.cap(duration) for duration in batch.durations]
+                    return [nbest[0].text for nbest in built.model.generate(batch, caps, options)]
+
+                report(path.name, f"ctc_weight {weight:g}, num_beams {beams}", batches, together)
+
+
+def report(name: str, search: str, batches: list[Batch], recognize) -> None:  # type: ignore[no-untyped-def]
+    """Print the row of one search."""
+    begin = time.perf_counter()
+    found = {key: text for batch in batches for key, text in zip(batch.utt_ids, recognize(batch), strict=True)}
+    seconds = time.perf_counter() - begin
+    reference = {key: text for batch in batches for key, text in zip(batch.utt_ids, batch.texts, strict=True)}
+    counts = count(score(reference, found, normalizer("librispeech")))
+    speech = sum(duration for batch in batches for duration in batch.durations)
+    print(f"|{name}|{search}|{counts.percentages[4]:.1f}|{seconds / speech:.3f}|", flush=True)
+
+
+@torch.inference_mode()
+def spelt(model: SpeechLLM, batch: Batch) -> list[str]:
+    """Return what the most probable pieces say, runs and blanks removed."""
+    assert isinstance(model.connector, Speller), "the connector spells nothing; name an experiment of type ctc"
+    log_probs_BMC, lens_B, spelling = model.connector.spelt(model.connector.hear(*model.states(batch)))
+    texts = []
+    for best_M, length in zip(log_probs_BMC.argmax(-1), lens_B.tolist(), strict=True):
+        places = [one - 1 for one in best_M[:length].unique_consecutive().tolist() if one > 0]
+        texts.append(" ".join(model.decoder.tokenizer.decode([spelling.ids[place] for place in places]).split()))
+    return texts
+
+
+if __name__ == "__main__":
+    main()
