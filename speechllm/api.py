@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from speechllm.config import to_dict
+from speechllm.data.atomic import new_dir
 from speechllm.data.dataset import Example
 from speechllm.decode.recognize import recognizer
 from speechllm.decode.transcribe import Audio, Transcriber
@@ -164,19 +165,19 @@ class Model:
             )
         if out.exists():
             raise ConfigError(f"{out}: is there already; choose another directory, or remove it")
-        out.mkdir(parents=True)
-        config = self.config
-        for part, name in zip(PARTS, (encoder, decoder), strict=True):
-            config = replace(config, **{part: _portable(getattr(config, part), part, name, out)})
-        self.speech_llm.decoder.save_tokenizer(out / "tokenizer")
-        config = replace(config, decoder=replace(config.decoder, tokenizer="./tokenizer"))
         about = {**self.about, "bases": {part: self._base_name(part) for part in PARTS}}
         trained = {name: p for name, p in self.speech_llm.named_parameters() if p.requires_grad}
         metadata = {"steps": self.about.get("steps", []), "bases": self._bases}
-        save_weights(out / WEIGHTS, trained, metadata, torch_dtype(dtype))
-        card = model_card(out.resolve().name, config, about, notes)
-        (out / "README.md").write_text(card, encoding="utf-8")
-        write_config(out / CONFIG, config, about)
+        with new_dir(out) as folder:
+            config = self.config
+            for part, name in zip(PARTS, (encoder, decoder), strict=True):
+                config = replace(config, **{part: _portable(getattr(config, part), part, name, folder)})
+            self.speech_llm.decoder.save_tokenizer(folder / "tokenizer")
+            config = replace(config, decoder=replace(config.decoder, tokenizer="./tokenizer"))
+            save_weights(folder / WEIGHTS, trained, metadata, torch_dtype(dtype))
+            card = model_card(out.resolve().name, config, about, notes)
+            (folder / "README.md").write_text(card, encoding="utf-8")
+            write_config(folder / CONFIG, config, about)
 
     def _base_name(self, part: str) -> str:
         """Return the name of a base model, as it was before it was copied anywhere."""

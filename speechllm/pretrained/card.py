@@ -26,8 +26,9 @@ def model_card(name: str, config: ExperimentConfig, about: dict[str, Any], notes
     }
     parts = [
         f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n# {name}\n",
-        f"The states of {about['bases']['encoder']}'s encoder, which a connector ({base_name(config.connector)}) turns "
-        f"into\nembeddings for the LLM {about['bases']['decoder']} (arXiv 2309.13963).\n",
+        f"Speech recognition: the encoder of {about['bases']['encoder']} reads the speech, a connector "
+        f"({base_name(config.connector)}) turns its\nstates into embeddings, and the LLM {about['bases']['decoder']} "
+        "writes the transcript (after arXiv 2309.13963).\n",
         f'```python\nfrom speechllm import load\n\nprint(load("{name}").transcribe("a.wav").text)\n```\n',
     ]
     if notes:
@@ -49,9 +50,10 @@ def score_table(scores: dict[str, Any]) -> str:
 
 def _training(config: ExperimentConfig, about: dict[str, Any]) -> str:
     train = config.train
+    steps = ", ".join(map(str, about.get("steps") or ["the last"]))
     lines = {
         "data": ", ".join(about.get("training_data", [])) or "not recorded",
-        "steps": f"{train.max_steps}, of which {train.ctc_steps} by CTC; weights of {about.get('steps') or 'the last'}",
+        "steps": f"{train.max_steps}, of which {train.ctc_steps} by CTC; weights of step {steps}",
         "started from": train.init_from or "the base models alone",
         "longest utterance": f"{config.data.max_duration:g} s",
         "prompt": f"`{config.prompt.template!r}`",

@@ -171,10 +171,12 @@ def _with_bases(config: ExperimentConfig, near: Path) -> ExperimentConfig:
 def _find_base(path: str, near: Path) -> str:
     """Return a directory for the base model ``path`` of the model in ``near``, or ``path`` itself: a hub id.
 
-    It is looked for in the present directory, in the model's, in that of the recipe whose experiment the model is,
-    and by its name in the folders of base models. That it is the right one is known by its fingerprint.
+    It is looked for in the model's directory, if it begins with a dot, in the present one, in that of the recipe whose
+    experiment the model is, and by its name in the folders of base models. That it is the right one is known by its
+    fingerprint.
     """
     folders = [BASES, *([Path(os.environ[BASES_VARIABLE])] if BASES_VARIABLE in os.environ else [])]
     inside = [near / path] if path.startswith(".") else []
-    places = [*inside, Path(path), near.resolve().parents[1] / path, *(folder / Path(path).name for folder in folders)]
+    recipe = near.resolve().parent.parent
+    places = [*inside, Path(path), recipe / path, *(folder / Path(path).name for folder in folders)]
     return next((str(place) for place in places if place.is_dir()), path)
