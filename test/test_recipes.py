@@ -166,7 +166,7 @@ def test_mini_tables_train_every_row_and_seed_and_begin_long_speech_from_single(
     assert run(tables, "--dry_run", LIBRISPEECH="").stderr.count("where is the corpus?") == 1
     refused = run(tables, "--dry_run", "--ngpu", "0", "--rows", "main table6_qf80", LIBRISPEECH="/nowhere")
     assert refused.returncode == 2
-    assert "--rows table6_qf80: needs the encoder in the loop" in refused.stderr
+    assert "--rows table6_qf80: not for a CPU" in refused.stderr
 
 
 def test_a_trained_experiment_is_tested_and_not_trained(trained: list[str]) -> None:

@@ -9,9 +9,10 @@
 #   --train_set         training set
 #   --valid_set         validation set
 #   --valid_speakers    take the validation set from this many speakers of the training set instead
-#   --speed_perturb_factors  train on copies of the training set at these speeds as well: "0.9 1.1"
+#   --speed_perturb_factors  train on copies of the training set at these speeds as well, without 1: "0.9 1.1"; those longer than
+#                       data.max_duration are skipped
 #   --extra_train_data  data directories to train on as well, such as another recipe's data/<set>, here <recipe>_<set>;
-#                       data.shares of the YAML says how much of each an epoch has, the own set first
+#                       data.shares of the YAML says how much of each an epoch has: the own set, its copies, then these
 #   --test_sets         test sets, separated by spaces
 #   --extra_test_data   data directories to test on as well
 #   --trained           instead of training, test this experiment; the recipe has then no training and validation set

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The paper's tables 1, 2, 3, 4 and 6 in miniature, on Mini LibriSpeech and novels spoken by synthesisers, to one table.
+# The paper's tables 1, 2, 3, 4 and 6 in miniature, on Mini LibriSpeech and novels spoken by synthesisers, to one file.
 #
 #   LIBRISPEECH=/path/to/LibriSpeech ./run_mini_tables.sh                 every row, on a GPU
 #   LIBRISPEECH=/path/to/LibriSpeech ./run_mini_tables.sh --ngpu 0        the rows that a CPU can do, from dumped states
@@ -13,7 +13,7 @@
 #   --test_sets  test sets, tried single, with another utterance's speech, and, for table 6, joined up to 60 and 90 s
 #   --dry_run    print the commands, run none
 #
-# Models, once: ../../tools/fetch_models.py whisper-tiny.en whisper-base.en smollm2-135m-instruct qwen2.5-coder-1.5b-instruct
+# LIBRISPEECH must hold train-clean-5 and the test sets already. Models, once: ../../tools/fetch_models.py whisper-tiny.en whisper-base.en smollm2-135m-instruct qwen2.5-coder-1.5b-instruct
 # Started again, it goes on where it stopped. The scores of all rows are in exp/mini_tables.md.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -33,15 +33,16 @@ options="rows seeds ngpu nj set test_sets dry_run"
 if ((ngpu == 0)); then
   rows=${rows:-$on_a_cpu}
   for row in $rows; do
+    [[ -f conf/mini/$row.yaml ]] || { echo "$0: --rows $row: no such row, expected some of $everywhere" >&2; exit 2; }
     [[ " $on_a_cpu " == *" $row "* ]] ||
-      { echo "$0: --rows $row: needs the encoder in the loop, so a GPU; on a CPU, expected some of $on_a_cpu" >&2; exit 2; }
+      { echo "$0: --rows $row: not for a CPU, with its encoder in the loop or its large LLM; expected some of $on_a_cpu" >&2; exit 2; }
   done
   set="encoder.padding=none data.dump=encoder data.concat=null train.dtype=float32 \
 train.max_steps=1250 train.ctc_steps=1000 train.valid_every=250 $set"
 fi
 rows=${rows:-$everywhere}
+read -ra overrides <<<"$set"
 for row in $rows; do
-  read -ra overrides <<<"$set"
   $dry_run || speechllm fetch_models --config "conf/mini/$row.yaml" "${overrides[@]/#/--set=}"
 done
 spoken=../spoken_gutenberg/data/train_spoken

@@ -16,7 +16,7 @@ from speechllm.data.data_dir import Utterance, fingerprint, is_made, read_data_d
 from speechllm.errors import DataError
 
 SAMPLE_RATE = 16000  # Hz
-FACTORS = (0.5, 2.0)
+MIN_FACTOR, MAX_FACTOR = 0.5, 2.0
 
 
 def perturb_speed(source: str | Path, target: str | Path, factor: float) -> bool:
@@ -35,8 +35,9 @@ def perturb_speed(source: str | Path, target: str | Path, factor: float) -> bool
     Raises:
         DataError: if the factor is no speed of speech.
     """
-    if not FACTORS[0] <= factor <= FACTORS[1] or factor == 1:
-        raise DataError(f"{target}: found the speed {factor}, expected {FACTORS[0]} to {FACTORS[1]} and not 1")
+    if not MIN_FACTOR <= factor <= MAX_FACTOR or factor == 1:
+        expected = f"{MIN_FACTOR} to {MAX_FACTOR} and not 1, which is the set itself; leave it out"
+        raise DataError(f"{target}: found the speed {factor}, expected {expected}")
     made_by = f"perturb_speed {factor}\n{fingerprint(source)}\n"
     if is_made(target, made_by):
         return False

@@ -20,16 +20,16 @@ IMPOSSIBLE = -1e4  # in sums of scores
 
 
 class Prefixes(NamedTuple):
-    """Log-probabilities that beginnings of transcripts (...) have been said up to each merged state M."""
+    """Log-probabilities of beginnings of transcripts (...), by CTC."""
 
     sounding_M: Tensor
-    """... the last piece being said just there; before the first state (column 0) to after the last."""
+    """That it ends at each merged state in its last piece; (..., M + 1), column 0 is before the first state."""
     silent_M: Tensor
-    """... a blank being there."""
+    """The same, ending in a blank."""
     last: Tensor
     """The class of the last piece; -1: none."""
     total: Tensor
-    """... with anything to follow."""
+    """Of all transcripts that begin so."""
 
     def take(self, *places: Tensor) -> "Prefixes":
         """Return those at ``places``, indices of the first dimensions."""
