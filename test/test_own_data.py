@@ -26,7 +26,7 @@ SIZES = {"train": 4, "dev": 3, "test": 2}
 def recipe(tmp_path: Path) -> Path:
     """Return a new recipe, begun as the page says, in a copy of the tree."""
     tree = copy_tree(tmp_path / "tree")
-    begin = BEGIN.replace("python3 ../../tools/fetch_models.py", "echo")
+    begin = BEGIN.replace("python ../../tools/fetch_models.py", "echo")
     assert begin != BEGIN
     result = run_in(tree, tree / "egs", "bash", "-euc", begin)
     assert result.returncode == 0, result.stderr
