@@ -239,6 +239,7 @@ def _training_data(
         pad_to=_pad_to(built, config),
         silence=joined.silence,
         shares=_shares(config.data.shares, sets),
+        joins=config.train.ctc_steps == 0,
     )
     return sampler, Loader(joined, sampler, collate, config.data.num_workers), joined.texts(kept)
 

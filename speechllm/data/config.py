@@ -45,7 +45,7 @@ class DataConfig:
     shares: tuple[float, ...] = ()
     """Share (0 to 1) of each training set that an epoch has, another one in the next; empty: all of all."""
     concat: ConcatOptions | None = None
-    """Random concatenation of training utterances; null: none. Not of dumped encoder states."""
+    """Random concatenation of training utterances, after train.ctc_steps; null: none. Not of dumped encoder states."""
     batch_duration: float = 320.0
     """Cap on one rank's batch: its longest utterance times its number of utterances (seconds)."""
     batch_size: int = 16

@@ -58,6 +58,7 @@ class BucketSampler(Sampler[list[str]]):
             counts against ``config.batch_duration``; 0: to the longest of its batch.
         silence: between utterances that ``config.concat`` joins, as it will be.
         shares: how much of its set each utterance stands for in an epoch, above 0 and up to 1; None: all.
+        joins: whether ``config.concat`` is followed in the first epoch; ``set_epoch`` says so of the others.
 
     Raises:
         ConfigError: if there is no utterance.
@@ -73,8 +74,10 @@ class BucketSampler(Sampler[list[str]]):
         pad_to: Seconds = 0.0,
         silence: Seconds = 0.0,
         shares: Mapping[str, float] | None = None,
+        joins: bool = True,
     ) -> None:
         assert 0 <= rank < world_size
+        self.joins = joins or config.concat is None
         self._shares = shares
         self._single, self._pad_to, self._silence = dict(durations), pad_to, silence
         self.config, self.seed, self.rank, self.world_size = config, seed, rank, world_size
@@ -82,10 +85,11 @@ class BucketSampler(Sampler[list[str]]):
         self.epoch = 0
         self._draw()
 
-    def set_epoch(self, epoch: int) -> None:
+    def set_epoch(self, epoch: int, *, joins: bool = True) -> None:
         """Draw the batches of ``epoch`` and go to its beginning; the present epoch is left where it is."""
-        if epoch != self.epoch:
-            self.epoch, self.position = epoch, 0
+        joins = joins or self.config.concat is None
+        if (epoch, joins) != (self.epoch, self.joins):
+            self.epoch, self.joins, self.position = epoch, joins, 0
             self._draw()
 
     def __len__(self) -> int:
@@ -99,7 +103,7 @@ class BucketSampler(Sampler[list[str]]):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs; the same on every rank."""
-        return {"epoch": self.epoch, "position": self.position, **self._signature()}
+        return {"epoch": self.epoch, "joins": self.joins, "position": self.position, **self._signature()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to where ``state`` was taken: iteration yields exactly the batches that remained.
@@ -107,7 +111,7 @@ class BucketSampler(Sampler[list[str]]):
         Raises:
             ConfigError: if the number of ranks, the seed, the utterances or the caps are others now.
         """
-        self.set_epoch(state["epoch"])
+        self.set_epoch(state["epoch"], joins=state.get("joins", True))
         for key, found in self._signature().items():
             if found != state[key]:
                 raise ConfigError(
@@ -123,7 +127,7 @@ class BucketSampler(Sampler[list[str]]):
     def _draw(self) -> None:
         rng = np.random.default_rng([self.seed, self.epoch])
         items = self._single if self._shares is None else self._taken(self._shares)
-        if self.config.concat is not None and items:
+        if self.config.concat is not None and self.joins and items:
             items = draw_joined(items, self.config.concat, self._silence, rng)
         padded = _padded_durations(items, self._pad_to)
         ids = np.array(sorted(items), dtype=object)

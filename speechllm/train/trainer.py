@@ -76,14 +76,24 @@ class Trainer:
             self.metrics = Metrics(self.exp_dir, self.step, self.config.max_steps)
         self.engine.train()
         while self.step < self.config.max_steps:
+            if self._begins_to_join():
+                self.sampler.set_epoch(self.sampler.epoch + 1)
             for batch in self.loader:
                 self._micro_step(batch)
-                if self.step >= self.config.max_steps:
+                if self.step >= self.config.max_steps or self._begins_to_join():
                     break
             else:
-                self.sampler.set_epoch(self.sampler.epoch + 1)
+                self.sampler.set_epoch(self.sampler.epoch + 1, joins=self.sampler.joins)
         if self.metrics:
             self.metrics.close()
+
+    def _begins_to_join(self) -> bool:
+        """Return whether utterances are to be joined from now on, but not yet are.
+
+        They are not in the steps of CTC: joined, they have more tokens of text than most connectors have of speech, and
+        what cannot be aligned teaches nothing.
+        """
+        return self.step >= self.config.ctc_steps and not self.sampler.joins
 
     def _micro_step(self, batch: Batch) -> None:
         """Do forward and backward on one batch, and an optimizer step where the accumulation ends."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from speechllm.data.config import DataConfig
+from speechllm.data.config import ConcatOptions, DataConfig
 from speechllm.data.sampler import BucketSampler, SequentialBatches
 from speechllm.errors import ConfigError
 
@@ -171,3 +171,22 @@ def test_shares_go_through_a_set_in_as_many_epochs_as_it_takes() -> None:
         everything.state_dict()
         == BucketSampler(durations, DataConfig(), 5, shares=dict.fromkeys(durations, 1.0)).state_dict()
     )
+
+
+def test_utterances_are_joined_from_the_epoch_on_that_says_so() -> None:
+    config = DataConfig(concat=ConcatOptions(probability=1.0), batch_duration=60.0, batch_size=8)
+
+    def joined(sampler: BucketSampler) -> bool:
+        return any(" " in utt for batch in sampler for utt in batch)
+
+    sampler = BucketSampler(durations(), config, 7, joins=False)
+    assert not joined(sampler)
+    sampler.set_epoch(1, joins=False)
+    resumed = BucketSampler(durations(), config, 7)
+    assert joined(resumed)
+    resumed.load_state_dict(sampler.state_dict())
+    assert list(resumed) == list(sampler)
+    assert not joined(resumed)
+    sampler.set_epoch(1)
+    assert joined(sampler)
+    assert BucketSampler(durations(), CONFIG, 7, joins=False).joins  # there is nothing to wait for

@@ -81,6 +81,17 @@ def test_killed_and_started_again_ends_with_the_same_weights(toy: Toy, trained: 
     assert_same(exp_dir, trained)
 
 
+def test_speech_is_joined_after_the_steps_of_ctc_and_a_kill_changes_nothing(toy: Toy, tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    overrides = ["data.concat={probability: 1.0, duration: 40}", "train.ctc_steps=4"]
+    assert toy.run(whole, *overrides).returncode == 0
+    assert json.loads((whole / "checkpoints/resume.json").read_text())["position"]["sampler"]["joins"]
+    position = end_after_the_first_checkpoint(toy.command(killed, *overrides), killed, signal.SIGKILL)
+    assert (position["step"], position["sampler"]["joins"]) == (3, False)
+    assert toy.run(killed, *overrides).returncode == 0
+    assert_same(killed, whole)
+
+
 def test_two_processes_ended_and_started_again_end_with_the_same_weights(toy: Toy, tmp_path: Path) -> None:
     """Under ZeRO 2, whose optimizer state is divided between them."""
     settings = tmp_path / "zero2.json"
