@@ -14,10 +14,12 @@ LENS = torch.tensor([9, 6, 1, 12])
 
 
 def loss_of(decoder: CausalLM, embeds_BUE: torch.Tensor) -> torch.Tensor:
-    mask_BU = torch.arange(embeds_BUE.shape[1]) < LENS[:, None]
-    select_BU = mask_BU & (torch.arange(embeds_BUE.shape[1]) >= LENS[:, None] // 2)
-    logits_UV = decoder.logits(embeds_BUE, mask_BU, select_BU)
-    return torch.nn.functional.cross_entropy(logits_UV, torch.arange(len(logits_UV)))
+    positions_U, lens_B = torch.arange(embeds_BUE.shape[1]), LENS
+    mask_BU = positions_U < lens_B[:, None]
+    select_BU = mask_BU & (positions_U >= lens_B[:, None] // 2)
+    device = embeds_BUE.device
+    logits_UV = decoder.logits(embeds_BUE, mask_BU.to(device), select_BU.to(device))
+    return torch.nn.functional.cross_entropy(logits_UV, torch.arange(len(logits_UV), device=device))
 
 
 @pytest.mark.parametrize("recompute", [False, True])
@@ -40,6 +42,24 @@ def test_loss_and_gradients_are_those_of_padded_sequences(tiny_llm: Path, recomp
     torch.testing.assert_close(*of_input, atol=1e-6, rtol=1e-4)
     torch.testing.assert_close(*of_lora, atol=1e-6, rtol=1e-4)
     assert of_lora[0].abs().max() > 0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="the kernel is a GPU's")
+def test_one_kernel_for_all_sequences_gives_the_loss_of_padded_ones(tmp_path: Path, tiny_llm: Path) -> None:
+    sizes = {"hidden_size": 48, "num_attention_heads": 3, "num_key_value_heads": 1, "head_dim": 16}
+    config = transformers.LlamaConfig.from_pretrained(tiny_llm, **sizes)
+    transformers.LlamaForCausalLM(config).save_pretrained(tmp_path)
+    losses = []
+    for packing in (False, True):
+        torch.manual_seed(1)
+        decoder = Config(path=str(tmp_path), tokenizer=str(tiny_llm)).build(torch.bfloat16).cuda()
+        if packing:
+            decoder.pack_sequences()
+        embeds_BUE = torch.randn(4, 12, 48, dtype=torch.bfloat16, device="cuda", requires_grad=True)
+        loss = loss_of(decoder, embeds_BUE)
+        loss.backward()
+        losses.append((loss.item(), embeds_BUE.grad.norm().item()))
+    assert losses[0] == pytest.approx(losses[1], rel=2e-2)
 
 
 def test_generation_is_the_same_after_packed_training(tiny_llm: Path) -> None:
