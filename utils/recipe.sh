@@ -11,8 +11,11 @@
 #   --valid_speakers    take the validation set from this many speakers of the training set instead
 #   --speed_perturb_factors  train on copies of the training set at these speeds as well, without 1: "0.9 1.1"; those longer than
 #                       data.max_duration are skipped
+#   --augment           train on a copy of the training set in noise, in rooms, through codecs as well: options of speechllm augment,
+#                       "--snr 5 20 --reverberation 0.2 0.8 --codecs mp3 gsm"
 #   --extra_train_data  data directories to train on as well, such as another recipe's data/<set>, here <recipe>_<set>;
-#                       data.shares of the YAML says how much of each an epoch has: the own set, its copies, then these
+#                       data.shares of the YAML says how much of each an epoch has: the own set, its copies (of other speeds,
+#                       then the augmented one), then these
 #   --test_sets         test sets, separated by spaces
 #   --extra_test_data   data directories to test on as well
 #   --trained           instead of training, test this experiment; the recipe has then no training and validation set
@@ -53,13 +56,13 @@
 set -euo pipefail
 
 corpus='' corpus_dir='' corpus_var='' corpus_maker=''
-train_set='' valid_set='' valid_speakers=0 speed_perturb_factors='' extra_train_data='' test_sets='' extra_test_data='' trained='' joined=''
+train_set='' valid_set='' valid_speakers=0 speed_perturb_factors='' augment='' extra_train_data='' test_sets='' extra_test_data='' trained='' joined=''
 mini=false mini_config=../librispeech/conf/quickstart.yaml mini_sets='' mini_trained=''
 mini_extra_train_data='' mini_extra_test_data=''
 stage=0 stop_stage=6 dry_run=false
 config='' set='' tag='' inference_config='' inference_tag='' baseline=false mismatched=false no_speech=false normalizer=librispeech
 ngpu=1 num_nodes=1 nj=8 inference_nj=1 datadir=data dumpdir=dump expdir=exp
-options="corpus corpus_dir corpus_var corpus_maker train_set valid_set valid_speakers speed_perturb_factors extra_train_data test_sets extra_test_data trained joined \
+options="corpus corpus_dir corpus_var corpus_maker train_set valid_set valid_speakers speed_perturb_factors augment extra_train_data test_sets extra_test_data trained joined \
 mini mini_config mini_sets mini_trained mini_extra_train_data mini_extra_test_data stage stop_stage dry_run config set tag inference_config \
 inference_tag baseline mismatched no_speech normalizer ngpu num_nodes nj inference_nj datadir dumpdir expdir"
 invocation=$(printf '%q ' "$0" "$@")
@@ -118,6 +121,7 @@ single_test_sets=$test_sets train_sets=$train_set
 for factor in $speed_perturb_factors; do
   train_sets+=" ${train_set}_sp$factor"
 done
+[[ -z $augment ]] || train_sets+=" ${train_set}_aug"
 for seconds in $joined; do
   for name in $single_test_sets; do
     test_sets+=" ${name}_t$seconds"
@@ -174,6 +178,8 @@ if on 1 "prepare and validate $datadir/<set>"; then
   for factor in $speed_perturb_factors; do
     run speechllm perturb_speed "$datadir/$train_set" "$datadir/${train_set}_sp$factor" --factor "$factor"
   done
+  # shellcheck disable=SC2086
+  [[ -z $augment ]] || run speechllm augment "$datadir/$train_set" "$datadir/${train_set}_aug" $augment
   for seconds in $joined; do
     for name in $single_test_sets; do
       run speechllm join "$datadir/$name" "$datadir/${name}_t$seconds" --duration "$seconds"

@@ -1,0 +1,155 @@
+"""A copy of a data directory as it would be heard in a room, among noise, through a codec.
+
+To train on as well, or to test on: speech that is made, or read into a good microphone, is cleaner than what comes.
+What is drawn for an utterance follows from its id, so a copy can be made again.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import soundfile
+
+from speechllm.data.audio import SUFFIXES, read_audio, resample
+from speechllm.data.changed_audio import SAMPLE_RATE, copy_changed
+from speechllm.data.no_speech import brown, hum, pink, white
+from speechllm.errors import DataError
+from speechllm.interfaces import Seconds
+
+DIRECT = 3.0
+"""Energy of what comes straight from the mouth over that of the reverberation (dB)."""
+MOST_PRESSED = 0.9
+"""How hard a codec presses at most, of 1, at which libsndfile writes no MP3."""
+
+Noise = Callable[[int, np.random.Generator], np.ndarray]
+"""So many samples_N of noise, at any level."""
+
+
+class Codec(NamedTuple):
+    """What soundfile is told, and the rate at which it is done (Hz)."""
+
+    format: str
+    subtype: str
+    sample_rate: int
+
+
+CODECS = {
+    "mp3": Codec("MP3", "MPEG_LAYER_III", SAMPLE_RATE),
+    "vorbis": Codec("OGG", "VORBIS", SAMPLE_RATE),
+    "opus": Codec("OGG", "OPUS", SAMPLE_RATE),
+    "gsm": Codec("WAV", "GSM610", 8000),
+    "ulaw": Codec("WAV", "ULAW", 8000),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """What becomes of every utterance, in this order; None or nothing leaves it out."""
+
+    reverberation: tuple[Seconds, Seconds] | None = None
+    """Least and longest time in which the reverberation falls by 60 dB."""
+    snr: tuple[float, float] | None = None
+    """Least and largest ratio of the speech to the noise, over the whole utterance (dB)."""
+    noise_dir: Path | None = None
+    """Recordings of noise, such as MUSAN's; None: white, pink and brown noise and the hum of mains."""
+    codecs: tuple[str, ...] = ()
+    """Of these one is drawn, and how hard it is to press."""
+    seed: int = 0
+    """Another one draws otherwise."""
+
+    def __post_init__(self) -> None:
+        if self.snr is None and self.reverberation is None and not self.codecs:
+            raise DataError("augment: nothing is to be changed; give --snr, --reverberation or --codecs")
+        for name, values in (("snr", self.snr), ("reverberation", self.reverberation)):
+            if values is not None and values[0] > values[1]:
+                raise DataError(f"augment: --{name}: found {values[0]:g} {values[1]:g}, expected the lesser first")
+        if self.reverberation is not None and self.reverberation[0] <= 0:
+            raise DataError(f"augment: --reverberation: found {self.reverberation[0]:g} seconds, expected more than 0")
+        for codec in set(self.codecs) - CODECS.keys():
+            raise DataError(f"augment: --codecs: found {codec!r}, expected some of {', '.join(CODECS)}")
+
+
+def augment(source: str | Path, target: str | Path, augmentation: Augmentation, prefix: str = "aug") -> bool:
+    """Write a changed copy of ``source``, and its audio into ``<target>_audio``; ids get the prefix ``<prefix>-``.
+
+    Returns:
+        Whether anything was written: not if the target is there already.
+
+    Raises:
+        DataError: if there is no noise in ``noise_dir``, or something cannot be read.
+    """
+    noises = _recorded(augmentation.noise_dir) if augmentation.noise_dir else [white, pink, brown, hum]
+
+    def change(samples_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        rng = np.random.default_rng([augmentation.seed, int(rng.integers(2**32))])
+        if augmentation.reverberation is not None:
+            samples_N = reverberate(samples_N, rng.uniform(*augmentation.reverberation), rng)
+        if augmentation.snr is not None:
+            noise_N = noises[rng.integers(len(noises))](len(samples_N), rng)
+            samples_N = add_noise(samples_N, noise_N, rng.uniform(*augmentation.snr))
+        if augmentation.codecs:
+            name = augmentation.codecs[rng.integers(len(augmentation.codecs))]
+            samples_N = through_codec(samples_N, CODECS[name], rng.uniform(0, MOST_PRESSED))
+        return samples_N.astype(np.float32)
+
+    return copy_changed(source, target, prefix, change, by=f"augment {augmentation}")
+
+
+def reverberate(samples_N: np.ndarray, duration: Seconds, rng: np.random.Generator) -> np.ndarray:
+    """Return samples_N in a room, as loud as before.
+
+    Its response is noise that falls by 60 dB in ``duration`` (Polack, 1988), behind the direct sound.
+    """
+    number = max(2, round(duration * SAMPLE_RATE))
+    response_N = rng.standard_normal(number) * 10 ** (-3 * np.arange(number) / number)
+    response_N[0] = 0
+    response_N *= 10 ** (-DIRECT / 20) / np.linalg.norm(response_N)
+    response_N[0] = 1
+    size = 1 << (len(samples_N) + number).bit_length()  # a power of two, of which transforms are quick
+    spectrum = np.fft.rfft(samples_N, size) * np.fft.rfft(response_N, size)
+    heard_N = np.fft.irfft(spectrum, size)[: len(samples_N)]
+    return heard_N * (_level(samples_N) / max(_level(heard_N), 1e-9))
+
+
+def add_noise(samples_N: np.ndarray, noise_N: np.ndarray, snr: float) -> np.ndarray:
+    """Return samples_N with noise that is ``snr`` dB weaker over the whole of it."""
+    return samples_N + noise_N * (_level(samples_N) / max(_level(noise_N), 1e-9) * 10 ** (-snr / 20))
+
+
+def through_codec(samples_N: np.ndarray, codec: Codec, pressed: float) -> np.ndarray:
+    """Return samples_N as a codec leaves them, of the same length.
+
+    ``pressed`` says how hard, from 0 on, to those that can be told.
+    """
+    file = BytesIO()
+    options = {} if codec.format == "WAV" else {"compression_level": pressed}
+    sent_N = resample(samples_N.astype(np.float32), SAMPLE_RATE, codec.sample_rate)
+    sent_N = sent_N / max(1.0, np.abs(sent_N).max())  # beyond full scale it would be cut off
+    soundfile.write(file, sent_N, codec.sample_rate, format=codec.format, subtype=codec.subtype, **options)
+    file.seek(0)
+    heard_N, rate = soundfile.read(file, dtype="float32")
+    heard_N = resample(heard_N, rate, SAMPLE_RATE)[: len(samples_N)]
+    return np.pad(heard_N, (0, len(samples_N) - len(heard_N)))
+
+
+def _level(samples_N: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(samples_N, dtype=np.float64))))
+
+
+def _recorded(folder: Path) -> list[Noise]:
+    """Return what cuts noise out of each recording of a folder."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise DataError(f"augment: --noise_dir {folder}: found no recording, expected some of noise")
+
+    def noise(path: Path) -> Noise:
+        def cut(number: int, rng: np.random.Generator) -> np.ndarray:
+            samples_N = read_audio(path, SAMPLE_RATE)
+            return np.resize(np.roll(samples_N, -int(rng.integers(len(samples_N)))), number)
+
+        return cut
+
+    return [noise(path) for path in paths]
