@@ -153,6 +153,14 @@ def test_copies_at_other_speeds_are_made_dumped_and_trained_on() -> None:
     assert re.search(r"train --train dump/\S+/small dump/\S+/small_sp0.9 dump/\S+/small_sp1.1 --valid", result.stdout)
 
 
+def test_training_in_noise_as_well() -> None:
+    options = ["--dry_run", "--config", CONFIG, "--train_set", "small", "--augment", "--snr 5 20 --codecs mp3 gsm"]
+    result = run(EGS / "librispeech/run.sh", *options, *CORPUS)
+    assert result.returncode == 0, result.stderr
+    assert "speechllm augment data/small data/small_aug --snr 5 20 --codecs mp3 gsm\n" in result.stderr
+    assert re.search(r"train --train dump/\S+/small dump/\S+/small_aug --valid", result.stdout)
+
+
 def test_mini_tables_train_every_row_and_seed_and_begin_long_speech_from_single() -> None:
     tables = EGS / "librispeech/run_mini_tables.sh"
     options = ["--dry_run", "--rows", "table6_fc75", "--seeds", "1 2", "--test_sets", "test_other"]
@@ -167,6 +175,18 @@ def test_mini_tables_train_every_row_and_seed_and_begin_long_speech_from_single(
     refused = run(tables, "--dry_run", "--ngpu", "0", "--rows", "main table6_qf80", LIBRISPEECH="/nowhere")
     assert refused.returncode == 2
     assert "--rows table6_qf80: not for a CPU" in refused.stderr
+
+
+def test_mini_tables_prepare_once_for_rows_side_by_side_and_long_speech_comes_last() -> None:
+    tables = EGS / "librispeech/run_mini_tables.sh"
+    options = ["--dry_run", "--rows", "table6_qf80 main table3_qf40", "--rows_at_once", "2"]
+    result = run(tables, *options, LIBRISPEECH="/nowhere")
+    assert result.returncode == 0, result.stderr
+    printed = result.stdout + result.stderr
+    assert printed.count("speechllm prepare librispeech") == 1
+    trained = re.findall(r"speechllm train .* exp/(\w+)\n", printed)
+    assert sorted(trained[:2]) == ["mini_main", "mini_table3_qf40"]
+    assert trained[2:] == ["mini_table6_qf80"]
 
 
 def test_a_trained_experiment_is_tested_and_not_trained(trained: list[str]) -> None:

@@ -8,6 +8,7 @@
 #   --rows       rows, names of conf/mini/*.yaml
 #   --seeds      seeds that each row is trained with; the first has the row's plain name, and the rows of table 6 need it
 #   --ngpu       GPUs; 0 is the CPU: fewer steps, from dumped states, which leaves out what acts before them
+#   --rows_at_once  rows trained side by side on the GPU, most of which one leaves idle; those of table 6 after the others
 #   --nj         parallel jobs
 #   --set        further overrides of every row's YAML
 #   --test_sets  test sets, tried single, with another utterance's speech, and, for table 6, joined up to 60 and 90 s
@@ -22,8 +23,8 @@ on_a_cpu="table2_fc75 table2_fc300 table2_ca75 main table3_qf40 table3_qf160 tab
 everywhere="$on_a_cpu table4_qwen table1_no_concat table1_no_concat_masked table1_no_concat_true_length"
 everywhere+=" table6_fc75 table6_qf80 table6_seg_qf80"
 invocation=$(printf '%q ' "$0" "$@")
-rows='' seeds=1 ngpu=1 nj=8 set='' test_sets="dev_clean test_clean test_other" dry_run=false
-options="rows seeds ngpu nj set test_sets dry_run"
+rows='' seeds=1 ngpu=1 rows_at_once=1 nj=8 set='' test_sets="dev_clean test_clean test_other" dry_run=false
+options="rows seeds ngpu rows_at_once nj set test_sets dry_run"
 # shellcheck source=utils/parse_options.sh
 . ../../utils/parse_options.sh
 # shellcheck source=/dev/null
@@ -31,14 +32,14 @@ options="rows seeds ngpu nj set test_sets dry_run"
 
 : "${LIBRISPEECH:?where is the corpus? Set it, for example: LIBRISPEECH=/path/to/LibriSpeech ./run_mini_tables.sh}"
 if ((ngpu == 0)); then
-  rows=${rows:-$on_a_cpu}
+  rows=${rows:-$on_a_cpu} rows_at_once=1
   for row in $rows; do
     [[ -f conf/mini/$row.yaml ]] || { echo "$0: --rows $row: no such row, expected some of $everywhere" >&2; exit 2; }
     [[ " $on_a_cpu " == *" $row "* ]] ||
       { echo "$0: --rows $row: not for a CPU, with its encoder in the loop or its large LLM; expected some of $on_a_cpu" >&2; exit 2; }
   done
   set="encoder.padding=none data.dump=encoder data.concat=null train.dtype=float32 \
-train.max_steps=1250 train.ctc_steps=1000 train.valid_every=250 $set"
+data.batch_size=16 data.batch_duration=240 data.num_workers=0 train.max_steps=1250 train.ctc_steps=1000 train.valid_every=250 $set"
 fi
 rows=${rows:-$everywhere}
 read -ra overrides <<<"$set"
@@ -48,16 +49,49 @@ done
 spoken=../spoken_gutenberg/data/train_spoken
 [[ -d $spoken ]] || $dry_run || ../spoken_gutenberg/run.sh --stop_stage 1 --nj "$nj"
 
-tables=()
-for seed in $seeds; do
-  for row in $rows; do
-    name=mini_$row joined=()
-    [[ $seed == "${seeds%% *}" ]] || name+=_seed$seed
-    [[ $row != table6_* && $row != table2_fc75 && $row != main ]] || ((ngpu == 0)) || joined=(--joined "60 90")
-    ./run.sh --ngpu "$ngpu" --nj "$nj" --inference_nj "$((ngpu > 0 ? ngpu : 2))" --dry_run "$dry_run" \
-      --train_set train_clean_5 --valid_speakers 2 --extra_train_data "$spoken" --test_sets "$test_sets" "${joined[@]}" \
-      --config "conf/mini/$row.yaml" --set "seed=$seed $set" --tag "$name" --mismatched --stage 1
-    tables+=("exp/$name")
+name_of() { # row, seed
+  [[ $2 == "${seeds%% *}" ]] && echo "mini_$1" || echo "mini_$1_seed$2"
+}
+
+recipe() { # row, seed, further options
+  local row=$1 seed=$2 joined=()
+  shift 2
+  [[ $row != table6_* && $row != table2_fc75 && $row != main ]] || ((ngpu == 0)) || joined=(--joined "60 90")
+  ./run.sh --ngpu "$ngpu" --nj "$nj" --inference_nj "$((ngpu > 0 ? ngpu : 2))" --dry_run "$dry_run" \
+    --train_set train_clean_5 --valid_speakers 2 --extra_train_data "$spoken" --test_sets "$test_sets" "${joined[@]}" \
+    --config "conf/mini/$row.yaml" --set "seed=$seed $set" --tag "$(name_of "$row" "$seed")" --mismatched "$@"
+}
+
+wait_for_one() {
+  wait -n || { echo "$0: a row failed; see exp/mini_<row>/tables.log" >&2; exit 1; }
+  running=$((running - 1))
+}
+
+tables=() running=0
+all_of() { # rows
+  local row seed exp
+  for seed in $seeds; do
+    for row in "$@"; do
+      exp=exp/$(name_of "$row" "$seed")
+      tables+=("$exp")
+      if ((rows_at_once == 1)); then
+        recipe "$row" "$seed" --stage 1
+        continue
+      fi
+      ((running < rows_at_once)) || wait_for_one
+      $dry_run || mkdir -p "$exp"
+      recipe "$row" "$seed" --stage 3 2>&1 | if $dry_run; then cat; else cat >"$exp/tables.log"; fi &
+      running=$((running + 1))
+    done
   done
+  while ((running > 0)); do wait_for_one; done
+}
+
+single=() long=()
+for row in $rows; do
+  if [[ $row == table6_* ]]; then long+=("$row"); else single+=("$row"); fi
 done
+((rows_at_once == 1)) || recipe main "${seeds%% *}" --stage 1 --stop_stage 2  # what all of them read
+all_of "${single[@]}"
+all_of "${long[@]}"  # they begin from single ones
 $dry_run || speechllm results "${tables[@]}" --output exp/mini_tables.md --command "$invocation"
