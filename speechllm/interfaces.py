@@ -7,6 +7,8 @@ Shapes are written into names, with these letters:
     L  encoder frames (Whisper: 50/s)     D  encoder dimension
     S  speech tokens (connector output)   E  embedding dimension of the LLM
     U  text tokens                        V  vocabulary of the LLM
+    M  encoder frames after merging       C  blank and pieces of text, of CTC
+    R  rows of a search: beams            H  attention heads, or a hidden dimension
 
 so ``feats_BTF`` is a padded batch of features and ``lens_B`` the number of valid frames of each
 utterance. Padding is always on the right, except in ``Decoder.generate``. Durations are ``Seconds``.

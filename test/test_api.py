@@ -16,7 +16,7 @@ from speechllm.bin import main
 from speechllm.decode.transcript import Transcript
 from speechllm.errors import ConfigError, DataError
 from speechllm.models.weights import save_weights
-from speechllm.pretrained.directory import read_model
+from speechllm.pretrained.directory import _find_base, read_model
 
 YAML = """
 frontend: {{type: log_mel}}
@@ -128,6 +128,10 @@ def test_base_models_by_name(
     monkeypatch.setenv("SPEECHLLM_MODELS", str(exp_dir.parents[1] / "models"))
     text = load(tmp_path / "named").transcribe(audio["short.wav"]).text
     assert text == model.transcribe(audio["short.wav"]).text
+
+
+def test_a_model_directly_below_the_root_may_name_a_hub_id() -> None:
+    assert _find_base("some/hub-id", Path("/model")) == "some/hub-id"
 
 
 def test_another_base_model_is_refused(exp_dir: Path, tmp_path: Path) -> None:
