@@ -229,6 +229,8 @@ def _training_data(
     dataset = join_dumps(sets)
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     kept, _ = select_for_training(dataset, config.data, exp_dir / "skipped" if rank == 0 else None)
+    if rank == 0 and config.train.ctc_steps > 0 and not isinstance(built.model.connector, Speller):
+        _say_what_ctc_leaves_out(built, dataset, kept)
     joined = JoinedDataset(dataset, config.data.concat, built.frontend)
     sampler = BucketSampler(
         joined.lengths(kept),
@@ -242,6 +244,25 @@ def _training_data(
         joins=config.train.ctc_steps == 0,
     )
     return sampler, Loader(joined, sampler, collate, config.data.num_workers), joined.texts(kept)
+
+
+def _say_what_ctc_leaves_out(built: Built, dataset: DumpDataset, kept: Sequence[str]) -> None:
+    """Say how many utterances have more tokens of text than of speech, as far as a thousand of them can tell."""
+    assert dataset.texts is not None, "training needs transcripts"
+    some = kept[:: -(-len(kept) // 1000)]
+    lens = [dataset.num_frames[utt_id] for utt_id in some]
+    if built.model.encoder is not None:
+        lens = [built.frontend.valid_frames(frames, built.segment_frames) for frames in lens]
+    lens_B = torch.tensor(lens)
+    states_B = lens_B if built.model.encoder is None else built.model.encoder.output_lengths(lens_B)
+    tokens_B = torch.tensor([len(built.model.decoder.tokenize(dataset.texts[utt_id])) for utt_id in some])
+    left_out = (tokens_B > built.model.connector.output_lengths(states_B)).double().mean().item()
+    if left_out > 0.05:
+        print(
+            f"train.ctc_steps: {left_out:.0%} of the utterances have more tokens of text than the connector has of "
+            "speech, which CTC cannot align, so that they teach nothing in these steps; give it more tokens",
+            flush=True,
+        )
 
 
 def _shares(shares: Sequence[float], sets: Sequence[DumpDataset]) -> dict[str, float] | None:
