@@ -247,7 +247,10 @@ def _training_data(
 
 
 def _say_what_ctc_leaves_out(built: Built, dataset: DumpDataset, kept: Sequence[str]) -> None:
-    """Say how many utterances have more tokens of text than of speech, as far as a thousand of them can tell."""
+    """Say how many utterances have more tokens of text than of speech, as far as a thousand of them can tell.
+
+    Where a token is said twice in a row CTC needs one more, so there may be some others.
+    """
     assert dataset.texts is not None, "training needs transcripts"
     some = kept[:: -(-len(kept) // 1000)]
     lens = [dataset.num_frames[utt_id] for utt_id in some]
@@ -259,8 +262,8 @@ def _say_what_ctc_leaves_out(built: Built, dataset: DumpDataset, kept: Sequence[
     left_out = (tokens_B > built.model.connector.output_lengths(states_B)).double().mean().item()
     if left_out > 0.05:
         print(
-            f"train.ctc_steps: {left_out:.0%} of the utterances have more tokens of text than the connector has of "
-            "speech, which CTC cannot align, so that they teach nothing in these steps; give it more tokens",
+            f"train.ctc_steps: at least {left_out:.0%} of the utterances have more tokens of text than the connector "
+            "has of speech, which CTC cannot align, so that they teach nothing in these steps; give it more tokens",
             flush=True,
         )
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -187,6 +188,35 @@ def test_mini_tables_prepare_once_for_rows_side_by_side_and_long_speech_comes_la
     trained = re.findall(r"speechllm train .* exp/(\w+)\n", printed)
     assert sorted(trained[:2]) == ["mini_main", "mini_table3_qf40"]
     assert trained[2:] == ["mini_table6_qf80"]
+    for ngpu, number in (("2", "2"), ("1", "0"), ("0", "2")):
+        refused = run(tables, "--dry_run", "--ngpu", ngpu, "--rows_at_once", number, LIBRISPEECH="/nowhere")
+        assert (refused.returncode, f"--rows_at_once {number}: expected 1" in refused.stderr) == (2, True)
+
+
+def test_a_row_that_fails_beside_others_is_named_and_they_are_waited_for(tmp_path: Path) -> None:
+    recipe = tmp_path / "egs/librispeech"
+    (tmp_path / "egs/spoken_gutenberg/data/train_spoken").mkdir(parents=True)
+    shutil.copytree(EGS.parent / "utils", tmp_path / "utils")
+    shutil.copytree(EGS / "librispeech/conf", recipe / "conf")
+    for name in ("run_mini_tables.sh", "path.sh"):
+        shutil.copy(EGS / "librispeech" / name, recipe)
+    (recipe / "run.sh").write_text(
+        "#!/usr/bin/env bash\n"
+        "[[ ! $* =~ stop_stage ]] || exit 0\n"
+        "if [[ $* =~ mini_main ]]; then sleep 1; echo trained >exp/mini_main/done; else exit 3; fi\n"
+    )
+    fake = tmp_path / "bin/speechllm"
+    fake.parent.mkdir()
+    fake.write_text("#!/bin/sh\n")
+    for program in (fake, recipe / "run.sh"):
+        program.chmod(0o755)
+    options = ["--rows", "main table3_qf40 table3_qf160", "--rows_at_once", "2"]
+    path = f"{fake.parent}:{os.environ['PATH']}"
+    result = run(recipe / "run_mini_tables.sh", *options, LIBRISPEECH="/nowhere", PATH=path)
+    assert result.returncode == 1
+    assert "exp/mini_table3_qf40 failed; see exp/mini_table3_qf40/tables.log" in result.stderr
+    assert (recipe / "exp/mini_main/done").exists()
+    assert not (recipe / "exp/mini_table3_qf160").exists()
 
 
 def test_a_trained_experiment_is_tested_and_not_trained(trained: list[str]) -> None:

@@ -8,7 +8,7 @@
 #   --rows       rows, names of conf/mini/*.yaml
 #   --seeds      seeds that each row is trained with; the first has the row's plain name, and the rows of table 6 need it
 #   --ngpu       GPUs; 0 is the CPU: fewer steps, from dumped states, which leaves out what acts before them
-#   --rows_at_once  rows trained side by side on the GPU, most of which one leaves idle; those of table 6 after the others
+#   --rows_at_once  rows trained side by side on one GPU, most of which one leaves idle; those of table 6 after the others
 #   --nj         parallel jobs
 #   --set        further overrides of every row's YAML
 #   --test_sets  test sets, tried single, with another utterance's speech, and, for table 6, joined up to 60 and 90 s
@@ -31,8 +31,12 @@ options="rows seeds ngpu rows_at_once nj set test_sets dry_run"
 . ./path.sh
 
 : "${LIBRISPEECH:?where is the corpus? Set it, for example: LIBRISPEECH=/path/to/LibriSpeech ./run_mini_tables.sh}"
+if ((rows_at_once != 1 && ngpu != 1 || rows_at_once < 1)); then
+  echo "$0: --rows_at_once $rows_at_once: expected 1, or more with --ngpu 1" >&2
+  exit 2
+fi
 if ((ngpu == 0)); then
-  rows=${rows:-$on_a_cpu} rows_at_once=1
+  rows=${rows:-$on_a_cpu}
   for row in $rows; do
     [[ -f conf/mini/$row.yaml ]] || { echo "$0: --rows $row: no such row, expected some of $everywhere" >&2; exit 2; }
     [[ " $on_a_cpu " == *" $row "* ]] ||
@@ -62,12 +66,17 @@ recipe() { # row, seed, further options
     --config "conf/mini/$row.yaml" --set "seed=$seed $set" --tag "$(name_of "$row" "$seed")" --mismatched "$@"
 }
 
+end_rows() {
+  jobs -p | while read -r group; do kill -- "-$group" 2>/dev/null; done
+  exit 143
+}
+
 wait_for_one() {
-  wait -n || { echo "$0: a row failed; see exp/mini_<row>/tables.log" >&2; exit 1; }
+  wait -n || failed=true
   running=$((running - 1))
 }
 
-tables=() running=0
+tables=() running=0 failed=false
 all_of() { # rows
   local row seed exp
   for seed in $seeds; do
@@ -79,19 +88,33 @@ all_of() { # rows
         continue
       fi
       ((running < rows_at_once)) || wait_for_one
-      $dry_run || mkdir -p "$exp"
-      recipe "$row" "$seed" --stage 3 2>&1 | if $dry_run; then cat; else cat >"$exp/tables.log"; fi &
+      ! $failed || break 2
+      beside_others "$row" "$seed" "$exp" &
       running=$((running + 1))
     done
   done
   while ((running > 0)); do wait_for_one; done
+  ! $failed || exit 1
 }
 
+beside_others() { # row, seed, experiment
+  if $dry_run; then
+    recipe "$1" "$2" --stage 3
+    return
+  fi
+  mkdir -p "$3"
+  recipe "$1" "$2" --stage 3 >>"$3/tables.log" 2>&1 || { echo "$0: $3 failed; see $3/tables.log" >&2; return 1; }
+}
+
+if ((rows_at_once > 1)); then
+  set -m # every row is a process group of its own, so that it can be ended with all its children
+  trap end_rows INT TERM HUP
+  recipe main "${seeds%% *}" --stage 1 --stop_stage 2 # the features that all of them read
+fi
 single=() long=()
 for row in $rows; do
   if [[ $row == table6_* ]]; then long+=("$row"); else single+=("$row"); fi
 done
-((rows_at_once == 1)) || recipe main "${seeds%% *}" --stage 1 --stop_stage 2  # what all of them read
 all_of "${single[@]}"
 all_of "${long[@]}"  # they begin from single ones
 $dry_run || speechllm results "${tables[@]}" --output exp/mini_tables.md --command "$invocation"

@@ -4,6 +4,7 @@ To train on as well, or to test on: speech that is made, or read into a good mic
 What is drawn for an utterance follows from its id, so a copy can be made again.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
@@ -21,6 +22,8 @@ from speechllm.interfaces import Seconds
 
 DIRECT = 3.0
 """Energy of what comes straight from the mouth over that of the reverberation (dB)."""
+BLOCK = 10 * SAMPLE_RATE
+"""Samples written at once; libsndfile keeps a block of Vorbis on the stack, which minutes of speech overflow."""
 MOST_PRESSED = 0.9
 """How hard a codec presses at most, of 1, at which libsndfile writes no MP3."""
 
@@ -64,8 +67,12 @@ class Augmentation:
         if self.snr is None and self.reverberation is None and not self.codecs:
             raise DataError("augment: nothing is to be changed; give --snr, --reverberation or --codecs")
         for name, values in (("snr", self.snr), ("reverberation", self.reverberation)):
-            if values is not None and values[0] > values[1]:
+            if values is not None and not values[0] <= values[1]:
                 raise DataError(f"augment: --{name}: found {values[0]:g} {values[1]:g}, expected the lesser first")
+        if self.noise_dir is not None and self.snr is None:
+            raise DataError(
+                "augment: --noise_dir: found no --snr, expected how loud its noise is to be; give --snr 5 20"
+            )
         if self.reverberation is not None and self.reverberation[0] <= 0:
             raise DataError(f"augment: --reverberation: found {self.reverberation[0]:g} seconds, expected more than 0")
         for codec in set(self.codecs) - CODECS.keys():
@@ -81,7 +88,8 @@ def augment(source: str | Path, target: str | Path, augmentation: Augmentation, 
     Raises:
         DataError: if there is no noise in ``noise_dir``, or something cannot be read.
     """
-    noises = _recorded(augmentation.noise_dir) if augmentation.noise_dir else [white, pink, brown, hum]
+    paths = [] if augmentation.noise_dir is None else _recordings(augmentation.noise_dir)
+    noises: list[Noise] = [_cut_from(path) for path in paths] or [white, pink, brown, hum]
 
     def change(samples_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         rng = np.random.default_rng([augmentation.seed, int(rng.integers(2**32))])
@@ -95,7 +103,9 @@ def augment(source: str | Path, target: str | Path, augmentation: Augmentation, 
             samples_N = through_codec(samples_N, CODECS[name], rng.uniform(0, MOST_PRESSED))
         return samples_N.astype(np.float32)
 
-    return copy_changed(source, target, prefix, change, by=f"augment {augmentation}")
+    sizes = repr([(str(path), path.stat().st_size) for path in paths])
+    by = f"augment {prefix} {augmentation} {hashlib.sha256(sizes.encode()).hexdigest()[:16]}"
+    return copy_changed(source, target, prefix, change, by=by)
 
 
 def reverberate(samples_N: np.ndarray, duration: Seconds, rng: np.random.Generator) -> np.ndarray:
@@ -128,7 +138,9 @@ def through_codec(samples_N: np.ndarray, codec: Codec, pressed: float) -> np.nda
     options = {} if codec.format == "WAV" else {"compression_level": pressed}
     sent_N = resample(samples_N.astype(np.float32), SAMPLE_RATE, codec.sample_rate)
     sent_N = sent_N / max(1.0, np.abs(sent_N).max())  # beyond full scale it would be cut off
-    soundfile.write(file, sent_N, codec.sample_rate, format=codec.format, subtype=codec.subtype, **options)
+    with soundfile.SoundFile(file, "w", codec.sample_rate, 1, codec.subtype, format=codec.format, **options) as encoder:
+        for start in range(0, len(sent_N), BLOCK):
+            encoder.write(sent_N[start : start + BLOCK])
     file.seek(0)
     heard_N, rate = soundfile.read(file, dtype="float32")
     heard_N = resample(heard_N, rate, SAMPLE_RATE)[: len(samples_N)]
@@ -139,17 +151,18 @@ def _level(samples_N: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(samples_N, dtype=np.float64))))
 
 
-def _recorded(folder: Path) -> list[Noise]:
-    """Return what cuts noise out of each recording of a folder."""
+def _recordings(folder: Path) -> list[Path]:
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise DataError(f"augment: --noise_dir {folder}: found no recording, expected some of noise")
+    return paths
 
-    def noise(path: Path) -> Noise:
-        def cut(number: int, rng: np.random.Generator) -> np.ndarray:
-            samples_N = read_audio(path, SAMPLE_RATE)
-            return np.resize(np.roll(samples_N, -int(rng.integers(len(samples_N)))), number)
 
-        return cut
+def _cut_from(path: Path) -> Noise:
+    """Return what takes noise out of a recording, from anywhere on, and from its beginning again where it ends."""
 
-    return [noise(path) for path in paths]
+    def cut(number: int, rng: np.random.Generator) -> np.ndarray:
+        samples_N = read_audio(path, SAMPLE_RATE)
+        return np.resize(np.roll(samples_N, -int(rng.integers(len(samples_N)))), number)
+
+    return cut

@@ -86,7 +86,11 @@ class BucketSampler(Sampler[list[str]]):
         self._draw()
 
     def set_epoch(self, epoch: int, *, joins: bool = True) -> None:
-        """Draw the batches of ``epoch`` and go to its beginning; the present epoch is left where it is."""
+        """Draw the batches of ``epoch`` and go to its beginning; the present epoch is left where it is.
+
+        ``joins`` says whether ``config.concat`` is followed in it. An epoch that is left before its end has not had
+        every utterance; with ``shares``, the others come again in a later round.
+        """
         joins = joins or self.config.concat is None
         if (epoch, joins) != (self.epoch, self.joins):
             self.epoch, self.joins, self.position = epoch, joins, 0

@@ -54,8 +54,11 @@ def _attend(
 
 
 def _has_kernel(query_BHUD: Tensor) -> bool:
-    half = query_BHUD.dtype in (torch.bfloat16, torch.float16)
-    return query_BHUD.is_cuda and half and query_BHUD.shape[3] % 8 == 0
+    """Return whether PyTorch's FlashAttention can do it: on Ampere or newer, and for heads of up to 256."""
+    if not query_BHUD.is_cuda or query_BHUD.dtype not in (torch.bfloat16, torch.float16):
+        return False
+    head = query_BHUD.shape[3]
+    return head % 8 == 0 and head <= 256 and torch.cuda.get_device_capability(query_BHUD.device) >= (8, 0)
 
 
 def _attend_at_once(

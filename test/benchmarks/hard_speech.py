@@ -1,9 +1,9 @@
-"""Word error rates on test sets as they are, in noise, in rooms, through codecs and over a telephone, beside Whisper's own.
+"""Word error rates on test sets as they are, in noise, in rooms, through codecs and over a telephone, beside Whisper.
 
-    python test/benchmarks/hard_speech.py MODEL data/dev_clean data/test_other --whisper downloads/models/whisper-base.en
+    python test/benchmarks/hard_speech.py MODEL data/dev_clean --whisper downloads/models/whisper-base.en
 
-The hard copies are made by ``speechllm augment`` beside the sets. All from the audio, in float32, by greedy search or, where
-the model's configuration says so, its own.
+The hard copies are made by ``speechllm augment`` beside the sets. All from the audio, in float32; the model searches
+as its configuration says, Whisper greedily.
 """
 
 import argparse
@@ -86,8 +86,6 @@ def score(data_dir: Path, recognize: Recognize) -> str:
         summary = score_files(data_dir / "text", hyp, normalizer("librispeech")).summary
     low, high = summary.wer.interval
     return f"{summary.wer.counts.percentages[4]:.1f} ({low:.1f}-{high:.1f})"
-
-
 
 
 if __name__ == "__main__":
