@@ -47,7 +47,7 @@ class TrainConfig:
     packing: bool = False
     """Lay the sequences of a batch one behind the other instead of padding them: the same loss, in less time."""
     deepspeed: str | None = None
-    """DeepSpeed's JSON (ZeRO stage, buckets, ...); null is plain data parallelism."""
+    """DeepSpeed's JSON (ZeRO stage, buckets, ...); null is plain data parallelism (ZeRO 1 waits less for a GPU)."""
     log_every: int = 20
     """Steps between two lines of metrics.jsonl."""
     valid_every: int = 500
