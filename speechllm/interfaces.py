@@ -163,6 +163,8 @@ class GenerationOptions:
     """Weight, 0 to 1, of the CTC of a connector that spells, beside the LLM, in the choice of each token."""
     ctc_candidates: int = 20
     """Tokens, the LLM's most probable, among which CTC has a say."""
+    ctc_confidence: float = 0.0
+    """Where such a CTC is less sure (0 to 1), on average, of the pieces that it spells, nothing is written."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,8 +37,9 @@ class DecodeConfig:
         for name, search in (("search", self.search), ("fallback", self.fallback)):
             if search is not None and not 1 <= search.nbest <= search.num_beams:
                 raise ConfigError(f"{name}.nbest: found {search.nbest}, expected 1 to num_beams, {search.num_beams}")
-            if search is not None and not 0 <= search.ctc_weight <= 1:
-                raise ConfigError(f"{name}.ctc_weight: found {search.ctc_weight}, expected 0 to 1")
+            for key in ("ctc_weight", "ctc_confidence"):
+                if search is not None and not 0 <= getattr(search, key) <= 1:
+                    raise ConfigError(f"{name}.{key}: found {getattr(search, key)}, expected 0 to 1")
             if search is not None and search.ctc_weight > 0 and search.ctc_candidates < 2 * search.num_beams:
                 raise ConfigError(
                     f"{name}.ctc_candidates: found {search.ctc_candidates}, expected at least twice num_beams, "

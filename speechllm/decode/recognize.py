@@ -24,11 +24,13 @@ def recognizer(model: SpeechLLM, collate: Collate, config: DecodeConfig, device:
         ConfigError: if CTC is to have a say, but the connector has none.
     """
     for name, options in (("search", config.search), ("fallback", config.fallback)):
-        if options is not None and options.ctc_weight > 0 and not isinstance(model.connector, Speller):
-            raise ConfigError(
-                f"decode.{name}.ctc_weight: found {options.ctc_weight}, but the connector spells nothing; "
-                "expected 0, or a connector of type ctc"
-            )
+        for key in ("ctc_weight", "ctc_confidence"):
+            value = 0.0 if options is None else getattr(options, key)
+            if value > 0 and not isinstance(model.connector, Speller):
+                raise ConfigError(
+                    f"decode.{name}.{key}: found {value}, but the connector spells nothing; "
+                    "expected 0, or a connector of type ctc"
+                )
 
     def search(examples: list[Example], options: GenerationOptions) -> list[list[Hypothesis]]:
         caps = [config.cap(example.duration) for example in examples]

@@ -13,6 +13,7 @@ from speechllm.interfaces import (
     GenerationOptions,
     Hypothesis,
     Speller,
+    Spelt,
     TableReader,
     Utterances,
 )
@@ -119,10 +120,28 @@ class SpeechLLM(nn.Module):
         if not isinstance(self.connector, Speller):
             return self.decoder.generate(self.prompts(batch), caps, options)
         heard = self.connector.hear(*self.states(batch))
+        spelt = self.connector.spelt(heard)
         prompts = self.prompts(batch, speech=self.connector.embed(heard))
-        return self.decoder.generate(prompts, caps, options, self.connector.spelt(heard))
+        said = (_confidence(spelt) >= options.ctc_confidence).nonzero()[:, 0]
+        places = said.tolist()
+        spelt = spelt._replace(log_probs_BMC=spelt.log_probs_BMC[said], lens_B=spelt.lens_B[said])
+        nothing = Hypothesis(text="", score=0.0, num_tokens=0, truncated=False)
+        found = [[nothing] * options.nbest for _ in prompts]
+        if places:
+            chosen = [prompts[place] for place in places], [caps[place] for place in places]
+            for place, nbest in zip(places, self.decoder.generate(*chosen, options, spelt), strict=True):
+                found[place] = nbest
+        return found
 
     def _embed(self, ids: list[list[int]], device: torch.device) -> list[Tensor]:
         """Embed several token sequences with one look-up."""
         flat = torch.tensor([i for one in ids for i in one], dtype=torch.long, device=device)
         return list(self.decoder.embed(flat).split([len(one) for one in ids]))
+
+
+def _confidence(spelt: Spelt) -> Tensor:
+    """Return the mean probability (B,) of what is spelt where something is rather than a blank; 0 where nothing is."""
+    probs_BM, best_BM = spelt.log_probs_BMC.exp().max(-1)
+    places_M = torch.arange(best_BM.shape[1], device=best_BM.device)
+    spells_BM = (best_BM > 0) & (places_M < spelt.lens_B[:, None])
+    return (probs_BM * spells_BM).sum(1) / spells_BM.sum(1).clamp(min=1)

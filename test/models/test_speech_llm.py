@@ -123,7 +123,30 @@ def test_joint_decoding_of_a_batch_is_that_of_each(spelling_model: SpeechLLM, nu
         assert spelling_model.generate(one_of(batch, i), [cap], options)[0][0].text == together[i][0].text
 
 
-def test_ctc_has_no_say_where_a_connector_does_not_spell(model: SpeechLLM) -> None:
-    config = DecodeConfig(search=GenerationOptions(ctc_weight=0.3))
-    with pytest.raises(ConfigError, match="decode.search.ctc_weight: found 0.3, but the connector spells nothing"):
+def test_nothing_is_written_where_ctc_is_not_sure(spelling_model: SpeechLLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three utterances CTC spells the second alone with confidence; it is written as if it had been alone."""
+    pieces = 1 + len(spelling_model.connector.spelling.ids)
+    log_probs_BMC = torch.full((3, 20, pieces), 0.5 / (pieces - 1)).log()
+    log_probs_BMC[:, :, 0] = torch.tensor(0.5).log()  # blanks everywhere
+    log_probs_BMC[0, 3:5, 2] = torch.tensor(0.6).log()
+    log_probs_BMC[1, 3:5, 2] = torch.tensor(0.9).log()
+    log_probs_BMC[1, 19, 2] = torch.tensor(0.6).log()  # beyond its end
+    batch = batch_of(["", "", ""], [40, 9, 23])
+    as_it_is = spelling_model.generate(batch, [8, 5, 7], GenerationOptions(num_beams=2, nbest=2))
+    own = spelling_model.connector.spelt
+    monkeypatch.setattr(
+        spelling_model.connector, "spelt", lambda heard: own(heard)._replace(log_probs_BMC=log_probs_BMC)
+    )
+    options = GenerationOptions(num_beams=2, nbest=2, ctc_confidence=0.7)
+    found = spelling_model.generate(batch, [8, 5, 7], options)
+    assert [[one.text for one in nbest] for nbest in (found[0], found[2])] == [["", ""], ["", ""]]
+    assert [one.text for one in found[1]] == [one.text for one in as_it_is[1]] and found[1][0].num_tokens > 0
+    sure_of_none = GenerationOptions(ctc_confidence=1.0)
+    assert [nbest[0].text for nbest in spelling_model.generate(batch, [8, 5, 7], sure_of_none)] == ["", "", ""]
+
+
+@pytest.mark.parametrize("key", ["ctc_weight", "ctc_confidence"])
+def test_ctc_has_no_say_where_a_connector_does_not_spell(model: SpeechLLM, key: str) -> None:
+    config = DecodeConfig(search=GenerationOptions(**{key: 0.3}))
+    with pytest.raises(ConfigError, match=f"decode.search.{key}: found 0.3, but the connector spells nothing"):
         recognizer(model, Collate(None, None, encoded=True), config, torch.device("cpu"))
