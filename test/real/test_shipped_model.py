@@ -1,13 +1,17 @@
 """The models that ship: small, safe, of no machine, and that they recognise people whom they never heard."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from speechllm import load
 from speechllm.bin import main
+from speechllm.data.no_speech import SAMPLE_RATE as RATE
+from speechllm.data.no_speech import brown, hum, pink
 from speechllm.pretrained.directory import BASES, SHIPPED, read_model, shipped
 from speechllm.score.normalize import normalizer
 from speechllm.score.wer import count, score
@@ -53,6 +57,14 @@ def test_the_first_is_described(capsys: pytest.CaptureFixture[str]) -> None:
     for word in ("whisper-base.en", "smollm2-135m-instruct", "ctc (", "prompt", "test_other"):
         assert word in printed, word
     assert "not on this machine" not in printed
+
+
+@needs_bases
+@pytest.mark.parametrize("noise", [pink, brown, hum])
+def test_the_first_writes_nothing_in_noise(noise: Callable[[int, np.random.Generator], np.ndarray]) -> None:
+    noise_N = noise(10 * RATE, np.random.default_rng(7))
+    result = load().transcribe((0.02 * noise_N / np.std(noise_N), RATE))
+    assert (result.text, result.segments[0].warnings) == ("", ["empty"])
 
 
 @needs_bases
