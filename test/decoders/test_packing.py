@@ -6,6 +6,7 @@ import pytest
 import torch
 import transformers
 
+from speechllm.decoders import _packing
 from speechllm.decoders.causal_lm import CausalLM, Config, LoraOptions
 from speechllm.errors import ConfigError
 from speechllm.interfaces import GenerationOptions
@@ -22,8 +23,32 @@ def loss_of(decoder: CausalLM, embeds_BUE: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(logits_UV, torch.arange(len(logits_UV), device=device))
 
 
-@pytest.mark.parametrize("recompute", [False, True])
-def test_loss_and_gradients_are_those_of_padded_sequences(tiny_llm: Path, recompute: bool) -> None:
+def attend_as_the_kernel_is_said_to(
+    query_UHD: torch.Tensor,
+    key_UHD: torch.Tensor,
+    value_UHD: torch.Tensor,
+    starts: torch.Tensor,
+    _: torch.Tensor,
+    longest: int,
+    *__: int,
+    scale: float | None,
+    window_size: tuple[int, int],
+) -> torch.Tensor:
+    """Do what ``torch.nn.attention.varlen.varlen_attn`` does, on a CPU."""
+    assert (window_size, starts.dtype, longest) == ((-1, 0), torch.int32, int(LENS.max()))
+    lens = starts.diff().tolist()
+    parts = zip(*(x.transpose(0, 1).split(lens, dim=1) for x in (query_UHD, key_UHD, value_UHD)), strict=True)
+    found = [torch.nn.functional.scaled_dot_product_attention(*one, is_causal=True, scale=scale) for one in parts]
+    return torch.cat(found, dim=1).transpose(0, 1)
+
+
+@pytest.mark.parametrize(("recompute", "kernel"), [(False, False), (True, False), (False, True)])
+def test_loss_and_gradients_are_those_of_padded_sequences(
+    tiny_llm: Path, recompute: bool, kernel: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kernel:
+        monkeypatch.setattr(_packing, "_has_kernel", lambda _: True)
+        monkeypatch.setattr(_packing, "varlen_attn", attend_as_the_kernel_is_said_to)
     losses, of_input, of_lora = [], [], []
     for packing in (False, True):
         torch.manual_seed(1)
