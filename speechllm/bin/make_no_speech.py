@@ -10,9 +10,10 @@ from speechllm.data.validate import validate_data_dir
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("target", type=Path, help="data directory to write, e.g. data/no_speech")
+    parser.add_argument("--seed", type=int, default=0, help="another one makes other noise (%(default)s)")
 
 
 def run(args: Namespace) -> None:
     """Make and validate it."""
-    make_no_speech(args.target)
+    make_no_speech(args.target, args.seed)
     print(f"{args.target}: {validate_data_dir(args.target, need_text=False)}")

@@ -122,7 +122,7 @@ class SpeechLLM(nn.Module):
         heard = self.connector.hear(*self.states(batch))
         spelt = self.connector.spelt(heard)
         prompts = self.prompts(batch, speech=self.connector.embed(heard))
-        said = (_confidence(spelt) >= options.ctc_confidence).nonzero()[:, 0]
+        said = (confidence(spelt) >= options.ctc_confidence).nonzero()[:, 0]
         places = said.tolist()
         spelt = spelt._replace(log_probs_BMC=spelt.log_probs_BMC[said], lens_B=spelt.lens_B[said])
         nothing = Hypothesis(text="", score=0.0, num_tokens=0, truncated=False)
@@ -139,7 +139,7 @@ class SpeechLLM(nn.Module):
         return list(self.decoder.embed(flat).split([len(one) for one in ids]))
 
 
-def _confidence(spelt: Spelt) -> Tensor:
+def confidence(spelt: Spelt) -> Tensor:
     """Return the mean probability (B,) of what is spelt where something is rather than a blank; 0 where nothing is."""
     probs_BM, best_BM = spelt.log_probs_BMC.exp().max(-1)
     places_M = torch.arange(best_BM.shape[1], device=best_BM.device)

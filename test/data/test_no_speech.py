@@ -35,6 +35,13 @@ def test_kinds_lengths_and_levels(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert power(samples["hum-3"], 45, 255) > 0.99 * power(samples["hum-3"], 0, 8001)
 
 
+def test_another_seed_makes_other_noise(tmp_path: Path) -> None:
+    for seed in "01":
+        assert main(["make_no_speech", str(tmp_path / seed), "--seed", seed]) == 0
+    one, other = (soundfile.read(f"{tmp_path / seed}_audio/pink-0.flac")[0] for seed in "01")
+    assert not np.array_equal(one, other)
+
+
 def test_made_once(tmp_path: Path) -> None:
     assert make_no_speech(tmp_path / "no_speech")
     assert not make_no_speech(tmp_path / "no_speech")

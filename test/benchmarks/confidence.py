@@ -1,0 +1,65 @@
+"""How sure the CTC of a connector that spells is where something is said, and where nothing is.
+
+    speechllm make_no_speech data/no_speech
+    python test/benchmarks/confidence.py MODEL data/no_speech data/dev_clean data/test_other
+
+It is what ``decode.search.ctc_confidence`` is compared with. Of sets without transcripts it also counts the words
+that are written whatever CTC says, and with the model's own setting.
+"""
+
+import argparse
+import statistics
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from speechllm import load
+from speechllm.api import Model
+from speechllm.data.audio import read_audio
+from speechllm.data.batch import Collate
+from speechllm.data.data_dir import read_data_dir
+from speechllm.data.dataset import Example
+from speechllm.models.speech_llm import confidence
+
+RATE = 16000
+
+
+def main() -> None:
+    """Print a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="trained experiment, packed directory or shipped model")
+    parser.add_argument("data_dirs", nargs="+", type=Path, help="data directories")
+    args = parser.parse_args()
+    model = load(args.model, merge_lora=True)
+    heedless = load(args.model, overrides=["decode.search.ctc_confidence=0"], merge_lora=True)
+    print("|set|utterances|least|median|most|words, whatever CTC says|words|\n|---|---|---|---|---|---|---|")
+    for path in args.data_dirs:
+        utts = read_data_dir(path, need_text=False).utts
+        audio = [read_audio(utt.path, RATE, utt.start, utt.end) for utt in utts]
+        sure = [confidence_of(model, samples_N) for samples_N in audio]
+        has_text = (path / "text").exists()
+        words = ["", ""] if has_text else [str(words_of(one, audio)) for one in (heedless, model)]
+        figures = f"{min(sure):.2f}|{statistics.median(sure):.2f}|{max(sure):.2f}"
+        print(f"|{path.name}|{len(utts)}|{figures}|{'|'.join(words)}|", flush=True)
+
+
+@torch.inference_mode()
+def confidence_of(model: Model, samples_N: np.ndarray) -> float:
+    """Return what ``ctc_confidence`` is compared with."""
+    parts = model.speech_llm
+    encoder = parts.encoder
+    collate = Collate(model.frontend, encoder.pad_multiple, segment_frames=encoder.segment_frames, encoded=False)
+    features_TF = model.frontend.extract(samples_N)
+    batch = collate([Example(utt_id="", speaker="", inputs_TF=features_TF, text="", duration=0.0)])
+    return confidence(parts.connector.spelt(parts.connector.hear(*parts.states(batch)))).item()
+
+
+def words_of(model: Model, audio: list[np.ndarray]) -> int:
+    """Return the number of words that are written."""
+    results = model.transcribe([(samples_N, RATE) for samples_N in audio], batch_size=8)
+    return sum(len(result.text.split()) for result in results)
+
+
+if __name__ == "__main__":
+    main()
