@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from speechllm.experiment import load_config
+
 EGS = Path(__file__).parents[1] / "egs"
 RECIPES = sorted(EGS.glob("*/run.sh"))
 CONFIG = "../librispeech/conf/quickstart.yaml"
@@ -172,6 +174,26 @@ def test_mini_tables_train_every_row_and_seed_and_begin_long_speech_from_single(
         assert f"exp/{name}/decode/test_other_t90_mismatched" in result.stderr
     row = (EGS / "librispeech/conf/mini/table6_fc75.yaml").read_text()
     assert "init_from: exp/mini_table2_fc75," in row
+
+
+def test_mini_tables_align_every_kind_of_connector_once() -> None:
+    tables = EGS / "librispeech/run_mini_tables.sh"
+    options = ["--dry_run", "--rows", "main table1_no_concat table3_qf40", "--seeds", "1 2", "--align_steps", "7"]
+    result = run(tables, *options, LIBRISPEECH="/nowhere")
+    assert result.returncode == 0, result.stderr
+    trained = re.findall(r"speechllm train (.*) exp/mini_(\w+)\n", result.stdout)
+    names = ["main", "table1_no_concat", "table3_qf40"]
+    aligned = ["main_aligned", "table3_qf40_aligned"]
+    assert [name for _, name in trained] == aligned + names + [f"{name}_seed2" for name in names]
+    for command, name in trained:
+        assert ("--set train.ctc_steps=7" in command) == (name in aligned)
+    for row, begins_from in zip(names, (aligned[0], aligned[0], aligned[1]), strict=True):
+        config = load_config(EGS / f"librispeech/conf/mini/{row}.yaml", [])
+        assert config.train.init_from == f"exp/mini_{begins_from}"
+
+
+def test_mini_tables_refuse_what_they_cannot_do() -> None:
+    tables = EGS / "librispeech/run_mini_tables.sh"
     assert run(tables, "--dry_run", LIBRISPEECH="").stderr.count("where is the corpus?") == 1
     refused = run(tables, "--dry_run", "--ngpu", "0", "--rows", "main table6_qf80", LIBRISPEECH="/nowhere")
     assert refused.returncode == 2
@@ -186,8 +208,9 @@ def test_mini_tables_prepare_once_for_rows_side_by_side_and_long_speech_comes_la
     printed = result.stdout + result.stderr
     assert printed.count("speechllm prepare librispeech") == 1
     trained = re.findall(r"speechllm train .* exp/(\w+)\n", printed)
-    assert sorted(trained[:2]) == ["mini_main", "mini_table3_qf40"]
-    assert trained[2:] == ["mini_table6_qf80"]
+    assert sorted(trained[:2]) == ["mini_main_aligned", "mini_table3_qf40_aligned"]
+    assert sorted(trained[2:4]) == ["mini_main", "mini_table3_qf40"]
+    assert trained[4:] == ["mini_table6_qf80"]
     for ngpu, number in (("2", "2"), ("1", "0"), ("0", "2")):
         refused = run(tables, "--dry_run", "--ngpu", ngpu, "--rows_at_once", number, LIBRISPEECH="/nowhere")
         assert (refused.returncode, f"--rows_at_once {number}: expected 1" in refused.stderr) == (2, True)

@@ -7,6 +7,7 @@
 #
 #   --rows       rows, names of conf/mini/*.yaml
 #   --seeds      seeds that each row is trained with; the first has the row's plain name, and the rows of table 6 need it
+#   --align_steps  steps of CTC, at true length, by which every kind of connector is aligned once for its rows to begin from
 #   --ngpu       GPUs; 0 is the CPU: fewer steps, from dumped states, which leaves out what acts before them
 #   --rows_at_once  rows trained side by side on one GPU, most of which one leaves idle; those of table 6 after the others
 #   --nj         parallel jobs
@@ -23,8 +24,8 @@ on_a_cpu="table2_fc75 table2_fc300 table2_ca75 main table3_qf40 table3_qf160 tab
 everywhere="$on_a_cpu table4_qwen table1_no_concat table1_no_concat_masked table1_no_concat_true_length"
 everywhere+=" table6_fc75 table6_qf80 table6_seg_qf80"
 invocation=$(printf '%q ' "$0" "$@")
-rows='' seeds=1 ngpu=1 rows_at_once=1 nj=8 set='' test_sets="dev_clean test_clean test_other" dry_run=false
-options="rows seeds ngpu rows_at_once nj set test_sets dry_run"
+rows='' seeds=1 align_steps='' ngpu=1 rows_at_once=1 nj=8 set='' test_sets="dev_clean test_clean test_other" dry_run=false
+options="rows seeds align_steps ngpu rows_at_once nj set test_sets dry_run"
 # shellcheck source=utils/parse_options.sh
 . ../../utils/parse_options.sh
 # shellcheck source=/dev/null
@@ -43,9 +44,12 @@ if ((ngpu == 0)); then
       { echo "$0: --rows $row: not for a CPU, with its encoder in the loop or its large LLM; expected some of $on_a_cpu" >&2; exit 2; }
   done
   set="encoder.padding=none data.dump=encoder data.concat=null train.dtype=float32 \
-data.batch_size=16 data.batch_duration=240 data.num_workers=0 train.max_steps=1250 train.ctc_steps=1000 train.valid_every=250 $set"
+data.batch_size=16 data.batch_duration=240 data.num_workers=0 train.max_steps=250 train.valid_every=250 $set"
+  align_steps=${align_steps:-1000}
 fi
-rows=${rows:-$everywhere}
+rows=${rows:-$everywhere} align_steps=${align_steps:-2000}
+align="encoder.padding=none data.concat=null train.init_from=null train.packing=false train.lr=1e-3 \
+train.max_steps=$align_steps train.ctc_steps=$align_steps"
 read -ra overrides <<<"$set"
 for row in $rows; do
   $dry_run || speechllm fetch_models --config "conf/mini/$row.yaml" "${overrides[@]/#/--set=}"
@@ -57,13 +61,14 @@ name_of() { # row, seed
   [[ $2 == "${seeds%% *}" ]] && echo "mini_$1" || echo "mini_$1_seed$2"
 }
 
-recipe() { # row, seed, further options
-  local row=$1 seed=$2 joined=()
+recipe() { # row, seed, further options; a row that ends in _aligned is the alignment of the row's connector
+  local row=$1 seed=$2 joined=() settings="seed=$2 $set"
   shift 2
+  [[ $row != *_aligned ]] || { settings+=" $align"; set -- "$@" --stop_stage 4; }
   [[ $row != table6_* && $row != table2_fc75 && $row != main ]] || ((ngpu == 0)) || joined=(--joined "60 90")
   ./run.sh --ngpu "$ngpu" --nj "$nj" --inference_nj "$((ngpu > 0 ? ngpu : 2))" --dry_run "$dry_run" \
     --train_set train_clean_5 --valid_speakers 2 --extra_train_data "$spoken" --test_sets "$test_sets" "${joined[@]}" \
-    --config "conf/mini/$row.yaml" --set "seed=$seed $set" --tag "$(name_of "$row" "$seed")" --mismatched "$@"
+    --config "conf/mini/${row%_aligned}.yaml" --set "$settings" --tag "$(name_of "$row" "$seed")" --mismatched "$@"
 }
 
 end_rows() {
@@ -77,12 +82,12 @@ wait_for_one() {
 }
 
 tables=() running=0 failed=false
-all_of() { # rows
+all_of() { # seeds, rows
   local row seed exp
-  for seed in $seeds; do
-    for row in "$@"; do
+  for seed in $1; do
+    for row in "${@:2}"; do
       exp=exp/$(name_of "$row" "$seed")
-      tables+=("$exp")
+      [[ $row == *_aligned ]] || tables+=("$exp")
       if ((rows_at_once == 1)); then
         recipe "$row" "$seed" --stage 1
         continue
@@ -111,10 +116,14 @@ if ((rows_at_once > 1)); then
   trap end_rows INT TERM HUP
   recipe main "${seeds%% *}" --stage 1 --stop_stage 2 # the features that all of them read
 fi
-single=() long=()
+aligned=() single=() long=()
 for row in $rows; do
   if [[ $row == table6_* ]]; then long+=("$row"); else single+=("$row"); fi
+  begins_from=$(sed -n 's/.*init_from: exp\/mini_\(\w*_aligned\).*/\1/p' "conf/mini/$row.yaml")
+  [[ $row != table1_* ]] || begins_from=main_aligned
+  [[ -z $begins_from || " ${aligned[*]} " == *" $begins_from "* ]] || aligned+=("$begins_from")
 done
-all_of "${single[@]}"
-all_of "${long[@]}"  # they begin from single ones
+all_of "${seeds%% *}" "${aligned[@]}"
+all_of "$seeds" "${single[@]}"
+all_of "$seeds" "${long[@]}"  # they begin from single ones
 $dry_run || speechllm results "${tables[@]}" --output exp/mini_tables.md --command "$invocation"

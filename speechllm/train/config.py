@@ -19,7 +19,10 @@ class TrainConfig:
     init_leave_out: tuple[str, ...] = ()
     """Names or patterns of tensors that init_from does not give, or that are not taken from it: "decoder.*"."""
     ctc_steps: int = 0
-    """First steps, which learn by CTC against the LLM's embedding table, the LLM being at rest; not in the paper."""
+    """First steps, which learn by CTC against the LLM's embedding table, the LLM being at rest; not in the paper.
+
+    All of max_steps: a connector for others to begin from (init_from).
+    """
     ctc_temperature: tuple[float, ...] = (0.25, 0.25)
     """First and last width of the Gaussian around each embedding in those steps, over the table's deviation."""
     ctc_pull: tuple[float, ...] = (1.0, 1.0)
@@ -47,7 +50,7 @@ class TrainConfig:
     packing: bool = False
     """Lay the sequences of a batch one behind the other instead of padding them: the same loss, in less time."""
     deepspeed: str | None = None
-    """DeepSpeed's JSON (ZeRO stage, buckets, ...); null is plain data parallelism (ZeRO 1 waits less for a GPU)."""
+    """DeepSpeed's JSON (ZeRO stage, buckets, ...); null is ZeRO 1 in half precision on a GPU, else ZeRO 0."""
     log_every: int = 20
     """Steps between two lines of metrics.jsonl."""
     valid_every: int = 500
@@ -68,10 +71,8 @@ class TrainConfig:
         for name in ("max_steps", "accumulation", "log_every", "valid_every", "keep_best"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: found {getattr(self, name)}, expected at least 1")
-        if not 0 <= self.ctc_steps < self.max_steps:
-            raise ConfigError(
-                f"ctc_steps: found {self.ctc_steps}, expected at least 0 and less than max_steps, {self.max_steps}"
-            )
+        if not 0 <= self.ctc_steps <= self.max_steps:
+            raise ConfigError(f"ctc_steps: found {self.ctc_steps}, expected 0 to max_steps, {self.max_steps}")
         for name in ("ctc_temperature", "ctc_pull"):
             values = getattr(self, name)
             if len(values) != 2 or min(values) <= 0:

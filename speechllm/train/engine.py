@@ -39,7 +39,9 @@ def deepspeed_config(config: TrainConfig) -> dict[str, Any]:
             raise ConfigError(f"train.deepspeed: cannot read {config.deepspeed}: {error}") from error
     for key in OURS.keys() & settings.keys():
         raise ConfigError(f"{config.deepspeed}: sets {key!r}, which train.{OURS[key]} of the YAML decides; remove it")
-    settings.setdefault("zero_optimization", {"stage": 0})
+    # without ZeRO, DeepSpeed in half precision waits for the GPU at every parameter, hundreds of times a step
+    stage = 1 if torch.cuda.is_available() and config.dtype != "float32" else 0
+    settings.setdefault("zero_optimization", {"stage": stage})
     settings |= {
         "train_micro_batch_size_per_gpu": 1,  # batches vary in size; DeepSpeed only counts with it
         "gradient_accumulation_steps": config.accumulation,

@@ -2,14 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
+import torch
 from torch import nn
 
 from speechllm.errors import ConfigError
 from speechllm.train.config import TrainConfig
 from speechllm.train.engine import deepspeed_config
-from speechllm.train.plan import GIB, make_plan
+from speechllm.train.plan import GIB, make_plan, zero_stage
 from speechllm.train.schedule import learning_rate
 
 
@@ -63,3 +65,11 @@ def test_settings_of_the_yaml_reach_deepspeed() -> None:
     assert settings["bf16"] == {"enabled": True}
     assert settings["gradient_accumulation_steps"] == 3
     assert settings["gradient_clipping"] == 0.5
+
+
+@pytest.mark.parametrize(("gpu", "dtype", "stage"), [(True, "bfloat16", 1), (True, "float32", 0), (False, "bfloat16", 0)])
+def test_half_precision_on_a_gpu_does_not_wait_for_it(
+    monkeypatch: pytest.MonkeyPatch, gpu: bool, dtype: Literal["bfloat16", "float32"], stage: int
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    assert zero_stage(deepspeed_config(TrainConfig(dtype=dtype))) == stage

@@ -94,6 +94,17 @@ def test_speech_is_joined_after_the_steps_of_ctc_and_a_kill_changes_nothing(toy:
     assert_same(killed, whole)
 
 
+def test_a_connector_that_ctc_alone_has_aligned_is_one_to_begin_from(toy: Toy, tmp_path: Path) -> None:
+    aligned, exp_dir = tmp_path / "aligned", tmp_path / "exp"
+    result = toy.run(aligned, "train.ctc_steps=8", "connector.num_queries=24")
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert all("ctc_loss" in row for row in read_metrics(aligned / "metrics.jsonl"))
+    assert stages.average(aligned).endswith(", 8")
+    result = toy.run(exp_dir, f"train.init_from={aligned}", "connector.num_queries=24", "train.max_steps=1")
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert all("loss" in row for row in read_metrics(exp_dir / "metrics.jsonl"))
+
+
 def test_two_processes_ended_and_started_again_end_with_the_same_weights(toy: Toy, tmp_path: Path) -> None:
     """Under ZeRO 2, whose optimizer state is divided between them."""
     settings = tmp_path / "zero2.json"
