@@ -135,7 +135,7 @@ class Trainer:
     def _validate_and_save(self, ctc: CTC | None) -> None:
         """Score the validation set by the loss of this step; save what a resume needs, and the weights if they count.
 
-        Those of the steps of CTC do not, the LLM has not read them yet, unless there are no other steps.
+        Those of the steps of CTC do not, which the LLM has not read yet: but for the last, if there are no other steps.
         """
         start = time.perf_counter()
         values, examples = self.validator.run(self.engine, ctc)
@@ -152,7 +152,7 @@ class Trainer:
             self.metrics.say(self.validator.sentence(self.step, values, examples))
             self.metrics.plot()
         metadata = {"step": self.step, "valid_loss": loss, "bases": self.bases}
-        counts = ctc is None or self.config.ctc_steps == self.config.max_steps
+        counts = ctc is None or self.step == self.config.max_steps
         if self.engine.global_rank == 0 and counts:
             self.best = save_best(self.exp_dir, state, self.best, self.config.keep_best, metadata)
         position = Position(step=self.step, sampler=self.sampler.state_dict(), best=self.best)

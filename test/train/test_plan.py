@@ -67,7 +67,9 @@ def test_settings_of_the_yaml_reach_deepspeed() -> None:
     assert settings["gradient_clipping"] == 0.5
 
 
-@pytest.mark.parametrize(("gpu", "dtype", "stage"), [(True, "bfloat16", 1), (True, "float32", 0), (False, "bfloat16", 0)])
+@pytest.mark.parametrize(
+    ("gpu", "dtype", "stage"), [(True, "bfloat16", 1), (True, "float32", 0), (False, "bfloat16", 0)]
+)
 def test_half_precision_on_a_gpu_does_not_wait_for_it(
     monkeypatch: pytest.MonkeyPatch, gpu: bool, dtype: Literal["bfloat16", "float32"], stage: int
 ) -> None:
