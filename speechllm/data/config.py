@@ -45,7 +45,10 @@ class DataConfig:
     shares: tuple[float, ...] = ()
     """Share (0 to 1) of each training set that an epoch has, another one in the next; empty: all of all."""
     concat: ConcatOptions | None = None
-    """Random concatenation of training utterances, after train.ctc_steps; null: none. Not of dumped encoder states."""
+    """Random concatenation of training utterances, after train.ctc_steps; null: none.
+
+    Of dumped encoder states, too: then the encoder has heard every utterance alone, and no silence lies between them.
+    """
     batch_duration: float = 320.0
     """Cap on one rank's batch: its longest utterance times its number of utterances (seconds)."""
     batch_size: int = 16
@@ -75,10 +78,10 @@ class DataConfig:
             )
         if self.concat is None:
             return
-        if self.dump == "encoder":
+        if self.dump == "encoder" and self.concat.silence > 0:
             raise ConfigError(
-                "concat: utterances are joined before the encoder, but dump is 'encoder'; set dump: features, or join "
-                "them in a data directory of their own (speechllm join)"
+                f"concat.silence: found {self.concat.silence}, but dump is 'encoder', and no silence was encoded; set "
+                "silence: 0, or dump: features"
             )
         if self.batch_duration < self.concat.duration:
             raise ConfigError(
