@@ -9,7 +9,6 @@ from speechllm import config as configs
 from speechllm import experiment
 from speechllm.data.batch import Batch
 from speechllm.decode.config import DecodeConfig
-from speechllm.errors import ConfigError
 from speechllm.train.engine import deepspeed_config
 
 EGS = Path(__file__).parents[1] / "egs"
@@ -48,17 +47,6 @@ def test_an_experiment_builds_and_steps(
 @pytest.mark.parametrize("path", DECODE, ids=name)
 def test_a_decode_section_loads(path: Path) -> None:
     configs.load(DecodeConfig, path)
-
-
-def test_dumped_padding_is_not_joined(tiny_whisper: Path) -> None:
-    overrides = [f"encoder.path={tiny_whisper}", "data.dump=encoder", "data.concat={silence: 0}"]
-    path = EGS / "librispeech/conf/quickstart.yaml"
-    for padding in ("none", "masked"):
-        experiment.build_encoder(
-            experiment.load_config(path, [*overrides, f"encoder.padding={padding}"]), torch.float32
-        )
-    with pytest.raises(ConfigError, match="which would lie between joined ones"):
-        experiment.build_encoder(experiment.load_config(path, [*overrides, "encoder.padding=window"]), torch.float32)
 
 
 def test_every_field_is_explained() -> None:

@@ -186,7 +186,10 @@ def test_mini_tables_align_every_kind_of_connector_once() -> None:
     aligned = ["main_aligned", "table3_qf40_aligned"]
     assert [name for _, name in trained] == aligned + names + [f"{name}_seed2" for name in names]
     for command, name in trained:
-        assert ("--set train.ctc_steps=7" in command) == (name in aligned)
+        for setting in ("train.ctc_steps=7", "train.max_steps=7", "train.init_from=null", "encoder.padding=none"):
+            assert (f"--set {setting}" in command) == (name in aligned)
+    assert "exp/mini_main/decode/" in result.stderr + result.stdout
+    assert "_aligned/decode/" not in result.stderr + result.stdout
     for row, begins_from in zip(names, (aligned[0], aligned[0], aligned[1]), strict=True):
         config = load_config(EGS / f"librispeech/conf/mini/{row}.yaml", [])
         assert config.train.init_from == f"exp/mini_{begins_from}"

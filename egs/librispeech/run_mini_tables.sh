@@ -6,12 +6,14 @@
 #   ./run_mini_tables.sh --rows "main table3_qf40" --seeds "1 2 3"        some rows, several times
 #
 #   --rows       rows, names of conf/mini/*.yaml
-#   --seeds      seeds that each row is trained with; the first has the row's plain name, and the rows of table 6 need it
+#   --seeds      seeds that each row is trained with, all from the first's alignment; the first has the row's plain name, and the
+#                rows of table 6 need it
 #   --align_steps  steps of CTC, at true length, by which every kind of connector is aligned once for its rows to begin from
 #   --ngpu       GPUs; 0 is the CPU: fewer steps, from dumped states, which leaves out what acts before them
-#   --rows_at_once  rows trained side by side on one GPU, most of which one leaves idle; those of table 6 after the others
+#   --rows_at_once  rows trained side by side on one GPU, most of which one leaves idle, the more so without CUDA's MPS
+#                (nvidia-cuda-mps-control -d); those of table 6 come after the others
 #   --nj         parallel jobs
-#   --set        further overrides of every row's YAML
+#   --set        further overrides of every row's YAML; an alignment has its own padding, batches, steps and learning rate
 #   --test_sets  test sets, tried single, with another utterance's speech, and, for table 6, joined up to 60 and 90 s
 #   --dry_run    print the commands, run none
 #
@@ -49,7 +51,7 @@ data.batch_size=16 data.batch_duration=240 data.num_workers=0 train.max_steps=25
 fi
 rows=${rows:-$everywhere} align_steps=${align_steps:-2000}
 align="encoder.padding=none data.concat=null train.init_from=null train.packing=false train.lr=1e-3 \
-train.max_steps=$align_steps train.ctc_steps=$align_steps"
+data.batch_size=16 data.batch_duration=240 train.max_steps=$align_steps train.ctc_steps=$align_steps"
 read -ra overrides <<<"$set"
 for row in $rows; do
   $dry_run || speechllm fetch_models --config "conf/mini/$row.yaml" "${overrides[@]/#/--set=}"
@@ -119,8 +121,8 @@ fi
 aligned=() single=() long=()
 for row in $rows; do
   if [[ $row == table6_* ]]; then long+=("$row"); else single+=("$row"); fi
-  begins_from=$(sed -n 's/.*init_from: exp\/mini_\(\w*_aligned\).*/\1/p' "conf/mini/$row.yaml")
-  [[ $row != table1_* ]] || begins_from=main_aligned
+  begins_from=$(speechllm show_config "${overrides[@]/#/--set=}" "conf/mini/$row.yaml" |
+    sed -n 's/^ *init_from: exp\/mini_\(\w*_aligned\) .*/\1/p')
   [[ -z $begins_from || " ${aligned[*]} " == *" $begins_from "* ]] || aligned+=("$begins_from")
 done
 all_of "${seeds%% *}" "${aligned[@]}"

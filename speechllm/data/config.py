@@ -45,10 +45,7 @@ class DataConfig:
     shares: tuple[float, ...] = ()
     """Share (0 to 1) of each training set that an epoch has, another one in the next; empty: all of all."""
     concat: ConcatOptions | None = None
-    """Random concatenation of training utterances, after train.ctc_steps; null: none.
-
-    Of dumped encoder states, too: then the encoder has heard every utterance alone, and no silence lies between them.
-    """
+    """Random concatenation of training utterances, or of their dumped states, after train.ctc_steps; null: none."""
     batch_duration: float = 320.0
     """Cap on one rank's batch: its longest utterance times its number of utterances (seconds)."""
     batch_size: int = 16

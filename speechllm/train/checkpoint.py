@@ -65,9 +65,10 @@ def load_resume(engine: Any, exp_dir: Path, bases: dict[str, str]) -> Position |
     content = json.loads((folder / "resume.json").read_text(encoding="utf-8"))
     for key, found in _setting(engine, bases).items():
         if content.get(key, found) != found:
+            where = " in train.deepspeed" if key == "zero_stage" else ""
             raise ConfigError(
                 f"{folder}: written with {key} {content[key]}, found {found}, which cannot go on exactly; "
-                f"use {content[key]} again, or another --tag to start anew"
+                f"use {content[key]} again{where}, or another --tag to start anew"
             )
     engine.load_checkpoint(str(folder), content["tag"], load_module_strict=False)
     states = torch.load(folder / content["tag"] / f"random_{engine.global_rank}.pt", weights_only=True)

@@ -19,10 +19,7 @@ class TrainConfig:
     init_leave_out: tuple[str, ...] = ()
     """Names or patterns of tensors that init_from does not give, or that are not taken from it: "decoder.*"."""
     ctc_steps: int = 0
-    """First steps, which learn by CTC against the LLM's embedding table, the LLM being at rest; not in the paper.
-
-    All of max_steps: a connector for others to begin from (init_from).
-    """
+    """First steps, by CTC against the LLM's embedding table; all of max_steps: for others to begin from (init_from)."""
     ctc_temperature: tuple[float, ...] = (0.25, 0.25)
     """First and last width of the Gaussian around each embedding in those steps, over the table's deviation."""
     ctc_pull: tuple[float, ...] = (1.0, 1.0)
@@ -50,7 +47,7 @@ class TrainConfig:
     packing: bool = False
     """Lay the sequences of a batch one behind the other instead of padding them: the same loss, in less time."""
     deepspeed: str | None = None
-    """DeepSpeed's JSON (ZeRO stage, buckets, ...); null is ZeRO 1 in half precision on a GPU, else ZeRO 0."""
+    """DeepSpeed's JSON (buckets, ...); where none names a ZeRO stage it is 1 in half precision on a GPU, else 0."""
     log_every: int = 20
     """Steps between two lines of metrics.jsonl."""
     valid_every: int = 500
@@ -66,8 +63,11 @@ class TrainConfig:
         """Check what YAML types cannot."""
         if self.lr <= 0:
             raise ConfigError(f"lr: found {self.lr}, expected more than 0")
-        if self.llm_lr is not None and not (self.llm_lr > 0 and self.ctc_steps > 0):
-            raise ConfigError(f"llm_lr: found {self.llm_lr} and {self.ctc_steps} ctc_steps, expected both above 0")
+        if self.llm_lr is not None and not (self.llm_lr > 0 and 0 < self.ctc_steps < self.max_steps):
+            raise ConfigError(
+                f"llm_lr: found {self.llm_lr} with {self.ctc_steps} ctc_steps of {self.max_steps} max_steps, expected "
+                "more than 0, and steps of both kinds"
+            )
         for name in ("max_steps", "accumulation", "log_every", "valid_every", "keep_best"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}: found {getattr(self, name)}, expected at least 1")

@@ -171,6 +171,8 @@ class Trainer:
         if position is not None:
             self.step, self.best = position.step, position.best
             self.sampler.load_state_dict(position.sampler)
+            if self.step <= self.config.ctc_steps < self.config.max_steps:
+                self.best = []  # of an alignment that now goes on with the LLM, whose losses are others
             if self.engine.global_rank == 0:
                 remove_all_but(self.exp_dir, self.best)  # a kill may have come before it
                 print(f"going on from step {self.step} of {self.config.max_steps}")

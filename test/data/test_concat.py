@@ -15,6 +15,7 @@ from speechllm.data.dataset import DumpDataset
 from speechllm.data.dump import dump_job, merge_dump
 from speechllm.data.sampler import BucketSampler
 from speechllm.errors import ConfigError
+from speechllm.experiment import build_encoder, load_config
 from speechllm.frontends import log_mel, waveform
 
 LENGTHS = {f"utt{i:03d}": float(length) for i, length in enumerate(np.linspace(2, 16, 200))}
@@ -112,6 +113,15 @@ def test_encoder_states_are_joined_as_they_are(tmp_path: Path) -> None:
     np.testing.assert_array_equal(one.inputs_TF, np.concatenate([part.inputs_TF for part in parts]))
     assert one.duration == pytest.approx(sum(part.duration for part in parts))
     assert joined.silence == 0
+
+
+def test_dumped_padding_is_not_joined(tiny_whisper: Path) -> None:
+    path = Path(__file__).parents[2] / "egs/librispeech/conf/quickstart.yaml"
+    overrides = [f"encoder.path={tiny_whisper}", "data.dump=encoder", "data.concat={silence: 0}"]
+    for padding in ("none", "masked"):
+        build_encoder(load_config(path, [*overrides, f"encoder.padding={padding}"]), torch.float32)
+    with pytest.raises(ConfigError, match="which would lie between joined ones"):
+        build_encoder(load_config(path, [*overrides, "encoder.padding=window"]), torch.float32)
 
 
 def test_a_single_utterance_is_left_as_it_is(tmp_path: Path) -> None:

@@ -100,9 +100,15 @@ def test_a_connector_that_ctc_alone_has_aligned_is_one_to_begin_from(toy: Toy, t
     assert result.returncode == 0, result.stderr[-3000:]
     assert all("ctc_loss" in row for row in read_metrics(aligned / "metrics.jsonl"))
     assert "average of steps 8" in stages.average(aligned)  # whose temperature and pull are the last
-    result = toy.run(exp_dir, f"train.init_from={aligned}", "connector.num_queries=24", "train.max_steps=1")
+    still = [f"train.init_from={aligned}", "connector.num_queries=24", "train.max_steps=1", "train.lr=1e-12"]
+    result = toy.run(exp_dir, *still)
     assert result.returncode == 0, result.stderr[-3000:]
     assert all("loss" in row for row in read_metrics(exp_dir / "metrics.jsonl"))
+    begun, first = read_weights(aligned / "model.safetensors"), read_weights(exp_dir / "best/step_00000001.safetensors")
+    assert all(torch.allclose(begun[name], first[name], atol=1e-6) for name in begun)
+    result = toy.run(aligned, "train.ctc_steps=8", "connector.num_queries=24", "train.max_steps=10")
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert [path.name for path in (aligned / "best").iterdir()] == ["step_00000010.safetensors"]
 
 
 def test_two_processes_ended_and_started_again_end_with_the_same_weights(toy: Toy, tmp_path: Path) -> None:
