@@ -166,12 +166,6 @@ def build_encoder(config: ExperimentConfig, dtype: torch.dtype) -> tuple[Fronten
     if config.data.dump == "encoder":
         if any(parameter.requires_grad for parameter in encoder.parameters()):
             raise ConfigError("data.dump: 'encoder' dumps states of a frozen encoder, but some of it is to be trained")
-        pads = int(encoder.output_lengths(torch.tensor([1]))[0]) == encoder.segment_states
-        if config.data.concat is not None and pads:
-            raise ConfigError(
-                "data.concat: the dumped states of an utterance end with its padding, which would lie between joined "
-                "ones; set encoder.padding: none or masked, or data.dump: features"
-            )
         identity["encoder"] = {**encoder.identity(), "fingerprint": bases["encoder"]}
     return frontend, encoder, identity, bases
 

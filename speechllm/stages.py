@@ -231,7 +231,7 @@ def _training_data(
     kept, _ = select_for_training(dataset, config.data, exp_dir / "skipped" if rank == 0 else None)
     if rank == 0 and config.train.ctc_steps > 0 and not isinstance(built.model.connector, Speller):
         _say_what_ctc_leaves_out(built, dataset, kept)
-    joined = JoinedDataset(dataset, config.data.concat, None if config.data.dump == "encoder" else built.frontend)
+    joined = JoinedDataset(dataset, config.data.concat, built.frontend)
     sampler = BucketSampler(
         joined.lengths(kept),
         config.data,

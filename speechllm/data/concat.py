@@ -3,8 +3,7 @@
 Random concatenation is the paper's cure for deletions (arXiv 2309.13963, section 3): it keeps a Q-Former from learning
 to ignore the end of its window. It joins what is in the dump, anew every epoch. Each utterance begins on a hop
 boundary, since the silence before it is rounded up to whole frames, so the joined features are those of the joined
-samples, but for the frames whose window of analysis reaches across the joint. Encoder states are joined as they are:
-the encoder has heard each utterance alone.
+samples, but for the frames whose window of analysis reaches across the joint.
 """
 
 import math
@@ -54,24 +53,25 @@ class JoinedDataset(Dataset[Example]):
     """A dump in which several utterances can be asked for as one: ``dataset["first second third"]``.
 
     Args:
-        dataset: of features or encoder states.
+        dataset: of features, if any are to be joined.
         options: the silence between utterances; None: none are joined.
-        frontend: whose features they are; None: they are encoder states.
+        frontend: whose features they are.
     """
 
-    def __init__(self, dataset: DumpDataset, options: ConcatOptions | None, frontend: Frontend | None) -> None:
+    def __init__(self, dataset: DumpDataset, options: ConcatOptions | None, frontend: Frontend) -> None:
         self._dataset = dataset
         self._joins = options is not None
-        self._frontend = frontend
-        self._silence_frames = math.ceil(options.silence * frontend.frame_rate) if options and frontend else 0
-        self.silence: Seconds = self._silence_frames / frontend.frame_rate if frontend else 0.0
+        self._frame_rate = frontend.frame_rate
+        self._silence_frames = math.ceil(options.silence * frontend.frame_rate) if options else 0
+        self._silence_value = frontend.silence_value
+        self.silence: Seconds = self._silence_frames / frontend.frame_rate
         """Between two utterances, rounded up to whole frames."""
 
     def lengths(self, utt_ids: Iterable[str]) -> dict[str, Seconds]:
-        """Return the durations of single utterances, as frames count them where features are joined."""
-        if not self._joins or self._frontend is None:
+        """Return the durations of single utterances, as frames count them where they are joined."""
+        if not self._joins:
             return {utt_id: self._dataset.durations[utt_id] for utt_id in utt_ids}
-        return {utt_id: self._dataset.num_frames[utt_id] / self._frontend.frame_rate for utt_id in utt_ids}
+        return {utt_id: self._dataset.num_frames[utt_id] / self._frame_rate for utt_id in utt_ids}
 
     def texts(self, utt_ids: Iterable[str]) -> list[str]:
         """Return transcripts in all the forms that they can take, alone and after another one."""
@@ -86,17 +86,13 @@ class JoinedDataset(Dataset[Example]):
         examples = [self._dataset[utt_id] for utt_id in key.split(JOINT)]
         if len(examples) == 1:
             return examples[0]
+        feature_dim = examples[0].inputs_TF.shape[1]
+        silence_TF = np.full((self._silence_frames, feature_dim), self._silence_value, np.float32)
+        inputs_TF = np.concatenate([part for one in examples for part in (silence_TF, one.inputs_TF)][1:])
         return Example(
             utt_id=key,
             speaker=examples[0].speaker,
-            inputs_TF=np.concatenate(self._with_silence([one.inputs_TF for one in examples])),
+            inputs_TF=inputs_TF,
             text=change_case(" ".join(one.text for one in examples), self._dataset.transcript),
-            duration=sum(self.lengths(key.split(JOINT)).values()) + self.silence * (len(examples) - 1),
+            duration=len(inputs_TF) / self._frame_rate,
         )
-
-    def _with_silence(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
-        """Return them with silence between them, if they are features."""
-        if self._frontend is None:
-            return inputs
-        silence_TF = np.full((self._silence_frames, inputs[0].shape[1]), self._frontend.silence_value, inputs[0].dtype)
-        return [part for one_TF in inputs for part in (silence_TF, one_TF)][1:]

@@ -45,7 +45,7 @@ class DataConfig:
     shares: tuple[float, ...] = ()
     """Share (0 to 1) of each training set that an epoch has, another one in the next; empty: all of all."""
     concat: ConcatOptions | None = None
-    """Random concatenation of training utterances, or of their dumped states, after train.ctc_steps; null: none."""
+    """Random concatenation of training utterances, after train.ctc_steps; null: none. Not of dumped encoder states."""
     batch_duration: float = 320.0
     """Cap on one rank's batch: its longest utterance times its number of utterances (seconds)."""
     batch_size: int = 16
@@ -75,10 +75,10 @@ class DataConfig:
             )
         if self.concat is None:
             return
-        if self.dump == "encoder" and self.concat.silence > 0:
+        if self.dump == "encoder":
             raise ConfigError(
-                f"concat.silence: found {self.concat.silence}, but dump is 'encoder', and no silence was encoded; set "
-                "silence: 0, or dump: features"
+                "concat: utterances are joined before the encoder, but dump is 'encoder'; set dump: features, or join "
+                "them in a data directory of their own (speechllm join)"
             )
         if self.batch_duration < self.concat.duration:
             raise ConfigError(

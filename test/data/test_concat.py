@@ -15,7 +15,6 @@ from speechllm.data.dataset import DumpDataset
 from speechllm.data.dump import dump_job, merge_dump
 from speechllm.data.sampler import BucketSampler
 from speechllm.errors import ConfigError
-from speechllm.experiment import build_encoder, load_config
 from speechllm.frontends import log_mel, waveform
 
 LENGTHS = {f"utt{i:03d}": float(length) for i, length in enumerate(np.linspace(2, 16, 200))}
@@ -105,25 +104,6 @@ def test_joined_waveforms_are_the_samples(tmp_path: Path) -> None:
     np.testing.assert_array_equal(one[4800:], dataset["spk1-001"].inputs_TF)
 
 
-def test_encoder_states_are_joined_as_they_are(tmp_path: Path) -> None:
-    dataset = DumpDataset(make_dump(tmp_path, 0.2, 0.3))
-    joined = JoinedDataset(dataset, ConcatOptions(silence=0), None)
-    assert joined.lengths(dataset.utt_ids) == dataset.durations
-    one, parts = joined["spk0-000 spk1-001"], [dataset["spk0-000"], dataset["spk1-001"]]
-    np.testing.assert_array_equal(one.inputs_TF, np.concatenate([part.inputs_TF for part in parts]))
-    assert one.duration == pytest.approx(sum(part.duration for part in parts))
-    assert joined.silence == 0
-
-
-def test_dumped_padding_is_not_joined(tiny_whisper: Path) -> None:
-    path = Path(__file__).parents[2] / "egs/librispeech/conf/quickstart.yaml"
-    overrides = [f"encoder.path={tiny_whisper}", "data.dump=encoder", "data.concat={silence: 0}"]
-    for padding in ("none", "masked"):
-        build_encoder(load_config(path, [*overrides, f"encoder.padding={padding}"]), torch.float32)
-    with pytest.raises(ConfigError, match="which would lie between joined ones"):
-        build_encoder(load_config(path, [*overrides, "encoder.padding=window"]), torch.float32)
-
-
 def test_a_single_utterance_is_left_as_it_is(tmp_path: Path) -> None:
     dataset = DumpDataset(make_dump(tmp_path, 0.2, 0.3))
     joined = JoinedDataset(dataset, ConcatOptions(), log_mel.Config().build())
@@ -133,7 +113,7 @@ def test_a_single_utterance_is_left_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dump": "encoder"}, "concat.silence: found 0.1, but dump is 'encoder', and no silence was encoded"),
+        ({"dump": "encoder"}, "utterances are joined before the encoder, but dump is 'encoder'"),
         ({"batch_duration": 29.0, "max_duration": 20.0}, "expected at least concat.duration"),
     ],
 )
