@@ -106,9 +106,10 @@ def test_a_connector_that_ctc_alone_has_aligned_is_one_to_begin_from(toy: Toy, t
     assert all("loss" in row for row in read_metrics(exp_dir / "metrics.jsonl"))
     begun, first = read_weights(aligned / "model.safetensors"), read_weights(exp_dir / "best/step_00000001.safetensors")
     assert all(torch.allclose(begun[name], first[name], atol=1e-6) for name in begun)
-    result = toy.run(aligned, "train.ctc_steps=8", "connector.num_queries=24", "train.max_steps=10")
+    goes_on = ["train.ctc_steps=8", "connector.num_queries=24", "train.max_steps=10", "train.keep_best=3"]
+    result = toy.run(aligned, *goes_on)
     assert result.returncode == 0, result.stderr[-3000:]
-    assert [path.name for path in (aligned / "best").iterdir()] == ["step_00000010.safetensors"]
+    assert sorted(path.stem for path in (aligned / "best").iterdir()) == ["step_00000009", "step_00000010"]
 
 
 def test_two_processes_ended_and_started_again_end_with_the_same_weights(toy: Toy, tmp_path: Path) -> None:
