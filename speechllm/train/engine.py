@@ -41,7 +41,7 @@ def deepspeed_config(config: TrainConfig) -> dict[str, Any]:
         raise ConfigError(f"{config.deepspeed}: sets {key!r}, which train.{OURS[key]} of the YAML decides; remove it")
     # without ZeRO, DeepSpeed in half precision waits for the GPU at every parameter, hundreds of times a step
     stage = 1 if torch.cuda.is_available() and config.dtype != "float32" else 0
-    settings.setdefault("zero_optimization", {"stage": stage})
+    settings["zero_optimization"] = {"stage": stage, **settings.get("zero_optimization", {})}
     settings |= {
         "train_micro_batch_size_per_gpu": 1,  # batches vary in size; DeepSpeed only counts with it
         "gradient_accumulation_steps": config.accumulation,

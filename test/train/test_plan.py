@@ -71,7 +71,12 @@ def test_settings_of_the_yaml_reach_deepspeed() -> None:
     ("gpu", "dtype", "stage"), [(True, "bfloat16", 1), (True, "float32", 0), (False, "bfloat16", 0)]
 )
 def test_half_precision_on_a_gpu_does_not_wait_for_it(
-    monkeypatch: pytest.MonkeyPatch, gpu: bool, dtype: Literal["bfloat16", "float32"], stage: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: bool, dtype: Literal["bfloat16", "float32"], stage: int
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     assert zero_stage(deepspeed_config(TrainConfig(dtype=dtype))) == stage
+    path = tmp_path / "ds.json"
+    for said, expected in (({"allgather_bucket_size": 1000}, stage), ({"stage": 2}, 2)):
+        path.write_text(json.dumps({"zero_optimization": said}))
+        settings = deepspeed_config(TrainConfig(dtype=dtype, deepspeed=str(path)))
+        assert settings["zero_optimization"] == {**said, "stage": expected}
