@@ -31,11 +31,7 @@ say "2 of 4: getting Whisper tiny.en, the speech encoder, and SmolLM2-135M-Instr
 python tools/fetch_models.py whisper-tiny.en smollm2-135m-instruct
 
 say "3 of 4: running egs/librispeech on a mini corpus: speaking it, features, training, decoding, scores."
-dtype=bfloat16
-if [ -r /proc/cpuinfo ] && ! grep -Eq 'avx512_bf16|amx_bf16' /proc/cpuinfo; then
-  dtype=float32
-  echo "This CPU has no bfloat16 instructions: training in float32, which takes longer."
-fi
+dtype=$(utils/cpu_dtype.sh)
 cd egs/librispeech
 ./run.sh --mini --mini_config conf/quickstart.yaml --set "train.dtype=$dtype" --mismatched
 

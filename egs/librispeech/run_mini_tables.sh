@@ -45,7 +45,7 @@ if ((ngpu == 0)); then
     [[ " $on_a_cpu " == *" $row "* ]] ||
       { echo "$0: --rows $row: not for a CPU, with its encoder in the loop or its large LLM; expected some of $on_a_cpu" >&2; exit 2; }
   done
-  set="encoder.padding=none data.dump=encoder data.concat=null train.dtype=float32 \
+  set="encoder.padding=none data.dump=encoder data.concat=null train.dtype=$(../../utils/cpu_dtype.sh) \
 data.batch_size=16 data.batch_duration=240 data.num_workers=0 train.max_steps=250 train.valid_every=250 $set"
   align_steps=${align_steps:-1000}
 fi
