@@ -47,10 +47,12 @@ def _attend(
         )
     if _has_kernel(query_BHUD) and not options.get("dropout"):
         return _attend_at_once(query_BHUD, key_BHUD, value_BHUD, packed_lens, options.get("scaling")), None
-    whole = ALL_ATTENTION_FUNCTIONS["sdpa"]
+    whole, dtype = ALL_ATTENTION_FUNCTIONS["sdpa"], query_BHUD.dtype
+    if query_BHUD.device.type == "cpu":  # where what is short is differentiated in about half the time in float32
+        query_BHUD, key_BHUD, value_BHUD = query_BHUD.float(), key_BHUD.float(), value_BHUD.float()
     parts = zip(*(x.split(packed_lens, dim=2) for x in (query_BHUD, key_BHUD, value_BHUD)), strict=True)
     found = [whole(module, *part, attention_mask, is_causal=True, **options)[0] for part in parts]
-    return torch.cat(found, dim=1), None
+    return torch.cat(found, dim=1).to(dtype), None
 
 
 def _has_kernel(query_BHUD: Tensor) -> bool:

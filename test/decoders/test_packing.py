@@ -69,18 +69,21 @@ def test_loss_and_gradients_are_those_of_padded_sequences(
     assert of_lora[0].abs().max() > 0
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="the kernel is a GPU's")
-def test_one_kernel_for_all_sequences_gives_the_loss_of_padded_ones(tmp_path: Path, tiny_llm: Path) -> None:
+GPU = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"))
+
+
+@pytest.mark.parametrize("device", ["cpu", GPU])
+def test_in_bfloat16_the_loss_is_that_of_padded_sequences(tmp_path: Path, tiny_llm: Path, device: str) -> None:
     sizes = {"hidden_size": 48, "num_attention_heads": 3, "num_key_value_heads": 1, "head_dim": 16}
     config = transformers.LlamaConfig.from_pretrained(tiny_llm, **sizes)
     transformers.LlamaForCausalLM(config).save_pretrained(tmp_path)
     losses = []
     for packing in (False, True):
         torch.manual_seed(1)
-        decoder = Config(path=str(tmp_path), tokenizer=str(tiny_llm)).build(torch.bfloat16).cuda()
+        decoder = Config(path=str(tmp_path), tokenizer=str(tiny_llm)).build(torch.bfloat16).to(device)
         if packing:
             decoder.pack_sequences()
-        embeds_BUE = torch.randn(4, 12, 48, dtype=torch.bfloat16, device="cuda", requires_grad=True)
+        embeds_BUE = torch.randn(4, 12, 48, dtype=torch.bfloat16, device=device, requires_grad=True)
         loss = loss_of(decoder, embeds_BUE)
         loss.backward()
         losses.append((loss.item(), embeds_BUE.grad.norm().item()))
