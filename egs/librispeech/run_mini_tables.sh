@@ -11,7 +11,7 @@
 #   --align_steps  steps of CTC, at true length, by which every kind of connector is aligned once for its rows to begin from
 #   --ngpu       GPUs; 0 is the CPU: fewer steps, from dumped states, which leaves out what acts before them
 #   --rows_at_once  rows trained side by side on one GPU, most of which one leaves idle, the more so without CUDA's MPS
-#                (nvidia-cuda-mps-control -d); those of table 6 come after the others
+#                (nvidia-cuda-mps-control -d), or on a CPU, whose cores they share; those of table 6 come after the others
 #   --nj         parallel jobs
 #   --set        further overrides of every row's YAML; an alignment has its own padding, batches, steps and learning rate
 #   --test_sets  test sets, tried single, with another utterance's speech, and, for table 6, joined up to 60 and 90 s
@@ -34,8 +34,8 @@ options="rows seeds align_steps ngpu rows_at_once nj set test_sets dry_run"
 . ./path.sh
 
 : "${LIBRISPEECH:?where is the corpus? Set it, for example: LIBRISPEECH=/path/to/LibriSpeech ./run_mini_tables.sh}"
-if ((rows_at_once != 1 && ngpu != 1 || rows_at_once < 1)); then
-  echo "$0: --rows_at_once $rows_at_once: expected 1, or more with --ngpu 1" >&2
+if ((rows_at_once != 1 && ngpu > 1 || rows_at_once < 1)); then
+  echo "$0: --rows_at_once $rows_at_once: expected 1, or more with --ngpu 1 or 0" >&2
   exit 2
 fi
 if ((ngpu == 0)); then
@@ -46,9 +46,10 @@ if ((ngpu == 0)); then
       { echo "$0: --rows $row: not for a CPU, with its encoder in the loop or its large LLM; expected some of $on_a_cpu" >&2; exit 2; }
   done
   set="encoder.padding=none data.dump=encoder data.concat=null train.dtype=$(../../utils/cpu_dtype.sh) \
-data.batch_size=16 data.batch_duration=240 data.num_workers=0 train.max_steps=250 train.valid_every=250 $set"
+decoder.lora.dropout=0.0 data.batch_size=16 data.batch_duration=240 data.num_workers=0 train.max_steps=250 train.valid_every=250 $set"
   align_steps=${align_steps:-1000}
 fi
+inference_nj=$((ngpu > 0 ? ngpu : rows_at_once > 1 ? 1 : 2))
 rows=${rows:-$everywhere} align_steps=${align_steps:-2000}
 align="encoder.padding=none data.concat=null train.init_from=null train.packing=false train.lr=1e-3 \
 data.batch_size=16 data.batch_duration=240 train.max_steps=$align_steps train.ctc_steps=$align_steps"
@@ -68,7 +69,7 @@ recipe() { # row, seed, further options; a row that ends in _aligned is the alig
   shift 2
   [[ $row != *_aligned ]] || { settings+=" $align"; set -- "$@" --stop_stage 4; }
   [[ $row != table6_* && $row != table2_fc75 && $row != main ]] || ((ngpu == 0)) || joined=(--joined "60 90")
-  ./run.sh --ngpu "$ngpu" --nj "$nj" --inference_nj "$((ngpu > 0 ? ngpu : 2))" --dry_run "$dry_run" \
+  ./run.sh --ngpu "$ngpu" --nj "$nj" --inference_nj "$inference_nj" --dry_run "$dry_run" \
     --train_set train_clean_5 --valid_speakers 2 --extra_train_data "$spoken" --test_sets "$test_sets" "${joined[@]}" \
     --config "conf/mini/${row%_aligned}.yaml" --set "$settings" --tag "$(name_of "$row" "$seed")" --mismatched "$@"
 }
@@ -106,17 +107,18 @@ all_of() { # seeds, rows
 
 beside_others() { # row, seed, experiment
   if $dry_run; then
-    recipe "$1" "$2" --stage 3
+    recipe "$1" "$2" --stage 2
     return
   fi
   mkdir -p "$3"
-  recipe "$1" "$2" --stage 3 >>"$3/tables.log" 2>&1 || { echo "$0: $3 failed; see $3/tables.log" >&2; return 1; }
+  recipe "$1" "$2" --stage 2 >>"$3/tables.log" 2>&1 || { echo "$0: $3 failed; see $3/tables.log" >&2; return 1; }
 }
 
 if ((rows_at_once > 1)); then
   set -m # every row is a process group of its own, so that it can be ended with all its children
   trap end_rows INT TERM HUP
-  recipe main "${seeds%% *}" --stage 1 --stop_stage 2 # the features that all of them read
+  recipe main "${seeds%% *}" --stage 1 --stop_stage 2 # what all of them read, but for another encoder's states
+  ((ngpu > 0)) || export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((($(nproc) + rows_at_once - 1) / rows_at_once))}
 fi
 aligned=() single=() long=()
 for row in $rows; do
