@@ -1,4 +1,4 @@
-"""Make a data directory without speech (silence, noises, hum), to see what a model hears where nothing is said."""
+"""Make a data directory without speech (silence, noises, hum), to see, or to teach, what is heard in it."""
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -11,9 +11,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("target", type=Path, help="data directory to write, e.g. data/no_speech")
     parser.add_argument("--seed", type=int, default=0, help="another one makes other noise (%(default)s)")
+    parser.add_argument(
+        "--train", type=int, default=0, metavar="N", help="N pieces of each kind with empty transcripts, to train on"
+    )
 
 
 def run(args: Namespace) -> None:
     """Make and validate it."""
-    make_no_speech(args.target, args.seed)
+    make_no_speech(args.target, args.seed, args.train)
     print(f"{args.target}: {validate_data_dir(args.target, need_text=False)}")

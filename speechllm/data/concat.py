@@ -93,6 +93,6 @@ class JoinedDataset(Dataset[Example]):
             utt_id=key,
             speaker=examples[0].speaker,
             inputs_TF=inputs_TF,
-            text=change_case(" ".join(one.text for one in examples), self._dataset.transcript),
+            text=change_case(" ".join(one.text for one in examples if one.text), self._dataset.transcript),
             duration=len(inputs_TF) / self._frame_rate,
         )

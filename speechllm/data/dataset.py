@@ -124,6 +124,8 @@ def select_for_training(
 ) -> tuple[list[str], dict[str, str]]:
     """Choose the utterances to train on.
 
+    Those without words are left out, but if no utterance has any: such a set teaches that nothing is said in it.
+
     Args:
         dataset: with transcripts.
         config: the shortest and the longest duration.
@@ -139,12 +141,13 @@ def select_for_training(
     if dataset.texts is None:
         raise DataError(f"{dataset.dump_dir}: no file text, but training needs transcripts; add it and run stage 2")
     kept, skipped = [], {}
+    says_something = any(text.strip() for text in dataset.texts.values())
     for utt_id in dataset.utt_ids:
         if dataset.durations[utt_id] > config.max_duration:
             skipped[utt_id] = f"longer than {config.max_duration} s"
         elif dataset.durations[utt_id] < config.min_duration:
             skipped[utt_id] = f"shorter than {config.min_duration} s"
-        elif not dataset.texts[utt_id].strip():
+        elif says_something and not dataset.texts[utt_id].strip():
             skipped[utt_id] = "empty transcript"
         else:
             kept.append(utt_id)
@@ -152,7 +155,8 @@ def select_for_training(
     summary = f"{len(skipped)} of {len(dataset)} utterances skipped" + (f" ({reasons})" if skipped else "")
     if skipped_path is not None:
         write_table(skipped_path, skipped)
-        print(f"{dataset.dump_dir}: {summary}; listed in {skipped_path}", flush=True)
+        silent = "" if says_something else "no transcript has words, so it teaches to write none; "
+        print(f"{dataset.dump_dir}: {silent}{summary}; listed in {skipped_path}", flush=True)
     if not kept:
         raise DataError(f"{dataset.dump_dir}: nothing is left to train on: {summary}")
     return kept, skipped

@@ -1,4 +1,4 @@
-"""A data directory without speech: silence, noises and hum, in which nothing ought to be recognised.
+"""Data directories without speech: silence, noises and hum, in which nothing ought to be recognised.
 
 The speaker of an utterance names what is heard in it, so that results by speaker are results by kind.
 """
@@ -15,6 +15,7 @@ from speechllm.interfaces import Seconds
 
 SAMPLE_RATE = 16000  # Hz
 DURATIONS: tuple[Seconds, ...] = (1, 3, 10, 25)
+TRAINING_DURATIONS: tuple[Seconds, Seconds] = (0.5, 15)
 LEVEL = -35.0  # dBFS, root mean square
 HUM = (50, 100, 150, 250)  # Hz
 
@@ -51,25 +52,33 @@ def hum(number: int, rng: Rng) -> np.ndarray:
 KINDS: tuple[Callable[[int, Rng], np.ndarray], ...] = (silence, white, pink, brown, hum)
 
 
-def make_no_speech(target: str | Path, seed: int = 0) -> bool:
+def make_no_speech(target: str | Path, seed: int = 0, train: int = 0) -> bool:
     """Write a data directory of each kind in each of ``DURATIONS``, and its audio into ``<target>_audio``.
+
+    Args:
+        target: the data directory.
+        seed: another one makes other noise.
+        train: instead, so many pieces of each kind, of durations drawn from ``TRAINING_DURATIONS``, with empty
+            transcripts: to train on.
 
     Returns:
         Whether anything was written: not if the target is there already.
     """
-    made_by = f"no_speech {seed} {DURATIONS} {LEVEL}\n"
+    rng = np.random.default_rng(seed)
+    durations = np.round(rng.uniform(*TRAINING_DURATIONS, train), 2).tolist() if train else DURATIONS
+    made_by = f"no_speech {seed} {TRAINING_DURATIONS if train else DURATIONS} {LEVEL}{f' {train}' if train else ''}\n"
     if is_made(target, made_by):
         return False
-    rng = np.random.default_rng(seed)
     utts = []
     for kind in KINDS:
-        for number, duration in enumerate(DURATIONS):
+        for number, duration in enumerate(durations):
             utt_id = f"{kind.__name__}-{number}"
             path = Path(f"{target}_audio") / f"{utt_id}.flac"
             with new_file(path) as temporary:
                 samples_N = _at_level(kind(round(duration * SAMPLE_RATE), rng))
                 soundfile.write(temporary, samples_N, SAMPLE_RATE, subtype="PCM_16", format="FLAC")
-            utts.append(Utterance(utt_id=utt_id, speaker=kind.__name__, path=path, duration=duration))
+            text = "" if train else None
+            utts.append(Utterance(utt_id=utt_id, speaker=kind.__name__, path=path, duration=duration, text=text))
     write_data_dir(target, utts, made_by=made_by)
     return True
 

@@ -27,6 +27,7 @@ _WITHOUT = {
     "utt2spk": "without a speaker",
     "utt2dur": "without a duration",
 }
+_EMPTY = "empty transcripts"
 _NAMED = 5  # ids of each kind that a message names
 
 _AT_ONCE = 10_000  # audio files that are opened before their durations are compared
@@ -47,6 +48,11 @@ class Problems:
         self._number[kind] += 1
         if len(self._first[kind]) < _NAMED:
             self._first[kind].append(what)
+
+    def forgive(self, kind: str, number: int) -> None:
+        """Forget a kind if there are just so many of it."""
+        if self._number[kind] == number:
+            del self._number[kind]
 
     def __bool__(self) -> bool:
         return bool(self._number)
@@ -80,7 +86,8 @@ def validate_data_dir(path: str | Path, need_text: bool = True, open_audio: bool
 
     Args:
         path: the directory.
-        need_text: whether ``text`` must be there; if it is, it is checked in any case.
+        need_text: whether ``text`` must be there; if it is, it is checked in any case. Its transcripts may be empty
+            if all of them are: of a set in which nothing is said.
         open_audio: whether every audio file is opened, too, and its duration compared; with ``segments``
             this is always done.
 
@@ -100,7 +107,7 @@ def validate_data_dir(path: str | Path, need_text: bool = True, open_audio: bool
             if name not in row:
                 problems.add(f"{_WITHOUT[name]} (not in {name}, but in another table)", utt)
         if row.get("text") == "":
-            problems.add("empty transcripts", utt)
+            problems.add(_EMPTY, utt)
         duration = _duration(utt, row, problems)
         audio.check(utt, row, duration)
         if "utt2spk" in row:
@@ -108,6 +115,7 @@ def validate_data_dir(path: str | Path, need_text: bool = True, open_audio: bool
         num_utts, num_long, total = num_utts + 1, num_long + (duration > LONG), total + duration
     audio.finish()
     speakers.finish()
+    problems.forgive(_EMPTY, num_utts)  # in none is anything said, which a model may be taught
     if problems:
         raise DataError(f"{path}: not a valid data directory; `speechllm fix` drops what cannot be used\n{problems}")
     return Summary(num_utts=num_utts, num_speakers=speakers.number, hours=total / 3600, num_long=num_long)

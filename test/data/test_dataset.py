@@ -68,6 +68,14 @@ def test_what_is_skipped_is_counted_and_listed(tmp_path: Path, capsys: pytest.Ca
     assert capsys.readouterr().out == ""
 
 
+def test_a_set_without_any_words_is_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dump_dir = make_dump(tmp_path, 0.5, 0.7)
+    write_table(dump_dir / "text", dict.fromkeys(read_table(dump_dir / "text"), ""))
+    kept, skipped = select_for_training(DumpDataset(dump_dir), DataConfig(), tmp_path / "skipped")
+    assert (len(kept), skipped) == (2, {})
+    assert "no transcript has words, so it teaches to write none; 0 of 2" in capsys.readouterr().out
+
+
 def test_nothing_skipped_is_said_and_empties_the_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_table(tmp_path / "skipped", {"of": "an earlier run"})
     select_for_training(DumpDataset(make_dump(tmp_path, 0.5, 0.7)), DataConfig(), tmp_path / "skipped")

@@ -42,6 +42,20 @@ def test_another_seed_makes_other_noise(tmp_path: Path) -> None:
     assert not np.array_equal(one, other)
 
 
+def test_to_train_on_it_has_empty_transcripts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "no_speech_train"
+    assert main(["make_no_speech", str(target), "--train", "3"]) == 0
+    assert "15 utterances, 5 speakers" in capsys.readouterr().out
+    utts = read_data_dir(target).utts
+    assert {utt.text for utt in utts} == {""}
+    assert len({utt.duration for utt in utts}) == 3
+    for utt in utts:
+        assert 0.5 <= utt.duration <= 15
+        assert soundfile.info(utt.path).duration == pytest.approx(utt.duration, abs=1e-4)
+    assert main(["make_no_speech", str(target), "--train", "4"]) == 0
+    assert len(read_data_dir(target).utts) == 20
+
+
 def test_made_once(tmp_path: Path) -> None:
     assert make_no_speech(tmp_path / "no_speech")
     assert not make_no_speech(tmp_path / "no_speech")

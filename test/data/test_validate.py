@@ -90,6 +90,13 @@ def test_flaws_of_the_transcripts(data: Path, content: str, problem: str) -> Non
     assert problem in complaint(data)
 
 
+def test_transcripts_may_be_empty_where_nothing_at_all_is_said(data: Path) -> None:
+    (data / "text").write_text("spk0-000\nspk0-002\nspk1-001\n")
+    assert validate_data_dir(data).num_utts == 3
+    (data / "text").write_text("spk0-000\nspk0-002\n")
+    assert "without a transcript" in complaint(data)
+
+
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
@@ -156,9 +163,9 @@ def test_a_segment_to_the_end_of_the_file(cut: Path) -> None:
 
 
 def test_every_kind_is_listed_with_its_count_and_first_ids(make_set: Callable[..., Path]) -> None:
-    data = make_set(*[0.1] * 8, speakers=1)
-    write_table(data / "text", {f"spk0-{i:03d}": "" for i in range(8)})
-    write_table(data / "utt2dur", {f"spk0-{i:03d}": "0" for i in range(8)})
+    data = make_set(*[0.1] * 9, speakers=1)
+    write_table(data / "text", {f"spk0-{i:03d}": "" if i < 8 else "A" for i in range(9)})
+    write_table(data / "utt2dur", {f"spk0-{i:03d}": "0" if i < 8 else "0.1" for i in range(9)})
     message = complaint(data)
     assert "empty transcripts (8): spk0-000, spk0-001, spk0-002, spk0-003, spk0-004, ...\n" in message
     assert "utt2dur: not positive (8): spk0-000 (0.0 s)," in message
