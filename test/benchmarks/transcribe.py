@@ -3,8 +3,9 @@
     python test/benchmarks/transcribe.py MODEL AUDIO...
 
 The audio is joined and cut, or repeated, to pieces of 10 s, 60 s and 600 s. Each measurement is a process of its own:
-start-up is the time until the model is loaded, imports included; memory the largest resident set. The pipeline runs the
-whole Whisper whose encoder MODEL has, on chunks of 30 s, as its documentation has it for long audio.
+start-up is the time until the model is loaded, imports included; memory the largest resident set. MODEL searches as it
+is configured, and greedily. The pipeline runs the whole Whisper whose encoder MODEL has, on chunks of 30 s, as its
+documentation has it for long audio.
 """
 
 import argparse
@@ -17,9 +18,9 @@ import tempfile
 import time
 from pathlib import Path
 
-DURATIONS = (10, 60, 600)  # seconds
+ROUNDS = {10: 5, 60: 3, 600: 1}  # by seconds of audio
 BATCH_SIZES = (1, 8)
-ROUNDS = {10: 5, 60: 3, 600: 1}
+SYSTEMS = ("speechllm", "speechllm, greedy", "transformers")
 RATE = 16000
 
 
@@ -28,6 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="trained experiment, packed directory or shipped model")
     parser.add_argument("audio", nargs="+", help="recordings of speech")
+    parser.add_argument("--durations", type=int, nargs="+", default=[*ROUNDS], choices=ROUNDS, help="s (%(default)s)")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
@@ -35,11 +37,11 @@ def main() -> None:
         return
     print("|audio|batch|what|start-up (s)|real-time factor|memory (GiB)|words|\n|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
-        for duration in DURATIONS:
+        for duration in args.durations:
             path = Path(folder) / f"{duration}.wav"
             write_audio([Path(name) for name in args.audio], path, duration)
             for batch_size in BATCH_SIZES:
-                for what in ("speechllm", "transformers"):
+                for what in SYSTEMS:
                     row = child(args.model, path, what, batch_size)
                     figures = f"{row['start']:.1f}|{row['seconds'] / duration:.3f}|{row['memory']:.2f}|{row['words']}"
                     print(f"|{duration} s|{batch_size}|{what}|{figures}|", flush=True)
@@ -56,7 +58,7 @@ def child(model: str, path: Path, what: str, batch_size: int) -> dict[str, float
 def measure(model: str, path: Path, what: str, batch_size: int) -> dict[str, float]:
     """Return start-up and median time in seconds, memory in GiB, and the number of words."""
     begin = time.perf_counter()
-    recognize = ours(model, batch_size) if what == "speechllm" else pipeline(model, batch_size)
+    recognize = pipeline(model, batch_size) if what == "transformers" else ours(model, batch_size, "greedy" in what)
     start = time.perf_counter() - begin
     duration = int(path.stem)
     times, text = [], ""
@@ -68,11 +70,11 @@ def measure(model: str, path: Path, what: str, batch_size: int) -> dict[str, flo
     return {"start": start, "seconds": statistics.median(times), "memory": memory, "words": len(text.split())}
 
 
-def ours(model: str, batch_size: int):  # type: ignore[no-untyped-def]
+def ours(model: str, batch_size: int, greedy: bool):  # type: ignore[no-untyped-def]
     """Return what transcribes a file with this library."""
     from speechllm import load
 
-    loaded = load(model, merge_lora=True)
+    loaded = load(model, overrides=["decode.search.num_beams=1"] if greedy else [], merge_lora=True)
     return lambda path: loaded.transcribe(path, batch_size=batch_size).text
 
 
