@@ -117,15 +117,16 @@ def test_a_stage_can_be_the_last(training_recipe: Path) -> None:
 
 def test_data_of_other_recipes_is_trained_and_tested_on() -> None:
     options = ["--train_set", "train_clean_5", "--valid_speakers", "2", "--config", CONFIG]
-    options += ["--extra_train_data", "../spoken_gutenberg/data/train_spoken"]
+    options += ["--extra_train_data", "../spoken_gutenberg/data/train_spoken data/no_speech_train"]
     options += ["--extra_test_data", "../commonvoice/data/test"]
     result = run(EGS / "librispeech/run.sh", "--dry_run", *options, *CORPUS)
     assert result.returncode == 0, result.stderr
     printed = result.stdout + result.stderr
     for pattern in (
-        r"validate data/train_clean_5_train ../spoken_gutenberg/data/train_spoken ",
+        r"validate data/train_clean_5_train ../spoken_gutenberg/data/train_spoken data/no_speech_train ",
         r"dump .* ../spoken_gutenberg/data/train_spoken dump/\S*/spoken_gutenberg_train_spoken",
-        r"train --train \S*/train_clean_5_train \S*/spoken_gutenberg_train_spoken --valid \S*/train_clean_5_valid ",
+        r"train --train \S*/train_clean_5_train \S*/spoken_gutenberg_train_spoken \S*/no_speech_train --valid ",
+        r"train .* --valid \S*/train_clean_5_valid ",
         r"decode .* dump/\S*/commonvoice_test exp/\S*/decode/commonvoice_test",
         r"score ../commonvoice/data/test/text exp/quickstart/decode/commonvoice_test/text ",
     ):

@@ -132,6 +132,8 @@ decoded_sets=$test_sets
 declare -A elsewhere=()  # data directories of other recipes, by the names that they have here
 adopt() { # data directory: sets $name
   local recipe=${1%/*/*}
+  name=${1##*/}
+  [[ $1 != "$datadir/$name" ]] || return 0 # one of this recipe
   name=${recipe##*/}_${1##*/}
   elsewhere[$name]=$1
 }
