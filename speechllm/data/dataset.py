@@ -60,6 +60,8 @@ class DumpDataset(Dataset[Example]):
         """Transcripts; None if the dump has none, which is enough for decoding."""
         if (self.dump_dir / "text").is_file():
             self.texts = {utt_id: change_case(text, transcript) for utt_id, text in self._table("text").items()}
+        self.silent = set() if self.texts is None or any(self.texts.values()) else set(self.utt_ids)
+        """The utterances, if none of them has words: nothing is said in them, and that may be taught."""
 
     def __len__(self) -> int:
         return len(self.utt_ids)
@@ -106,6 +108,7 @@ def join_dumps(datasets: Sequence[DumpDataset]) -> DumpDataset:
         joined.speakers = joined.speakers | one.speakers
         joined.num_frames = joined.num_frames | one.num_frames
         joined.durations = joined.durations | one.durations
+        joined.silent = joined.silent | one.silent
         joined.texts = None if joined.texts is None or one.texts is None else joined.texts | one.texts
     return joined
 
@@ -124,7 +127,7 @@ def select_for_training(
 ) -> tuple[list[str], dict[str, str]]:
     """Choose the utterances to train on.
 
-    Those without words are left out, but if no utterance has any: such a set teaches that nothing is said in it.
+    Those without words are left out, but where no utterance of a set has any: it teaches that nothing is said in it.
 
     Args:
         dataset: with transcripts.
@@ -141,13 +144,12 @@ def select_for_training(
     if dataset.texts is None:
         raise DataError(f"{dataset.dump_dir}: no file text, but training needs transcripts; add it and run stage 2")
     kept, skipped = [], {}
-    says_something = any(text.strip() for text in dataset.texts.values())
     for utt_id in dataset.utt_ids:
         if dataset.durations[utt_id] > config.max_duration:
             skipped[utt_id] = f"longer than {config.max_duration} s"
         elif dataset.durations[utt_id] < config.min_duration:
             skipped[utt_id] = f"shorter than {config.min_duration} s"
-        elif says_something and not dataset.texts[utt_id].strip():
+        elif not dataset.texts[utt_id].strip() and utt_id not in dataset.silent:
             skipped[utt_id] = "empty transcript"
         else:
             kept.append(utt_id)
@@ -155,8 +157,8 @@ def select_for_training(
     summary = f"{len(skipped)} of {len(dataset)} utterances skipped" + (f" ({reasons})" if skipped else "")
     if skipped_path is not None:
         write_table(skipped_path, skipped)
-        silent = "" if says_something else "no transcript has words, so it teaches to write none; "
-        print(f"{dataset.dump_dir}: {silent}{summary}; listed in {skipped_path}", flush=True)
+        silent = f"; in {len(dataset.silent)} nothing is said" if dataset.silent else ""
+        print(f"{dataset.dump_dir}: {summary}; listed in {skipped_path}{silent}", flush=True)
     if not kept:
         raise DataError(f"{dataset.dump_dir}: nothing is left to train on: {summary}")
     return kept, skipped

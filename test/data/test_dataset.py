@@ -69,11 +69,20 @@ def test_what_is_skipped_is_counted_and_listed(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_a_set_without_any_words_is_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    dump_dir = make_dump(tmp_path, 0.5, 0.7)
-    write_table(dump_dir / "text", dict.fromkeys(read_table(dump_dir / "text"), ""))
-    kept, skipped = select_for_training(DumpDataset(dump_dir), DataConfig(), tmp_path / "skipped")
-    assert (len(kept), skipped) == (2, {})
-    assert "no transcript has words, so it teaches to write none; 0 of 2" in capsys.readouterr().out
+    for name in ("spoken", "silent"):
+        (tmp_path / name).mkdir()
+    spoken = make_dump(tmp_path / "spoken", 0.5, 0.7)
+    silent = make_dump(tmp_path / "silent", 0.5, 0.7, 0.9)
+    write_table(spoken / "text", read_table(spoken / "text") | {"spk0-000": ""})
+    write_table(silent / "text", dict.fromkeys(read_table(silent / "text"), ""))
+    for path in silent.iterdir():
+        path.write_bytes(path.read_bytes().replace(b"spk", b"hum"))
+    dataset = join_dumps([DumpDataset(spoken), DumpDataset(silent)])
+    kept, skipped = select_for_training(dataset, DataConfig(), tmp_path / "skipped")
+    assert sorted(kept) == ["hum0-000", "hum0-002", "hum1-001", "spk1-001"]
+    assert skipped == {"spk0-000": "empty transcript"}
+    assert "1 of 5 utterances skipped" in (said := capsys.readouterr().out)
+    assert said.endswith("; in 3 nothing is said\n")
 
 
 def test_nothing_skipped_is_said_and_empties_the_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
