@@ -1,9 +1,9 @@
-"""Make a data directory without speech (silence, noises, hum), to see, or to teach, what is heard in it."""
+"""Make a data directory without speech (silence, noises, hum and others), to see, or to teach, what is heard in it."""
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from speechllm.data.no_speech import make_no_speech
+from speechllm.data.no_speech import KINDS, NOISES, make_no_speech
 from speechllm.data.validate import validate_data_dir
 
 
@@ -14,9 +14,17 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--train", type=int, default=0, metavar="N", help="N pieces of each kind with empty transcripts, to train on"
     )
+    parser.add_argument(
+        "--kinds",
+        nargs="+",
+        choices=KINDS,
+        default=NOISES,
+        metavar="KIND",
+        help=f"of {' '.join(KINDS)} (the first five)",
+    )
 
 
 def run(args: Namespace) -> None:
     """Make and validate it."""
-    make_no_speech(args.target, args.seed, args.train)
+    make_no_speech(args.target, args.seed, args.train, args.kinds)
     print(f"{args.target}: {validate_data_dir(args.target, need_text=False)}")

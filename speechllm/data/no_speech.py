@@ -1,9 +1,9 @@
-"""Data directories without speech: silence, noises and hum, in which nothing ought to be recognised.
+"""Data directories without speech: silence, noises, hum and others, in which nothing ought to be recognised.
 
 The speaker of an utterance names what is heard in it, so that results by speaker are results by kind.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,9 @@ DURATIONS: tuple[Seconds, ...] = (1, 3, 10, 25)
 TRAINING_DURATIONS: tuple[Seconds, Seconds] = (0.5, 15)
 LEVEL = -35.0  # dBFS, root mean square
 HUM = (50, 100, 150, 250)  # Hz
+CLICKS = 4  # a second
+NOTE: Seconds = 0.25
+NOTES = 220 * 2 ** (np.array([0, 2, 4, 5, 7, 9, 11, 12]) / 12)  # Hz, a major scale
 
 Rng = np.random.Generator
 
@@ -49,10 +52,28 @@ def hum(number: int, rng: Rng) -> np.ndarray:
     return np.asarray(np.sum(parts, axis=0))
 
 
-KINDS: tuple[Callable[[int, Rng], np.ndarray], ...] = (silence, white, pink, brown, hum)
+def clicks(number: int, rng: Rng) -> np.ndarray:
+    """Return short bursts at random, as of keys or drops (samples_N)."""
+    hits = rng.standard_normal(number) * (rng.random(number) < CLICKS / SAMPLE_RATE)
+    burst = rng.standard_normal(SAMPLE_RATE // 50) * np.exp(-np.linspace(0, 5, SAMPLE_RATE // 50))
+    return np.convolve(hits, burst)[:number]
 
 
-def make_no_speech(target: str | Path, seed: int = 0, train: int = 0) -> bool:
+def melody(number: int, rng: Rng) -> np.ndarray:
+    """Return plucked notes, one after the other (samples_N)."""
+    time = np.arange(number) / SAMPLE_RATE
+    pitch = rng.choice(NOTES, len(time) // int(NOTE * SAMPLE_RATE) + 1)[(time // NOTE).astype(int)]
+    parts = [np.sin(2 * np.pi * pitch * harmonic * time) / harmonic for harmonic in (1, 2, 3, 4, 5)]
+    return np.asarray(np.sum(parts, axis=0)) * np.exp(-4 * (time % NOTE) / NOTE)
+
+
+KINDS: dict[str, Callable[[int, Rng], np.ndarray]] = {
+    kind.__name__: kind for kind in (silence, white, pink, brown, hum, clicks, melody)
+}
+NOISES = ("silence", "white", "pink", "brown", "hum")  # the kinds that are made where none are named
+
+
+def make_no_speech(target: str | Path, seed: int = 0, train: int = 0, kinds: Sequence[str] = NOISES) -> bool:
     """Write a data directory of each kind in each of ``DURATIONS``, and its audio into ``<target>_audio``.
 
     Args:
@@ -60,25 +81,27 @@ def make_no_speech(target: str | Path, seed: int = 0, train: int = 0) -> bool:
         seed: another one makes other noise.
         train: instead, so many pieces of each kind, of durations drawn from ``TRAINING_DURATIONS``, with empty
             transcripts: to train on.
+        kinds: what to make, of ``KINDS``.
 
     Returns:
         Whether anything was written: not if the target is there already.
     """
     rng = np.random.default_rng(seed)
     durations = np.round(rng.uniform(*TRAINING_DURATIONS, train), 2).tolist() if train else DURATIONS
-    made_by = f"no_speech {seed} {TRAINING_DURATIONS if train else DURATIONS} {LEVEL}{f' {train}' if train else ''}\n"
+    span = (*TRAINING_DURATIONS, train) if train else DURATIONS
+    made_by = f"no_speech {seed} {span} {LEVEL} {' '.join(kinds)}\n"
     if is_made(target, made_by):
         return False
     utts = []
-    for kind in KINDS:
+    for kind in kinds:
         for number, duration in enumerate(durations):
-            utt_id = f"{kind.__name__}-{number}"
+            utt_id = f"{kind}-{number}"
             path = Path(f"{target}_audio") / f"{utt_id}.flac"
             with new_file(path) as temporary:
-                samples_N = _at_level(kind(round(duration * SAMPLE_RATE), rng))
+                samples_N = _at_level(KINDS[kind](round(duration * SAMPLE_RATE), rng))
                 soundfile.write(temporary, samples_N, SAMPLE_RATE, subtype="PCM_16", format="FLAC")
             text = "" if train else None
-            utts.append(Utterance(utt_id=utt_id, speaker=kind.__name__, path=path, duration=duration, text=text))
+            utts.append(Utterance(utt_id=utt_id, speaker=kind, path=path, duration=duration, text=text))
     write_data_dir(target, utts, made_by=made_by)
     return True
 

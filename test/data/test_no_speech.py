@@ -8,7 +8,7 @@ import soundfile
 
 from speechllm.bin import main
 from speechllm.data.data_dir import read_data_dir
-from speechllm.data.no_speech import DURATIONS, KINDS, LEVEL, make_no_speech
+from speechllm.data.no_speech import DURATIONS, LEVEL, NOISES, NOTES, make_no_speech
 
 
 def power(samples_N: np.ndarray, low: float, high: float) -> float:
@@ -21,7 +21,7 @@ def test_kinds_lengths_and_levels(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(["make_no_speech", str(tmp_path / "no_speech")]) == 0
     assert "20 utterances" in capsys.readouterr().out
     utts = {utt.utt_id: utt for utt in read_data_dir(tmp_path / "no_speech", need_text=False).utts}
-    assert len(utts) == len(KINDS) * len(DURATIONS)
+    assert len(utts) == len(NOISES) * len(DURATIONS)
     samples = {utt_id: soundfile.read(utt.path)[0] for utt_id, utt in utts.items()}
     for utt_id, utt in utts.items():
         assert len(samples[utt_id]) == utt.duration * 16000
@@ -59,3 +59,15 @@ def test_to_train_on_it_has_empty_transcripts(tmp_path: Path, capsys: pytest.Cap
 def test_made_once(tmp_path: Path) -> None:
     assert make_no_speech(tmp_path / "no_speech")
     assert not make_no_speech(tmp_path / "no_speech")
+
+
+def test_other_kinds_that_training_need_not_know(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "unheard"
+    assert main(["make_no_speech", str(target), "--kinds", "clicks", "melody"]) == 0
+    assert "8 utterances, 2 speakers" in capsys.readouterr().out
+    samples = {kind: soundfile.read(f"{target}_audio/{kind}-3.flac")[0] for kind in ("clicks", "melody")}
+    loud = {kind: float(np.mean(np.abs(samples[kind]) > 10 ** (LEVEL / 20))) for kind in samples}
+    assert 0 < loud["clicks"] < 0.1 < loud["melody"]
+    spectrum = np.abs(np.fft.rfft(samples["melody"]))
+    peak = np.fft.rfftfreq(len(samples["melody"]), 1 / 16000)[spectrum.argmax()]
+    assert np.min(np.abs(NOTES - peak)) < 1
