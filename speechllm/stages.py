@@ -292,6 +292,8 @@ def _validator(config: ExperimentConfig, built: Built, collate: Collate, valid_d
     dataset = DumpDataset(valid_dir, config.data.transcript)
     if dataset.texts is None:
         raise DataError(f"{valid_dir}: no text, expected the transcripts of the validation set; run stage 2 again")
+    if dataset.wordless:
+        raise DataError(f"{valid_dir}: all transcripts are empty, expected those of speech; see {valid_dir / 'text'}")
     pad_to = _pad_to(built, config)
     ids = _by_duration(dataset.durations)
     shown = ids[:: max(1, len(ids) // max(1, config.train.decode_utterances))][: config.train.decode_utterances]

@@ -60,7 +60,7 @@ class DumpDataset(Dataset[Example]):
         """Transcripts; None if the dump has none, which is enough for decoding."""
         if (self.dump_dir / "text").is_file():
             self.texts = {utt_id: change_case(text, transcript) for utt_id, text in self._table("text").items()}
-        self.silent = set() if self.texts is None or any(self.texts.values()) else set(self.utt_ids)
+        self.wordless = set() if self.texts is None or any(self.texts.values()) else set(self.utt_ids)
         """The utterances, if none of them has words: nothing is said in them, and that may be taught."""
 
     def __len__(self) -> int:
@@ -108,7 +108,7 @@ def join_dumps(datasets: Sequence[DumpDataset]) -> DumpDataset:
         joined.speakers = joined.speakers | one.speakers
         joined.num_frames = joined.num_frames | one.num_frames
         joined.durations = joined.durations | one.durations
-        joined.silent = joined.silent | one.silent
+        joined.wordless = joined.wordless | one.wordless
         joined.texts = None if joined.texts is None or one.texts is None else joined.texts | one.texts
     return joined
 
@@ -139,7 +139,7 @@ def select_for_training(
         The ids that are kept, in the dataset's order, and the reason for each that is skipped.
 
     Raises:
-        DataError: if there are no transcripts, or nothing is left.
+        DataError: if there are no transcripts, nothing is left, or nothing with words.
     """
     if dataset.texts is None:
         raise DataError(f"{dataset.dump_dir}: no file text, but training needs transcripts; add it and run stage 2")
@@ -149,7 +149,7 @@ def select_for_training(
             skipped[utt_id] = f"longer than {config.max_duration} s"
         elif dataset.durations[utt_id] < config.min_duration:
             skipped[utt_id] = f"shorter than {config.min_duration} s"
-        elif not dataset.texts[utt_id].strip() and utt_id not in dataset.silent:
+        elif not dataset.texts[utt_id].strip() and utt_id not in dataset.wordless:
             skipped[utt_id] = "empty transcript"
         else:
             kept.append(utt_id)
@@ -157,10 +157,13 @@ def select_for_training(
     summary = f"{len(skipped)} of {len(dataset)} utterances skipped" + (f" ({reasons})" if skipped else "")
     if skipped_path is not None:
         write_table(skipped_path, skipped)
-        silent = f"; in {len(dataset.silent)} nothing is said" if dataset.silent else ""
-        print(f"{dataset.dump_dir}: {summary}; listed in {skipped_path}{silent}", flush=True)
+        taught = sum(utt_id in dataset.wordless for utt_id in kept)
+        wordless = f"; of those kept, {taught} are of sets in which nothing is said" if taught else ""
+        print(f"{dataset.dump_dir}: {summary}; listed in {skipped_path}{wordless}", flush=True)
     if not kept:
         raise DataError(f"{dataset.dump_dir}: nothing is left to train on: {summary}")
+    if dataset.wordless.issuperset(kept):
+        raise DataError(f"{dataset.dump_dir}: all transcripts are empty, expected some with words; see its text")
     return kept, skipped
 
 

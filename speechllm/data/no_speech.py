@@ -55,6 +55,7 @@ def hum(number: int, rng: Rng) -> np.ndarray:
 def clicks(number: int, rng: Rng) -> np.ndarray:
     """Return short bursts at random, as of keys or drops (samples_N)."""
     hits = rng.standard_normal(number) * (rng.random(number) < CLICKS / SAMPLE_RATE)
+    hits[rng.integers(number)] = 1  # at least one
     burst = rng.standard_normal(SAMPLE_RATE // 50) * np.exp(-np.linspace(0, 5, SAMPLE_RATE // 50))
     return np.convolve(hits, burst)[:number]
 
@@ -86,7 +87,7 @@ def make_no_speech(target: str | Path, seed: int = 0, train: int = 0, kinds: Seq
     Returns:
         Whether anything was written: not if the target is there already.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([seed, train])  # what is tested on is not drawn again to train on
     durations = np.round(rng.uniform(*TRAINING_DURATIONS, train), 2).tolist() if train else DURATIONS
     span = (*TRAINING_DURATIONS, train) if train else DURATIONS
     made_by = f"no_speech {seed} {span} {LEVEL} {' '.join(kinds)}\n"

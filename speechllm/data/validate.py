@@ -49,10 +49,12 @@ class Problems:
         if len(self._first[kind]) < _NAMED:
             self._first[kind].append(what)
 
-    def forgive(self, kind: str, number: int) -> None:
-        """Forget a kind if there are just so many of it."""
-        if self._number[kind] == number:
-            del self._number[kind]
+    def forgive(self, kind: str, number: int) -> bool:
+        """Forget a kind if there are just so many of it; return whether there were."""
+        if not number or self._number[kind] != number:
+            return False
+        del self._number[kind]
+        return True
 
     def __bool__(self) -> bool:
         return bool(self._number)
@@ -74,11 +76,14 @@ class Summary:
     hours: float
     num_long: int
     """Utterances over 30 s, which are listed and skipped in training unless the connector takes long speech."""
+    wordless: bool = False
+    """Whether there are transcripts and all are empty: nothing is said in any utterance."""
 
     def __str__(self) -> str:
         """Return one line for people."""
         long = f", {self.num_long} utterances over {LONG:.0f} s" if self.num_long else ""
-        return f"{self.num_utts} utterances, {self.num_speakers} speakers, {self.hours:.2f} hours{long}"
+        wordless = ", in none of which anything is said" if self.wordless else ""
+        return f"{self.num_utts} utterances, {self.num_speakers} speakers, {self.hours:.2f} hours{long}{wordless}"
 
 
 def validate_data_dir(path: str | Path, need_text: bool = True, open_audio: bool = False) -> Summary:
@@ -115,10 +120,12 @@ def validate_data_dir(path: str | Path, need_text: bool = True, open_audio: bool
         num_utts, num_long, total = num_utts + 1, num_long + (duration > LONG), total + duration
     audio.finish()
     speakers.finish()
-    problems.forgive(_EMPTY, num_utts)  # in none is anything said, which a model may be taught
+    wordless = problems.forgive(_EMPTY, num_utts)  # which a model may be taught
     if problems:
         raise DataError(f"{path}: not a valid data directory; `speechllm fix` drops what cannot be used\n{problems}")
-    return Summary(num_utts=num_utts, num_speakers=speakers.number, hours=total / 3600, num_long=num_long)
+    return Summary(
+        num_utts=num_utts, num_speakers=speakers.number, hours=total / 3600, num_long=num_long, wordless=wordless
+    )
 
 
 def _open_tables(path: Path, need_text: bool, problems: Problems) -> dict[str, Iterable[tuple[str, str]]]:

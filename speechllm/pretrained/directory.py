@@ -147,8 +147,8 @@ def _about(exp_dir: Path) -> dict[str, Any]:
     for name, summary in scores.items():
         counts = summary.wer.counts
         rows[name] = {
-            "wer": round(counts.percentages[4], 2),
-            "interval": [round(bound, 2) for bound in summary.wer.interval],
+            "wer": round(counts.percentages[4], 4),
+            "interval": [round(bound, 4) for bound in summary.wer.interval],
             "utterances": counts.sentences,
             "words": counts.words,
             "normalizer": summary.normalizer,

@@ -82,7 +82,9 @@ def test_a_set_without_any_words_is_trained_on(tmp_path: Path, capsys: pytest.Ca
     assert sorted(kept) == ["hum0-000", "hum0-002", "hum1-001", "spk1-001"]
     assert skipped == {"spk0-000": "empty transcript"}
     assert "1 of 5 utterances skipped" in (said := capsys.readouterr().out)
-    assert said.endswith("; in 3 nothing is said\n")
+    assert said.endswith("; of those kept, 3 are of sets in which nothing is said\n")
+    with pytest.raises(DataError, match="all transcripts are empty, expected some with words"):
+        select_for_training(DumpDataset(silent), DataConfig())
 
 
 def test_nothing_skipped_is_said_and_empties_the_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

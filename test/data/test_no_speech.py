@@ -56,6 +56,16 @@ def test_to_train_on_it_has_empty_transcripts(tmp_path: Path, capsys: pytest.Cap
     assert len(read_data_dir(target).utts) == 20
 
 
+def test_training_is_on_other_noise_than_testing(tmp_path: Path) -> None:
+    make_no_speech(tmp_path / "test", kinds=["white"])
+    make_no_speech(tmp_path / "train", train=2, kinds=["white"])
+    tested = soundfile.read(f"{tmp_path}/test_audio/white-2.flac")[0]
+    for number in range(2):
+        trained = soundfile.read(f"{tmp_path}/train_audio/white-{number}.flac")[0]
+        lags = np.fft.irfft(np.fft.rfft(tested, 1 << 19) * np.conj(np.fft.rfft(trained, 1 << 19)))
+        assert np.abs(lags).max() < 0.1 * np.linalg.norm(tested) * np.linalg.norm(trained)
+
+
 def test_made_once(tmp_path: Path) -> None:
     assert make_no_speech(tmp_path / "no_speech")
     assert not make_no_speech(tmp_path / "no_speech")

@@ -92,7 +92,8 @@ def test_flaws_of_the_transcripts(data: Path, content: str, problem: str) -> Non
 
 def test_transcripts_may_be_empty_where_nothing_at_all_is_said(data: Path) -> None:
     (data / "text").write_text("spk0-000\nspk0-002\nspk1-001\n")
-    assert validate_data_dir(data).num_utts == 3
+    assert (summary := validate_data_dir(data)).num_utts == 3
+    assert str(summary).endswith(", in none of which anything is said")
     (data / "text").write_text("spk0-000\nspk0-002\n")
     assert "without a transcript" in complaint(data)
 
