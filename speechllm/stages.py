@@ -87,7 +87,11 @@ def train(config: ExperimentConfig, train_dirs: Sequence[Path], valid_dir: Path,
     built = build(config, torch_dtype(config.train.dtype))
     if config.train.init_from is not None:
         load_weights(
-            built.model, Path(config.train.init_from) / "model.safetensors", built.bases, config.train.init_leave_out
+            built.model,
+            Path(config.train.init_from) / "model.safetensors",
+            built.bases,
+            config.train.init_leave_out,
+            config.train.init_resample,
         )
     check_same(exp_dir, config)
     if rank == 0:

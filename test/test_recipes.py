@@ -179,12 +179,12 @@ def test_mini_tables_train_every_row_and_seed_and_begin_long_speech_from_single(
 
 def test_mini_tables_align_every_kind_of_connector_once() -> None:
     tables = EGS / "librispeech/run_mini_tables.sh"
-    options = ["--dry_run", "--rows", "main table1_no_concat table3_qf40", "--seeds", "1 2", "--align_steps", "7"]
+    options = ["--dry_run", "--rows", "main table3_qf40 table4_tiny", "--seeds", "1 2", "--align_steps", "7"]
     result = run(tables, *options, LIBRISPEECH="/nowhere")
     assert result.returncode == 0, result.stderr
     trained = re.findall(r"speechllm train (.*) exp/mini_(\w+)\n", result.stdout)
-    names = ["main", "table1_no_concat", "table3_qf40"]
-    aligned = ["main_aligned", "table3_qf40_aligned"]
+    names = ["main", "table3_qf40", "table4_tiny"]
+    aligned = ["main_aligned", "table4_tiny_aligned"]
     assert [name for _, name in trained] == aligned + names + [f"{name}_seed2" for name in names]
     for command, name in trained:
         for setting in ("train.ctc_steps=7", "train.max_steps=7", "train.init_from=null", "encoder.padding=none"):
@@ -206,14 +206,14 @@ def test_mini_tables_refuse_what_they_cannot_do() -> None:
 
 def test_mini_tables_prepare_once_for_rows_side_by_side_and_long_speech_comes_last() -> None:
     tables = EGS / "librispeech/run_mini_tables.sh"
-    options = ["--dry_run", "--rows", "table6_qf80 main table3_qf40", "--rows_at_once", "2"]
+    options = ["--dry_run", "--rows", "table6_qf80 main table4_tiny", "--rows_at_once", "2"]
     result = run(tables, *options, LIBRISPEECH="/nowhere")
     assert result.returncode == 0, result.stderr
     printed = result.stdout + result.stderr
     assert printed.count("speechllm prepare librispeech") == 1
     trained = re.findall(r"speechllm train .* exp/(\w+)\n", printed)
-    assert sorted(trained[:2]) == ["mini_main_aligned", "mini_table3_qf40_aligned"]
-    assert sorted(trained[2:4]) == ["mini_main", "mini_table3_qf40"]
+    assert sorted(trained[:2]) == ["mini_main_aligned", "mini_table4_tiny_aligned"]
+    assert sorted(trained[2:4]) == ["mini_main", "mini_table4_tiny"]
     assert trained[4:] == ["mini_table6_qf80"]
     for ngpu, number in (("2", "2"), ("1", "0"), ("0", "0")):
         refused = run(tables, "--dry_run", "--ngpu", ngpu, "--rows_at_once", number, LIBRISPEECH="/nowhere")

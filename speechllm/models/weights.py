@@ -3,7 +3,7 @@
 import fnmatch
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from speechllm.errors import ConfigError
 
@@ -54,7 +55,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
-def load_weights(model: nn.Module, path: Path, bases: dict[str, str], leave_out: Sequence[str] = ()) -> None:
+def load_weights(
+    model: nn.Module, path: Path, bases: dict[str, str], leave_out: Sequence[str] = (), resample: Sequence[str] = ()
+) -> None:
     """Load trained weights into ``model``.
 
     Args:
@@ -62,10 +65,11 @@ def load_weights(model: nn.Module, path: Path, bases: dict[str, str], leave_out:
         path: weights file.
         bases: fingerprints of the base models that ``model`` was built on.
         leave_out: names of tensors, or patterns like ``decoder.*``, that are neither asked for nor read.
+        resample: names or patterns of queries, tensors of shape (1, Q, H), of which the model may have another number.
 
     Raises:
         ConfigError: if another tensor is missing, unknown or of another shape, a base model is another one, or
-            nothing has a name that is to be left out.
+            nothing has a name that is to be left out or resampled.
     """
     _check_exists(path)
     for part, expected in read_metadata(path).get("bases", {}).items():
@@ -76,13 +80,11 @@ def load_weights(model: nn.Module, path: Path, bases: dict[str, str], leave_out:
             )
     state = read_weights(path)
     own = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    for pattern in leave_out:
-        matching = fnmatch.filter([*own, *state], pattern)
-        if not matching:
-            raise ConfigError(f"{path}: nothing is called {pattern!r}, which was to be left out; see {sorted(own)[:6]}")
-        for name in matching:
-            own.pop(name, None)
-            state.pop(name, None)
+    for name in _matching(leave_out, [*own, *state], path):
+        own.pop(name, None)
+        state.pop(name, None)
+    for name in _matching(resample, own.keys() & state.keys(), path):
+        state[name] = _resampled(state[name], own[name].shape[1])
     problems = [f"missing {name}" for name in own.keys() - state.keys()]
     problems += [f"unknown {name}" for name in state.keys() - own.keys()]
     problems += [
@@ -95,6 +97,22 @@ def load_weights(model: nn.Module, path: Path, bases: dict[str, str], leave_out:
     with torch.no_grad():
         for name, parameter in own.items():
             parameter.copy_(state[name])
+
+
+def _matching(patterns: Sequence[str], names: Iterable[str], path: Path) -> set[str]:
+    """Return the names that match any of the patterns, each of which must match one."""
+    found: set[str] = set()
+    for pattern in patterns:
+        matching = fnmatch.filter(names, pattern)
+        if not matching:
+            raise ConfigError(f"{path}: no tensor is called {pattern!r}; see {sorted(names)[:6]}")
+        found.update(matching)
+    return found
+
+
+def _resampled(tensor_1QH: Tensor, number: int) -> Tensor:
+    """Return ``number`` queries for those of the tensor, interpolated between neighbours."""
+    return interpolate(tensor_1QH.float().mT, size=number, mode="linear").mT
 
 
 def file_digest(path: Path) -> str:

@@ -18,6 +18,8 @@ class TrainConfig:
     """Experiment directory whose model.safetensors, rounded to dtype, training starts from; null: from the seed."""
     init_leave_out: tuple[str, ...] = ()
     """Names or patterns of tensors that init_from does not give, or that are not taken from it: "decoder.*"."""
+    init_resample: tuple[str, ...] = ()
+    """Names or patterns of queries that are taken from init_from whatever their number: "*.queries_1QH"."""
     ctc_steps: int = 0
     """First steps, by CTC against the LLM's embedding table; all of max_steps: for others to begin from (init_from)."""
     ctc_temperature: tuple[float, ...] = (0.25, 0.25)

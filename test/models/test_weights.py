@@ -78,5 +78,22 @@ def test_what_is_left_out_is_neither_asked_for_nor_read(tmp_path: Path) -> None:
     assert (module[0].weight == 5.0).all()
     with pytest.raises(ConfigError, match=r"unknown decoder\.x"):
         load_weights(layer(), path, {}, ("0.bias",))
-    with pytest.raises(ConfigError, match=r"nothing is called 'decode\.\*', which was to be left out"):
+    with pytest.raises(ConfigError, match=r"no tensor is called 'decode\.\*'; see \['0\.bias'"):
         load_weights(layer(), path, {}, ("decode.*",))
+
+
+def test_queries_of_another_number_lie_between_those_there_are(tmp_path: Path) -> None:
+    class Queries(nn.Module):
+        def __init__(self, *values: float) -> None:
+            super().__init__()
+            self.queries_1QH = nn.Parameter(torch.tensor(values)[None, :, None] * torch.ones(2))
+
+    path = tmp_path / "a.safetensors"
+    save_weights(path, trained(Queries(0.0, 1.0, 4.0, 5.0)), {})
+    fewer, more = Queries(0.0, 0.0), Queries(*[0.0] * 8)
+    load_weights(fewer, path, {}, resample=["*queries_1QH"])
+    assert fewer.queries_1QH[0, :, 0].tolist() == [0.5, 4.5]
+    load_weights(more, path, {}, resample=["*queries_1QH"])
+    assert more.queries_1QH[0, :, 1].tolist() == [0.0, 0.25, 0.75, 1.75, 3.25, 4.25, 4.75, 5.0]
+    with pytest.raises(ConfigError, match=r"queries_1QH is \[1, 4, 2\], expected \[1, 2, 2\]"):
+        load_weights(fewer, path, {})
