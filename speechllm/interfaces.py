@@ -133,7 +133,7 @@ class Speller(Protocol):
         ...
 
     def loss(self, heard: Any, texts: list[str]) -> tuple[Tensor, int]:
-        """Return the summed loss of the transcripts, and the number of pieces that they are spelt in."""
+        """Return the summed loss of the transcripts, and the number of pieces of them all, at least one of each."""
         ...
 
     def embed(self, heard: Any) -> tuple[Tensor, Tensor]:

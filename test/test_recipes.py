@@ -220,6 +220,31 @@ def test_mini_tables_prepare_once_for_rows_side_by_side_and_long_speech_comes_la
         assert (refused.returncode, f"--rows_at_once {number}: expected 1" in refused.stderr) == (2, True)
 
 
+def test_mini_tables_on_a_cpu_dump_for_each_encoder_before_rows_go_side_by_side() -> None:
+    tables = EGS / "librispeech/run_mini_tables.sh"
+    options = ["--dry_run", "--ngpu", "0", "--rows_at_once", "2", "--rows", "table4_tiny main table3_qf40"]
+    result = run(tables, *options, LIBRISPEECH="/nowhere")
+    assert result.returncode == 0, result.stderr
+    printed = result.stdout + result.stderr
+    dumped = re.findall(r"speechllm dump --nj \d+ --config .* dump/([^/]+)_\w+/dev_clean\n", printed)
+    assert dumped == ["whisper-base.en", "whisper-tiny.en"]
+    for command in re.findall(r"speechllm train .*", printed):
+        assert "data.dump=encoder" in command and re.search(r"train.dtype=(bfloat16|float32)", command)
+
+
+@pytest.mark.parametrize(
+    ("flags", "dtype"),
+    [("flags : fpu amx_bf16 sse", "bfloat16"), ("Features : fp asimd bf16", "bfloat16"), ("flags : avx2", "float32")],
+)
+def test_training_on_a_cpu_is_in_the_precision_that_it_has_instructions_for(
+    flags: str, dtype: str, tmp_path: Path
+) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\n{flags}\n")
+    for path in (tmp_path / "cpuinfo", tmp_path / "none"):
+        result = run(EGS.parent / "utils/cpu_dtype.sh", str(path))
+        assert result.stdout.strip() == (dtype if path.exists() else "float32")
+
+
 def test_a_row_that_fails_beside_others_is_named_and_they_are_waited_for(tmp_path: Path) -> None:
     recipe = tmp_path / "egs/librispeech"
     (tmp_path / "egs/spoken_gutenberg/data/train_spoken").mkdir(parents=True)

@@ -107,17 +107,22 @@ all_of() { # seeds, rows
 
 beside_others() { # row, seed, experiment
   if $dry_run; then
-    recipe "$1" "$2" --stage 2
+    recipe "$1" "$2" --stage 3
     return
   fi
   mkdir -p "$3"
-  recipe "$1" "$2" --stage 2 >>"$3/tables.log" 2>&1 || { echo "$0: $3 failed; see $3/tables.log" >&2; return 1; }
+  recipe "$1" "$2" --stage 3 >>"$3/tables.log" 2>&1 || { echo "$0: $3 failed; see $3/tables.log" >&2; return 1; }
 }
 
 if ((rows_at_once > 1)); then
   set -m # every row is a process group of its own, so that it can be ended with all its children
   trap end_rows INT TERM HUP
-  recipe main "${seeds%% *}" --stage 1 --stop_stage 2 # what all of them read, but for another encoder's states
+  dumped=()
+  for row in main $rows; do # what they read: two rows may not write the same dump at once
+    dump=$(speechllm names --config "conf/mini/$row.yaml" "${overrides[@]/#/--set=}")
+    [[ " ${dumped[*]} " == *" ${dump% *} "* ]] || recipe "$row" "${seeds%% *}" --stage $((${#dumped[@]} > 0 ? 2 : 1)) --stop_stage 2
+    dumped+=("${dump% *}")
+  done
   ((ngpu > 0)) || export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((($(nproc) + rows_at_once - 1) / rows_at_once))}
 fi
 aligned=() single=() long=()

@@ -20,7 +20,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         choices=KINDS,
         default=NOISES,
         metavar="KIND",
-        help=f"of {' '.join(KINDS)} (the first five)",
+        help=f"of {' '.join(KINDS)} ({' '.join(NOISES)})",
     )
 
 

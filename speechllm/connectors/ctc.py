@@ -130,7 +130,7 @@ class CTCConnector(nn.Module):
         return Heard(hidden_BMH, self.head(hidden_BMH).float().log_softmax(-1), lens_B)
 
     def loss(self, heard: Heard, texts: list[str]) -> tuple[Tensor, int]:
-        """Return the summed CTC loss of the transcripts, and the number of their pieces.
+        """Return the summed CTC loss of the transcripts, and the number of their pieces; what has no words counts as one.
 
         An utterance too short for its transcript adds nothing.
         """
@@ -145,7 +145,7 @@ class CTCConnector(nn.Module):
             reduction="sum",
             zero_infinity=True,
         )
-        return loss, int(lens.sum())
+        return loss, int(lens.clamp(min=1).sum())
 
     def spelt(self, heard: Heard) -> Spelt:
         """Return what was heard, for a search that the LLM and CTC do together."""

@@ -3,6 +3,7 @@
 The speaker of an utterance names what is heard in it, so that results by speaker are results by kind.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,12 +12,14 @@ import soundfile
 
 from speechllm.data.atomic import new_file
 from speechllm.data.data_dir import Utterance, is_made, write_data_dir
+from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
 
 SAMPLE_RATE = 16000  # Hz
 DURATIONS: tuple[Seconds, ...] = (1, 3, 10, 25)
 TRAINING_DURATIONS: tuple[Seconds, Seconds] = (0.5, 15)
 LEVEL = -35.0  # dBFS, root mean square
+PEAK = 0.99
 HUM = (50, 100, 150, 250)  # Hz
 CLICKS = 4  # a second
 NOTE: Seconds = 0.25
@@ -75,7 +78,7 @@ NOISES = ("silence", "white", "pink", "brown", "hum")  # the kinds that are made
 
 
 def make_no_speech(target: str | Path, seed: int = 0, train: int = 0, kinds: Sequence[str] = NOISES) -> bool:
-    """Write a data directory of each kind in each of ``DURATIONS``, and its audio into ``<target>_audio``.
+    """Write a data directory of each kind in each of ``DURATIONS``, and its audio into a folder of ``<target>_audio``.
 
     Args:
         target: the data directory.
@@ -86,18 +89,26 @@ def make_no_speech(target: str | Path, seed: int = 0, train: int = 0, kinds: Seq
 
     Returns:
         Whether anything was written: not if the target is there already.
+
+    Raises:
+        DataError: if there is no such kind, or the number is negative.
     """
+    if train < 0:
+        raise DataError(f"train: found {train}, expected a number of pieces, or 0 for a set to test on")
+    if unknown := set(kinds) - KINDS.keys():
+        raise DataError(f"kinds: found {sorted(unknown)}, expected some of {' '.join(KINDS)}")
     rng = np.random.default_rng([seed, train])  # what is tested on is not drawn again to train on
     durations = np.round(rng.uniform(*TRAINING_DURATIONS, train), 2).tolist() if train else DURATIONS
     span = (*TRAINING_DURATIONS, train) if train else DURATIONS
     made_by = f"no_speech {seed} {span} {LEVEL} {' '.join(kinds)}\n"
     if is_made(target, made_by):
         return False
+    audio = Path(f"{target}_audio") / hashlib.sha256(made_by.encode()).hexdigest()[:8]  # other noise has another path
     utts = []
     for kind in kinds:
         for number, duration in enumerate(durations):
             utt_id = f"{kind}-{number}"
-            path = Path(f"{target}_audio") / f"{utt_id}.flac"
+            path = audio / f"{utt_id}.flac"
             with new_file(path) as temporary:
                 samples_N = _at_level(KINDS[kind](round(duration * SAMPLE_RATE), rng))
                 soundfile.write(temporary, samples_N, SAMPLE_RATE, subtype="PCM_16", format="FLAC")
@@ -115,5 +126,6 @@ def _shaped(number: int, rng: Rng, exponent: float) -> np.ndarray:
 
 
 def _at_level(samples_N: np.ndarray) -> np.ndarray:
-    power = np.sqrt(np.mean(samples_N**2))
-    return samples_N * (10 ** (LEVEL / 20) / power) if power > 0 else samples_N
+    """Return the samples at ``LEVEL``, or as near to it as leaves none of them clipped."""
+    power, peak = np.sqrt(np.mean(samples_N**2)), np.abs(samples_N).max()
+    return samples_N * min(10 ** (LEVEL / 20) / power, PEAK / peak) if power > 0 else samples_N

@@ -89,14 +89,14 @@ class SpeechLLM(nn.Module):
         """
         if isinstance(ctc, EmbeddingCTC):
             texts = [self.decoder.tokenize(text) for text in batch.texts]
-            num_tokens = torch.tensor(sum(map(len, texts)))
-            loss = ctc(*self.speech_tokens(batch), texts, self.decoder) / num_tokens.clamp(min=1)
+            num_tokens = torch.tensor(sum(max(1, len(ids)) for ids in texts))  # what has no words counts as one
+            loss = ctc(*self.speech_tokens(batch), texts, self.decoder) / num_tokens
             return LossOutput(loss, None, num_tokens)
         if not isinstance(self.connector, Speller):
             return self._llm_loss(batch, self.speech_tokens(batch))
         heard = self.connector.hear(*self.states(batch))
         loss, num_pieces = self.connector.loss(heard, batch.texts)
-        loss = loss / max(1, num_pieces)
+        loss = loss / num_pieces
         if ctc is not None:
             return LossOutput(loss, None, torch.tensor(num_pieces))
         output = self._llm_loss(batch, self.connector.embed(heard))

@@ -209,7 +209,6 @@ class Sums:
         if torch.distributed.is_initialized():
             torch.distributed.all_reduce(sums)
         loss, correct, tokens, utterances, speech = sums.tolist()
-        tokens = max(1.0, tokens)  # CTC's are none where nothing is said
         means = {"ctc_loss": loss / tokens} if self.is_ctc else {"loss": loss / tokens, "accuracy": correct / tokens}
         self._start()
         return {

@@ -9,12 +9,18 @@ import soundfile
 from speechllm.bin import main
 from speechllm.data.data_dir import read_data_dir
 from speechllm.data.no_speech import DURATIONS, LEVEL, NOISES, NOTES, make_no_speech
+from speechllm.errors import DataError
 
 
 def power(samples_N: np.ndarray, low: float, high: float) -> float:
     spectrum = np.abs(np.fft.rfft(samples_N)) ** 2
     frequencies = np.fft.rfftfreq(len(samples_N), 1 / 16000)
     return float(spectrum[(low <= frequencies) & (frequencies < high)].sum())
+
+
+def audio(target: Path, utt_id: str) -> np.ndarray:
+    samples_N: np.ndarray = soundfile.read(next(Path(f"{target}_audio").glob(f"*/{utt_id}.flac")))[0]
+    return samples_N
 
 
 def test_kinds_lengths_and_levels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,8 +44,16 @@ def test_kinds_lengths_and_levels(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_another_seed_makes_other_noise(tmp_path: Path) -> None:
     for seed in "01":
         assert main(["make_no_speech", str(tmp_path / seed), "--seed", seed]) == 0
-    one, other = (soundfile.read(f"{tmp_path / seed}_audio/pink-0.flac")[0] for seed in "01")
-    assert not np.array_equal(one, other)
+    assert not np.array_equal(audio(tmp_path / "0", "pink-0"), audio(tmp_path / "1", "pink-0"))
+
+
+def test_made_again_from_another_seed_it_has_other_paths_so_that_it_is_dumped_again(tmp_path: Path) -> None:
+    target = tmp_path / "no_speech"
+    paths = []
+    for seed in (0, 1):
+        assert make_no_speech(target, seed)
+        paths.append({utt.path for utt in read_data_dir(target, need_text=False).utts})
+    assert not paths[0] & paths[1]
 
 
 def test_to_train_on_it_has_empty_transcripts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,11 +73,18 @@ def test_to_train_on_it_has_empty_transcripts(tmp_path: Path, capsys: pytest.Cap
 def test_training_is_on_other_noise_than_testing(tmp_path: Path) -> None:
     make_no_speech(tmp_path / "test", kinds=["white"])
     make_no_speech(tmp_path / "train", train=2, kinds=["white"])
-    tested = soundfile.read(f"{tmp_path}/test_audio/white-2.flac")[0]
+    tested = audio(tmp_path / "test", "white-2")
     for number in range(2):
-        trained = soundfile.read(f"{tmp_path}/train_audio/white-{number}.flac")[0]
+        trained = audio(tmp_path / "train", f"white-{number}")
         lags = np.fft.irfft(np.fft.rfft(tested, 1 << 19) * np.conj(np.fft.rfft(trained, 1 << 19)))
         assert np.abs(lags).max() < 0.1 * np.linalg.norm(tested) * np.linalg.norm(trained)
+
+
+def test_what_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"kinds: found \['rain'\], expected some of silence white"):
+        make_no_speech(tmp_path / "no_speech", kinds=["rain"])
+    with pytest.raises(DataError, match="train: found -1, expected a number of pieces"):
+        make_no_speech(tmp_path / "no_speech", train=-1)
 
 
 def test_made_once(tmp_path: Path) -> None:
@@ -75,7 +96,8 @@ def test_other_kinds_that_training_need_not_know(tmp_path: Path, capsys: pytest.
     target = tmp_path / "unheard"
     assert main(["make_no_speech", str(target), "--kinds", "clicks", "melody"]) == 0
     assert "8 utterances, 2 speakers" in capsys.readouterr().out
-    samples = {kind: soundfile.read(f"{target}_audio/{kind}-3.flac")[0] for kind in ("clicks", "melody")}
+    samples = {kind: audio(target, f"{kind}-3") for kind in ("clicks", "melody")}
+    assert max(np.abs(one).max() for one in samples.values()) < 1
     loud = {kind: float(np.mean(np.abs(samples[kind]) > 10 ** (LEVEL / 20))) for kind in samples}
     assert 0 < loud["clicks"] < 0.1 < loud["melody"]
     spectrum = np.abs(np.fft.rfft(samples["melody"]))
