@@ -130,7 +130,7 @@ class CTCConnector(nn.Module):
         return Heard(hidden_BMH, self.head(hidden_BMH).float().log_softmax(-1), lens_B)
 
     def loss(self, heard: Heard, texts: list[str]) -> tuple[Tensor, int]:
-        """Return the summed CTC loss of the transcripts, and the number of their pieces; what has no words counts as one.
+        """Return the summed CTC loss of the transcripts, and the number of their pieces, one where there are no words.
 
         An utterance too short for its transcript adds nothing.
         """
