@@ -133,3 +133,11 @@ def test_transcripts_come_in_all_their_forms(tmp_path: Path, joins: bool) -> Non
     dataset = DumpDataset(make_dump(tmp_path, 0.5, text="SO IT IS"), "sentence")
     joined = JoinedDataset(dataset, ConcatOptions() if joins else None, log_mel.Config().build())
     assert joined.texts(["spk0-000"]) == ["So it is"] + ["So it is so it is"] * joins
+
+
+def test_what_has_no_words_adds_none_to_what_it_is_joined_to(tmp_path: Path) -> None:
+    dataset = DumpDataset(make_dump(tmp_path, 0.2, 0.3, 0.2), "sentence")
+    assert dataset.texts is not None
+    dataset.texts |= {"spk1-001": ""}
+    joined = JoinedDataset(dataset, ConcatOptions(), log_mel.Config().build())
+    assert joined["spk0-000 spk1-001 spk0-002"].text == "Hello world hello world"
