@@ -10,7 +10,7 @@
 #                rows of table 6 need it
 #   --align_steps  steps of CTC, at true length, by which every kind of connector is aligned once for its rows to begin from
 #   --ngpu       GPUs; 0 is the CPU: fewer steps, from dumped states, which leaves out what acts before them
-#   --rows_at_once  rows trained side by side on one GPU, most of which one leaves idle, the more so without CUDA's MPS
+#   --rows_at_once  rows trained side by side on one GPU, most of which one leaves idle and four fill, less without CUDA's MPS
 #                (nvidia-cuda-mps-control -d), or on a CPU, whose cores they share; those of table 6 come after the others
 #   --nj         parallel jobs
 #   --set        further overrides of every row's YAML; an alignment has its own padding, batches, steps and learning rate

@@ -83,7 +83,8 @@ def load_weights(
     for name in _matching(leave_out, [*own, *state], path):
         own.pop(name, None)
         state.pop(name, None)
-    for name in _matching(resample, own.keys() & state.keys(), path):
+    queries = [name for name in own if name in state and own[name].dim() == state[name].dim() == 3]
+    for name in _matching(resample, queries, path):
         state[name] = _resampled(state[name], own[name].shape[1])
     problems = [f"missing {name}" for name in own.keys() - state.keys()]
     problems += [f"unknown {name}" for name in state.keys() - own.keys()]

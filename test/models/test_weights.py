@@ -97,3 +97,9 @@ def test_queries_of_another_number_lie_between_those_there_are(tmp_path: Path) -
     assert more.queries_1QH[0, :, 1].tolist() == [0.0, 0.25, 0.75, 1.75, 3.25, 4.25, 4.75, 5.0]
     with pytest.raises(ConfigError, match=r"queries_1QH is \[1, 4, 2\], expected \[1, 2, 2\]"):
         load_weights(fewer, path, {})
+
+
+def test_what_is_no_queries_is_not_resampled(tmp_path: Path) -> None:
+    save_weights(tmp_path / "a.safetensors", trained(layer(width=4)), {})
+    with pytest.raises(ConfigError, match=r"no tensor is called '\*\.weight'; see \[\]"):
+        load_weights(layer(), tmp_path / "a.safetensors", {}, resample=["*.weight"])
