@@ -220,16 +220,28 @@ def test_mini_tables_prepare_once_for_rows_side_by_side_and_long_speech_comes_la
         assert (refused.returncode, f"--rows_at_once {number}: expected 1" in refused.stderr) == (2, True)
 
 
-def test_mini_tables_on_a_cpu_dump_for_each_encoder_before_rows_go_side_by_side() -> None:
+@pytest.mark.parametrize(("ngpu", "rows"), [("0", "table4_tiny table3_qf40"), ("1", "table4_tiny table2_fc75")])
+def test_mini_tables_dump_what_rows_alignments_and_joined_sets_read_once_before_they_go_side_by_side(
+    ngpu: str, rows: str
+) -> None:
     tables = EGS / "librispeech/run_mini_tables.sh"
-    options = ["--dry_run", "--ngpu", "0", "--rows_at_once", "2", "--rows", "table4_tiny main table3_qf40"]
+    options = ["--dry_run", "--ngpu", ngpu, "--rows_at_once", "2", "--rows", rows, "--test_sets", "test_other"]
+    options += ["--set", "data.dump=encoder data.concat=null"]
     result = run(tables, *options, LIBRISPEECH="/nowhere")
     assert result.returncode == 0, result.stderr
     printed = result.stdout + result.stderr
-    dumped = re.findall(r"speechllm dump --nj \d+ --config .* dump/([^/]+)_\w+/dev_clean\n", printed)
-    assert dumped == ["whisper-base.en", "whisper-tiny.en"]
-    for command in re.findall(r"speechllm train .*", printed):
-        assert "data.dump=encoder" in command and re.search(r"train.dtype=(bfloat16|float32)", command)
+    dumped = re.findall(r"speechllm dump --nj \d+ --config .* dump/(\S+)\n", printed)
+    assert len(dumped) == len(set(dumped))
+    encoders = dict.fromkeys(name.split("_")[0] for name in dumped)
+    assert list(encoders) == ["whisper-tiny.en", "whisper-base.en"]  # of no other row
+    trained = re.findall(r"speechllm train .*", printed)
+    assert len(trained) == 4  # two alignments, two rows
+    read = re.findall(r"speechllm decode .* dump/(\S+) exp/\S+\n", printed)
+    for command in trained:
+        read += re.findall(r" dump/(\S+)", command)
+        assert ngpu == "1" or re.search(r"train.dtype=(bfloat16|float32)", command)
+    assert set(read) <= set(dumped)
+    assert any(name.endswith("test_other_t90") for name in read) == (ngpu == "1")
 
 
 @pytest.mark.parametrize(

@@ -64,11 +64,18 @@ name_of() { # row, seed
   [[ $2 == "${seeds%% *}" ]] && echo "mini_$1" || echo "mini_$1_seed$2"
 }
 
-recipe() { # row, seed, further options; a row that ends in _aligned is the alignment of the row's connector
-  local row=$1 seed=$2 joined=() settings="seed=$2 $set"
+overrides_of() { # row; one that ends in _aligned is the alignment of the row's connector
+  if [[ $1 == *_aligned ]]; then echo "$set $align"; else echo "$set"; fi
+}
+
+to_join=()
+((ngpu == 0)) || to_join=(--joined "60 90")
+recipe() { # row, seed, further options
+  local row=$1 seed=$2 joined=() settings
+  settings="seed=$2 $(overrides_of "$1")"
   shift 2
-  [[ $row != *_aligned ]] || { settings+=" $align"; set -- "$@" --stop_stage 4; }
-  [[ $row != table6_* && $row != table2_fc75 && $row != main ]] || ((ngpu == 0)) || joined=(--joined "60 90")
+  [[ $row != *_aligned ]] || set -- --stop_stage 4 "$@"
+  [[ $row != table6_* && $row != table2_fc75 && $row != main ]] || joined=("${to_join[@]}")
   ./run.sh --ngpu "$ngpu" --nj "$nj" --inference_nj "$inference_nj" --dry_run "$dry_run" \
     --train_set train_clean_5 --valid_speakers 2 --extra_train_data "$spoken" --test_sets "$test_sets" "${joined[@]}" \
     --config "conf/mini/${row%_aligned}.yaml" --set "$settings" --tag "$(name_of "$row" "$seed")" --mismatched "$@"
@@ -114,17 +121,6 @@ beside_others() { # row, seed, experiment
   recipe "$1" "$2" --stage 3 >>"$3/tables.log" 2>&1 || { echo "$0: $3 failed; see $3/tables.log" >&2; return 1; }
 }
 
-if ((rows_at_once > 1)); then
-  set -m # every row is a process group of its own, so that it can be ended with all its children
-  trap end_rows INT TERM HUP
-  dumped=()
-  for row in main $rows; do # what they read: two rows may not write the same dump at once
-    dump=$(speechllm names --config "conf/mini/$row.yaml" "${overrides[@]/#/--set=}")
-    [[ " ${dumped[*]} " == *" ${dump% *} "* ]] || recipe "$row" "${seeds%% *}" --stage $((${#dumped[@]} > 0 ? 2 : 1)) --stop_stage 2
-    dumped+=("${dump% *}")
-  done
-  ((ngpu > 0)) || export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((($(nproc) + rows_at_once - 1) / rows_at_once))}
-fi
 aligned=() single=() long=()
 for row in $rows; do
   if [[ $row == table6_* ]]; then long+=("$row"); else single+=("$row"); fi
@@ -132,6 +128,19 @@ for row in $rows; do
     sed -n 's/^ *init_from: exp\/mini_\(\w*_aligned\) .*/\1/p')
   [[ -z $begins_from || " ${aligned[*]} " == *" $begins_from "* ]] || aligned+=("$begins_from")
 done
+if ((rows_at_once > 1)); then
+  set -m # every row is a process group of its own, so that it can be ended with all its children
+  trap end_rows INT TERM HUP
+  dumped=()
+  for row in $rows "${aligned[@]}"; do # what they read: two rows may not write the same dump at once
+    read -ra overrides <<<"$(overrides_of "$row")"
+    dump=$(speechllm names --config "conf/mini/${row%_aligned}.yaml" "${overrides[@]/#/--set=}")
+    [[ " ${dumped[*]} " == *" ${dump% *} "* ]] ||
+      recipe "$row" "${seeds%% *}" "${to_join[@]}" --stage $((${#dumped[@]} > 0 ? 2 : 1)) --stop_stage 2
+    dumped+=("${dump% *}")
+  done
+  ((ngpu > 0)) || export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((($(nproc) + rows_at_once - 1) / rows_at_once))}
+fi
 all_of "${seeds%% *}" "${aligned[@]}"
 all_of "$seeds" "${single[@]}"
 all_of "$seeds" "${long[@]}"  # they begin from single ones

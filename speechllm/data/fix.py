@@ -20,6 +20,7 @@ Tables = dict[str, dict[str, str]]
 def fix_data_dir(path: str | Path) -> dict[str, str]:
     """Sort the tables, drop what cannot be used, and build spk2utt and utt2dur anew from the audio.
 
+    An utterance without words is dropped, except where none has words: a set in which nothing is said.
     The tables as they were lie in ``.backup/``; ``dropped`` lists every utterance that was left out, now or
     earlier, with the reason. A directory in which there is nothing to fix is left alone.
 
@@ -32,13 +33,14 @@ def fix_data_dir(path: str | Path) -> dict[str, str]:
     path = Path(path)
     tables, flawed = _read(path)
     recordings, commands = _paths(tables["wav.scp"])
+    wordless = "text" in tables and not any(tables["text"].values())
     durations, unusable = measure_durations(recordings, "opening the audio")
     unusable |= commands
     utts, dropped = [], {}
     names = [name for name in tables if name != "wav.scp" or "segments" not in tables]
     for utt in sorted({utt for name in names for utt in [*tables[name], *flawed[name]]}):
         absent = [flawed[name].get(utt, f"not in {name}") for name in names if utt not in tables[name]]
-        result = _utterance(utt, tables, durations, unusable) if not absent else "; ".join(absent)
+        result = _utterance(utt, tables, durations, unusable, wordless) if not absent else "; ".join(absent)
         if isinstance(result, str):
             dropped[utt] = result
         else:
@@ -82,11 +84,11 @@ def _paths(wavs: Mapping[str, str]) -> tuple[dict[str, Path], dict[str, str]]:
 
 
 def _utterance(
-    utt: str, tables: Tables, durations: Mapping[str, Seconds], unusable: Mapping[str, str]
+    utt: str, tables: Tables, durations: Mapping[str, Seconds], unusable: Mapping[str, str], wordless: bool
 ) -> Utterance | str:
     """Return an utterance that stands in every table, or why it cannot be used."""
     speaker, text = tables["utt2spk"][utt], tables["text"][utt] if "text" in tables else None
-    if text == "":
+    if text == "" and not wordless:
         return "empty transcript"
     if not utt.startswith(speaker):
         return f"the id does not begin with that of the speaker, {speaker}"

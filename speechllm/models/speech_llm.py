@@ -33,7 +33,7 @@ class LossOutput(NamedTuple):
     num_correct: Tensor | None
     """Target tokens whose logit is the largest; None of CTC, which predicts no token in its place."""
     num_tokens: Tensor
-    """Target tokens."""
+    """Target tokens; of CTC, at least one an utterance."""
 
 
 class SpeechLLM(nn.Module):

@@ -80,11 +80,11 @@ def load_weights(
             )
     state = read_weights(path)
     own = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    for name in _matching(leave_out, [*own, *state], path):
+    for name in _matching(leave_out, [*own, *state], path, "train.init_leave_out"):
         own.pop(name, None)
         state.pop(name, None)
-    queries = [name for name in own if name in state and own[name].dim() == state[name].dim() == 3]
-    for name in _matching(resample, queries, path):
+    queries = [name for name in own if name in state and _are_queries(own[name], state[name])]
+    for name in _matching(resample, queries, path, "train.init_resample"):
         state[name] = _resampled(state[name], own[name].shape[1])
     problems = [f"missing {name}" for name in own.keys() - state.keys()]
     problems += [f"unknown {name}" for name in state.keys() - own.keys()]
@@ -100,20 +100,32 @@ def load_weights(
             parameter.copy_(state[name])
 
 
-def _matching(patterns: Sequence[str], names: Iterable[str], path: Path) -> set[str]:
-    """Return the names that match any of the patterns, each of which must match one."""
+def _matching(patterns: Sequence[str], names: Iterable[str], path: Path, setting: str) -> set[str]:
+    """Return the names that match any of the patterns.
+
+    Raises:
+        ConfigError: if one of the patterns matches no name.
+    """
     found: set[str] = set()
     for pattern in patterns:
         matching = fnmatch.filter(names, pattern)
         if not matching:
-            raise ConfigError(f"{path}: no tensor is called {pattern!r}; see {sorted(names)[:6]}")
+            raise ConfigError(
+                f"{path}: {setting}: found no tensor that is called {pattern!r}, expected a name or pattern of "
+                f"{sorted(names)[:6] or 'queries, and there are none'}; correct it, or leave it out"
+            )
         found.update(matching)
     return found
 
 
-def _resampled(tensor_1QH: Tensor, number: int) -> Tensor:
-    """Return ``number`` queries for those of the tensor, interpolated between neighbours."""
-    return interpolate(tensor_1QH.float().mT, size=number, mode="linear").mT
+def _are_queries(own: Tensor, saved: Tensor) -> bool:
+    """Return whether both are queries, of shape (1, Q, H), whatever Q is."""
+    return own.dim() == saved.dim() == 3 and len(own) == len(saved) == 1 and own.shape[2] == saved.shape[2]
+
+
+def _resampled(queries_1QH: Tensor, number: int) -> Tensor:
+    """Return ``number`` queries, (1, number, H) in float32, interpolated between neighbours of the given."""
+    return interpolate(queries_1QH.float().mT, size=number, mode="linear").mT
 
 
 def file_digest(path: Path) -> str:

@@ -71,6 +71,15 @@ def test_what_was_dropped_earlier_stays_listed(data: Path) -> None:
     assert list(read_table(data / "dropped")) == ["spk0-100", "spk0-200"]
 
 
+def test_where_nothing_is_said_no_utterance_is_dropped_for_that(data: Path) -> None:
+    (data / "text").write_text("".join(f"spk0-00{i}\n" for i in range(6)))
+    (data / "utt2dur").unlink()
+    assert fix_data_dir(data) == {}
+    assert validate_data_dir(data).wordless
+    read_data_dir(data).utts[2].path.unlink()
+    assert list(fix_data_dir(data)) == ["spk0-002"]
+
+
 def test_segments(data: Path) -> None:
     utts = read_data_dir(data).utts
     utts = [replace(utt, recording=f"rec{i}", start=0.1, end=0.4, duration=0.3) for i, utt in enumerate(utts)]

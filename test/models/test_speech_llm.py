@@ -13,7 +13,7 @@ from speechllm.decode.recognize import recognizer
 from speechllm.decoders import causal_lm
 from speechllm.errors import ConfigError
 from speechllm.interfaces import GenerationOptions
-from speechllm.models.ctc import ConnectorCTC
+from speechllm.models.ctc import ConnectorCTC, EmbeddingCTC
 from speechllm.models.prompt import PromptConfig
 from speechllm.models.speech_llm import SpeechLLM
 
@@ -63,6 +63,16 @@ def test_loss_of_a_batch_is_the_mean_over_its_tokens(model: SpeechLLM) -> None:
     expected = sum(o.loss.item() * int(o.num_tokens) for o in alone) / sum(int(o.num_tokens) for o in alone)
     assert together.loss.item() == pytest.approx(expected, abs=1e-5)
     assert int(together.num_correct) == sum(int(o.num_correct) for o in alone)
+
+
+def test_by_ctc_an_utterance_without_words_counts_as_one_token(model: SpeechLLM) -> None:
+    ctc = EmbeddingCTC(model.decoder, ["she had"])
+    both, one, none = (
+        model(batch, ctc)
+        for batch in (batch_of(["", "she had"], [30, 30]), batch_of(["she had"], [30]), batch_of([""], [30]))
+    )
+    assert int(both.num_tokens) == 1 + len(model.decoder.tokenize("she had")) == 1 + int(one.num_tokens)
+    assert int(none.num_tokens) == 1 and none.loss.isfinite() and none.loss > 0
 
 
 def test_batch_equals_single_hypothesis(model: SpeechLLM) -> None:

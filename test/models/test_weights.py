@@ -78,7 +78,9 @@ def test_what_is_left_out_is_neither_asked_for_nor_read(tmp_path: Path) -> None:
     assert (module[0].weight == 5.0).all()
     with pytest.raises(ConfigError, match=r"unknown decoder\.x"):
         load_weights(layer(), path, {}, ("0.bias",))
-    with pytest.raises(ConfigError, match=r"no tensor is called 'decode\.\*'; see \['0\.bias'"):
+    with pytest.raises(
+        ConfigError, match=r"leave_out: found no tensor that is called 'decode\.\*', expected .*\['0\.bias'"
+    ):
         load_weights(layer(), path, {}, ("decode.*",))
 
 
@@ -99,7 +101,16 @@ def test_queries_of_another_number_lie_between_those_there_are(tmp_path: Path) -
         load_weights(fewer, path, {})
 
 
+@pytest.mark.parametrize("shape", [(2, 4, 2), (1, 4, 3), (4, 2)])
+def test_queries_of_another_kind_are_not_resampled(shape: tuple[int, ...], tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_weights(path, {"queries": torch.zeros(shape)}, {})
+    model = nn.ParameterDict({"queries": nn.Parameter(torch.zeros(1, 2, 2))})
+    with pytest.raises(ConfigError, match="queries, and there are none"):
+        load_weights(model, path, {}, resample=["queries"])
+
+
 def test_what_is_no_queries_is_not_resampled(tmp_path: Path) -> None:
     save_weights(tmp_path / "a.safetensors", trained(layer(width=4)), {})
-    with pytest.raises(ConfigError, match=r"no tensor is called '\*\.weight'; see \[\]"):
+    with pytest.raises(ConfigError, match=r"resample: found no tensor that is called '\*\.weight', expected .* none"):
         load_weights(layer(), tmp_path / "a.safetensors", {}, resample=["*.weight"])
