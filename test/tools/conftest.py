@@ -1,4 +1,4 @@
-"""Let the tests import the programs in tools/, which import each other by name."""
+"""Let the tests import the programs in tools/, which import each other by name; what several of them need."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import transformers
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
@@ -31,3 +33,16 @@ def humming(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(speak_corpus, "load", Hum)
     monkeypatch.setattr(speak_corpus, "ProcessPoolExecutor", ThreadPoolExecutor)
+
+
+@pytest.fixture
+def whisper() -> transformers.WhisperForConditionalGeneration:
+    """Return a Whisper of a few weights, drawn from a seed."""
+    torch.manual_seed(0)
+    sizes = {"d_model": 8, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "vocab_size": 60, "num_mel_bins": 5}
+    layers = {"encoder_layers": 1, "decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    places = {"max_source_positions": 6, "max_target_positions": 7}
+    tokens = {"pad_token_id": 1, "bos_token_id": 1, "eos_token_id": 1, "decoder_start_token_id": 1}
+    return transformers.WhisperForConditionalGeneration(
+        transformers.WhisperConfig(**sizes, **layers, **places, **tokens)
+    )

@@ -6,27 +6,14 @@ import convert_onnx
 import numpy as np
 import onnx
 import pytest
-import torch
 import transformers
 from onnx import helper, numpy_helper
 
 EXACT = ("bias", "layer_norm.weight", "embed_positions.weight")
 
 
-@pytest.fixture
-def model() -> transformers.WhisperForConditionalGeneration:
-    torch.manual_seed(0)
-    sizes = {"d_model": 8, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "vocab_size": 60, "num_mel_bins": 5}
-    layers = {"encoder_layers": 1, "decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
-    places = {"max_source_positions": 6, "max_target_positions": 7}
-    tokens = {"pad_token_id": 1, "bos_token_id": 1, "eos_token_id": 1, "decoder_start_token_id": 1}
-    return transformers.WhisperForConditionalGeneration(
-        transformers.WhisperConfig(**sizes, **layers, **places, **tokens)
-    )
-
-
-def weights_of(model: transformers.WhisperForConditionalGeneration) -> dict[str, np.ndarray]:
-    state = {name: value.numpy() for name, value in model.state_dict().items() if name != "proj_out.weight"}
+def weights_of(whisper: transformers.WhisperForConditionalGeneration) -> dict[str, np.ndarray]:
+    state = {name: value.numpy() for name, value in whisper.state_dict().items() if name != "proj_out.weight"}
     return {name: value + np.float32(0.01) if name.endswith("bias") else value for name, value in state.items()}
 
 
@@ -62,8 +49,8 @@ def write(folder: Path, weights: dict[str, np.ndarray]) -> None:
     write_graph(folder / decoder, outside, "_merged_0", branches=True)
 
 
-def test_weights_come_back(tmp_path: Path, model: transformers.WhisperForConditionalGeneration) -> None:
-    expected = weights_of(model)
+def test_weights_come_back(tmp_path: Path, whisper: transformers.WhisperForConditionalGeneration) -> None:
+    expected = weights_of(whisper)
     write(tmp_path, expected)
     state = convert_onnx.state_dict(tmp_path)
     assert state.keys() == expected.keys()
@@ -72,11 +59,11 @@ def test_weights_come_back(tmp_path: Path, model: transformers.WhisperForConditi
         assert error == 0 if name.endswith(EXACT) else error <= 0.51 * np.ptp(value) / 255, name
 
 
-def test_another_graph_is_refused(tmp_path: Path, model: transformers.WhisperForConditionalGeneration) -> None:
-    weights = weights_of(model)
+def test_another_graph_is_refused(tmp_path: Path, whisper: transformers.WhisperForConditionalGeneration) -> None:
+    weights = weights_of(whisper)
     del weights["model.decoder.layers.1.fc2.weight"]
     write(tmp_path, weights)
-    model.config.save_pretrained(tmp_path)
-    model.generation_config.save_pretrained(tmp_path)
+    whisper.config.save_pretrained(tmp_path)
+    whisper.generation_config.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"do not fit: missing .*model\.decoder\.layers\.1\.fc2\.weight"):
         convert_onnx.convert(tmp_path, tmp_path / "target")
