@@ -64,8 +64,8 @@ def load_weights(
         model: the model, built from the same configuration.
         path: weights file.
         bases: fingerprints of the base models that ``model`` was built on.
-        leave_out: names of tensors, or patterns like ``decoder.*``, that are neither asked for nor read, and of base
-            models, ``encoder`` or ``decoder``, that may be others.
+        leave_out: names of tensors, or patterns like ``decoder.*``, that are neither asked for nor read. The bare name
+            ``encoder`` or ``decoder`` allows another base model than the weights were trained on.
         resample: names or patterns of queries, tensors of shape (1, Q, H), of which the model may have another number.
 
     Raises:
@@ -75,9 +75,11 @@ def load_weights(
     _check_exists(path)
     state = read_weights(path)
     own = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    left_out = _matching(leave_out, [*own, *state, *bases], path, "train.init_leave_out")
+    other_bases = bases.keys() & set(leave_out)
+    patterns = [pattern for pattern in leave_out if pattern not in other_bases]
+    left_out = _matching(patterns, [*own, *state], path, "train.init_leave_out")
     for part, expected in read_metadata(path).get("bases", {}).items():
-        if part in bases.keys() - left_out and bases[part] != expected:
+        if part in bases.keys() - other_bases and bases[part] != expected:
             raise ConfigError(
                 f"{path}: trained on another {part}: fingerprint {expected}, found {bases[part]}; "
                 f"give {part}.path the model it was trained with"

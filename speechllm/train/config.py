@@ -17,8 +17,8 @@ class TrainConfig:
     init_from: str | None = None
     """Experiment directory whose model.safetensors, rounded to dtype, training starts from; null: from the seed."""
     init_leave_out: tuple[str, ...] = ()
-    """Names or patterns of tensors that init_from does not give, or that are not taken from it: "decoder.*". With
-    "encoder" or "decoder" alone, that base model may be another than init_from's."""
+    """Names or patterns of tensors that init_from does not give, or that are not taken from it: "decoder.*". The bare
+    name "encoder" or "decoder" allows another base model than init_from's."""
     init_resample: tuple[str, ...] = ()
     """Names or patterns of queries that are taken from init_from whatever their number: "*.queries_1QH"."""
     ctc_steps: int = 0

@@ -97,7 +97,7 @@ def test_other_kinds_that_training_need_not_know(tmp_path: Path, capsys: pytest.
     assert main(["make_no_speech", str(target), "--kinds", "clicks", "melody"]) == 0
     assert "8 utterances, 2 speakers" in capsys.readouterr().out
     for utt in read_data_dir(target, need_text=False).utts:
-        assert np.abs(soundfile.read(utt.path)[0]).max() <= PEAK + 1 / 32768  # half a step of 16 bits, and none is cut
+        assert np.abs(soundfile.read(utt.path)[0]).max() <= PEAK + 1 / 32768  # a step of 16 bits, and none is clipped
     samples = {kind: audio(target, f"{kind}-3") for kind in ("clicks", "melody")}
     loud = {kind: float(np.mean(np.abs(samples[kind]) > 10 ** (LEVEL / 20))) for kind in samples}
     assert 0 < loud["clicks"] < 0.1 < loud["melody"]

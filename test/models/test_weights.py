@@ -92,6 +92,8 @@ def test_a_base_model_that_is_left_out_may_be_another(tmp_path: Path) -> None:
     assert (module[0].weight == 5.0).all()
     with pytest.raises(ConfigError, match="trained on another decoder"):
         load_weights(layer(), path, {"encoder": "other", "decoder": "other"}, ("encoder",))
+    with pytest.raises(ConfigError, match=r"found no tensor that is called 'encoder\*'"):
+        load_weights(layer(), path, {"encoder": "other", "decoder": "y"}, ("encoder*",))
 
 
 def test_queries_of_another_number_lie_between_those_there_are(tmp_path: Path) -> None:
