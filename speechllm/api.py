@@ -16,8 +16,8 @@ from typing import Any, Literal, TypeAlias, overload
 import numpy as np
 import torch
 
+from speechllm.atomic import new_dir
 from speechllm.config import to_dict
-from speechllm.data.atomic import new_dir
 from speechllm.data.dataset import Example
 from speechllm.decode.recognize import recognizer
 from speechllm.decode.transcribe import Audio, Transcriber

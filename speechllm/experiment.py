@@ -16,8 +16,8 @@ import torch
 import yaml
 
 from speechllm import config as configs
+from speechllm.atomic import new_file
 from speechllm.config import component
-from speechllm.data.atomic import new_file
 from speechllm.data.batch import Collate
 from speechllm.data.config import DataConfig
 from speechllm.decode.config import DecodeConfig

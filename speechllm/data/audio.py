@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from speechllm.data.atomic import new_file
+from speechllm.atomic import new_file
 from speechllm.data.truncation import missing_end, missing_end_mp3
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds

@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from speechllm.data.atomic import new_dir
+from speechllm.atomic import new_dir
 from speechllm.data.audio import read_audio, write_audio
 from speechllm.data.data_dir import Utterance, fingerprint, is_made, read_data_dir, write_data_dir
 

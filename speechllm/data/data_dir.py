@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from speechllm.data.atomic import new_dir
+from speechllm.atomic import new_dir
 from speechllm.data.table import iter_table, read_table, write_table
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds

@@ -25,7 +25,7 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
-from speechllm.data.atomic import new_file
+from speechllm.atomic import new_file
 from speechllm.data.audio import open_audio
 from speechllm.data.data_dir import Utterance, iter_table, iter_utterances, write_table
 from speechllm.errors import DataError

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from speechllm.data.atomic import new_dir
+from speechllm.atomic import new_dir
 from speechllm.data.data_dir import TABLES, Utterance, parse_segment, parse_wav, to_tables
 from speechllm.data.durations import measure_durations
 from speechllm.data.table import format_table, read_table, scan_table, write_table

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from speechllm.data.atomic import new_file
+from speechllm.atomic import new_file
 from speechllm.data.data_dir import Utterance, is_made, write_data_dir
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from speechllm.data.atomic import new_dir
+from speechllm.atomic import new_dir
 from speechllm.data.data_dir import Utterance, format_seconds, format_segment
 from speechllm.data.dropped import kind, none_left, tell_dropped
 from speechllm.errors import DataError

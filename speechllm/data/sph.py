@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from speechllm.data.atomic import new_file
+from speechllm.atomic import new_file
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
 

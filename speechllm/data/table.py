@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from speechllm.data.atomic import new_file
+from speechllm.atomic import new_file
 from speechllm.errors import DataError
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from speechllm.data.atomic import new_file
+from speechllm.atomic import new_file
 from speechllm.data.audio import SUFFIXES
 from speechllm.decode.transcript import FORMATS, Transcript
 from speechllm.errors import ConfigError, DataError, SpeechLLMError

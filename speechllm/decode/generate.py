@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from tqdm import tqdm
 
-from speechllm.data.atomic import new_file
+from speechllm.atomic import new_file
 from speechllm.data.data_dir import write_table
 from speechllm.errors import DataError
 from speechllm.interfaces import Hypothesis, Seconds

@@ -16,7 +16,7 @@ import torch
 from deepspeed.utils import safe_get_full_fp32_param
 from torch import Tensor, nn
 
-from speechllm.data.atomic import new_file
+from speechllm.atomic import new_file
 from speechllm.errors import ConfigError
 from speechllm.models.weights import save_weights
 

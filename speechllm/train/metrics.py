@@ -7,7 +7,7 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from speechllm.data.atomic import new_file
+from speechllm.atomic import new_file
 
 
 class Metrics:

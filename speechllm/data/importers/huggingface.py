@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from speechllm.data.atomic import new_file
+from speechllm.atomic import new_file
 from speechllm.data.audio import audio_duration
 from speechllm.data.files import files_below, fingerprint
 from speechllm.data.importers import Options

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from speechllm.data.atomic import new_dir, new_file
+from speechllm.atomic import new_dir, new_file
 
 
 def test_a_file_appears_when_the_block_succeeds(tmp_path: Path) -> None:
