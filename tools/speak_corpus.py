@@ -1,9 +1,11 @@
 """Speak sentences with free voices into a corpus of LibriSpeech's layout: FLAC, .trans.txt and SPEAKERS.TXT.
 
 A speaker is a synthesiser's voice, some of them moved in pitch. Which sentences are spoken is for the programs that
-import this one.
+import this one. While a corpus is made it lies in a hidden directory beside its place, one complete chapter after the
+other; an interrupted program goes on with the next chapter when it is run again.
 """
 
+import hashlib
 import shutil
 import zlib
 from collections.abc import Sequence
@@ -13,11 +15,17 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from book_sentences import transcript
 from tqdm import tqdm
 from voices import load
 
+from speechllm.atomic import new_dir
+from speechllm.errors import DataError
+from speechllm.lock import exclusive_lock
+
 SAMPLE_RATE = 16_000  # Hz
-BLOCK = 40  # utterances spoken by one load of a voice
+BLOCK = 40  # utterances of a chapter, spoken by one load of a voice
+CHAPTERS = 1000  # numbers that each set has for the chapters of a speaker
 MARGIN = 0.1  # seconds of quiet at either end
 
 
@@ -33,12 +41,11 @@ class Speaker:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """Sentences that one speaker says in one chapter, with the number of the first."""
+    """A chapter: sentences for one speaker, as they are printed or as transcripts in capitals."""
 
     subset: str
     chapter: int
     speaker: Speaker
-    first: int
     texts: list[str]
     seed: int
 
@@ -46,44 +53,84 @@ class Block:
         """Return the chapter's directory."""
         return root / self.subset / str(self.speaker.number) / str(self.chapter)
 
-    def utt_ids(self, root: Path) -> list[str]:
+    @property
+    def utt_ids(self) -> list[str]:
         """Return SPEAKER-CHAPTER-NNNN of each sentence."""
-        chapter = self.folder(root)
-        return [f"{chapter.parent.name}-{chapter.name}-{self.first + i:04d}" for i in range(len(self.texts))]
+        return [f"{self.speaker.number}-{self.chapter}-{i:04d}" for i in range(len(self.texts))]
 
 
-def share(subset: str, chapter: int, speakers: Sequence[Speaker], texts: Sequence[str], seed: int) -> list[Block]:
-    """Deal sentences out among the speakers in turn.
+def share(
+    subset: str, number: int, speakers: Sequence[Speaker], texts: Sequence[str], seed: int, block: int = BLOCK
+) -> list[Block]:
+    """Distribute sentences over the speakers in turn, and over chapters.
 
     Args:
         subset: name of the set's folder, ``train-mini``.
-        chapter: its chapter number, which no other set has, so that utterance ids are unique.
+        number: a number for each set, so that chapter numbers and utterance ids are unique.
         speakers: who speaks.
-        texts: transcripts.
-        seed: of what varies in speaking them.
+        texts: sentences, see Block.
+        seed: of the speed, level and noise of each utterance.
+        block: utterances of a chapter.
     """
     return [
         Block(
             subset=subset,
-            chapter=chapter,
+            chapter=number * CHAPTERS + first // block,
             speaker=speaker,
-            first=first,
-            texts=list(own[first : first + BLOCK]),
+            texts=list(own[first : first + block]),
             seed=zlib.crc32(f"{seed} {subset} {speaker.number} {first}".encode()) >> 1,
         )
         for speaker, own in ((speaker, texts[i :: len(speakers)]) for i, speaker in enumerate(speakers))
-        for first in range(0, len(own), BLOCK)
+        for first in range(0, len(own), block)
     ]
 
 
 def make(blocks: Sequence[Block], target: Path, jobs: int) -> None:
-    """Speak all blocks on ``jobs`` processes and rename the finished corpus to ``target``."""
+    """Speak all blocks on ``jobs`` processes and rename the finished corpus to ``target``.
+
+    The first chapters of all speakers come before the second ones, so that an unfinished corpus has all voices.
+
+    Raises:
+        DataError: if another corpus was begun there.
+        LockedError: if another process makes the corpus.
+    """
     partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    with exclusive_lock(partial / ".lock", "the unfinished corpus"):
+        plan = begin(blocks, partial)
+        minutes = speak_all(blocks, partial, jobs)
+        write_speakers({block.speaker: block.subset for block in reversed(blocks)}, minutes, partial)
+        plan.unlink()
+        (partial / ".lock").unlink()
+        partial.rename(target)
+    total = sum(len(block.texts) for block in blocks)
+    print(f"{total} utterances of {len(minutes)} speakers, {sum(minutes.values()):.0f} minutes, in {target}")
+
+
+def begin(blocks: Sequence[Block], partial: Path) -> Path:
+    """Return the file that says which corpus is being made in ``partial``; remove its half-made chapters.
+
+    Raises:
+        DataError: if it says another one.
+    """
+    plan, digest = partial / ".plan", hashlib.sha256(repr(blocks).encode()).hexdigest()
+    if plan.is_file() and (found := plan.read_text()) != digest:
+        raise DataError(
+            f"{partial}: another corpus was begun here, found plan {found[:8]}, expected {digest[:8]}; "
+            "repeat its options to finish it, or delete the directory"
+        )
+    plan.write_text(digest)
+    for path in partial.glob("*/*/.*"):
+        shutil.rmtree(path)
+    return plan
+
+
+def speak_all(blocks: Sequence[Block], root: Path, jobs: int) -> dict[Speaker, float]:
+    """Write the chapters that are not there yet; return the minutes of each speaker."""
     minutes: dict[Speaker, float] = {}
     total = sum(len(block.texts) for block in blocks)
     with ProcessPoolExecutor(jobs) as pool, tqdm(total=total, unit="utterance", desc="speaking") as bar:
-        futures = {pool.submit(speak, block, partial): block for block in blocks}
+        in_order = sorted(blocks, key=lambda block: block.chapter % CHAPTERS)
+        futures = {pool.submit(speak, block, root): block for block in in_order}
         try:
             for future in as_completed(futures):
                 block = futures[future]
@@ -92,29 +139,35 @@ def make(blocks: Sequence[Block], target: Path, jobs: int) -> None:
         except BaseException:
             pool.shutdown(cancel_futures=True)  # or the failure would be told when all the others are done
             raise
-    write_transcripts(blocks, partial)
-    write_speakers({block.speaker: block.subset for block in reversed(blocks)}, minutes, partial)
-    partial.rename(target)
-    print(f"{total} utterances of {len(minutes)} speakers, {sum(minutes.values()):.0f} minutes, in {target}")
+    return minutes
 
 
 def speak(block: Block, root: Path) -> float:
-    """Write the FLAC files of one block; return their duration in seconds."""
-    folder, seconds = block.folder(root), 0.0
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write the FLAC files and the transcripts of one block, unless they are there; return the duration in seconds."""
+    folder = block.folder(root)
+    if not folder.is_dir():
+        with new_dir(folder) as unfinished:
+            _speak_into(unfinished, block)
+    return float(sum(soundfile.info(path).duration for path in folder.glob("*.flac")))
+
+
+def _speak_into(folder: Path, block: Block) -> None:
     voice, random = load(block.speaker.voice, block.seed), np.random.default_rng(block.seed)
-    for utt_id, text in zip(block.utt_ids(root), block.texts, strict=True):
+    for utt_id, text in zip(block.utt_ids, block.texts, strict=True):
         pitch, speed = block.speaker.pitch, random.uniform(0.85, 1.1)
         samples_N = voice(written(text), speed / pitch)
         samples_N = resample(samples_N, SAMPLE_RATE / voice.sample_rate / pitch)
         samples_N = recorded(trimmed(samples_N), random)
         soundfile.write(folder / f"{utt_id}.flac", samples_N, SAMPLE_RATE, subtype="PCM_16")
-        seconds += len(samples_N) / SAMPLE_RATE
-    return seconds
+    lines = [f"{utt_id} {transcript(text)}\n" for utt_id, text in zip(block.utt_ids, block.texts, strict=True)]
+    name = f"{block.speaker.number}-{block.chapter}.trans.txt"
+    (folder / name).write_text("".join(lines), encoding="utf-8")
 
 
 def written(text: str) -> str:
-    """Return a transcript as a synthesiser reads it best: a sentence, with spelled letters apart."""
+    """Return the text for a synthesiser: of a transcript, a sentence, with spelled letters apart."""
+    if not text.isupper():
+        return text
     words = text.split()
     if words[0] == "SPELL":
         return f"Spell {', '.join(words[1:])}."
@@ -146,14 +199,6 @@ def recorded(samples_N: np.ndarray, random: np.random.Generator) -> np.ndarray:
     peak = random.uniform(0.2, 0.8)
     noise_N = random.standard_normal(len(samples_N)) * 10 ** (-random.uniform(35, 55) / 20)
     return peak * np.clip(samples_N / np.abs(samples_N).max() + noise_N, -1, 1)
-
-
-def write_transcripts(blocks: Sequence[Block], root: Path) -> None:
-    """Write the SPEAKER-CHAPTER.trans.txt of every chapter, sorted by utterance."""
-    for block in sorted(blocks, key=lambda block: block.first):
-        folder = block.folder(root)
-        with (folder / f"{folder.parent.name}-{folder.name}.trans.txt").open("a", encoding="utf-8") as file:
-            file.writelines(f"{u} {text}\n" for u, text in zip(block.utt_ids(root), block.texts, strict=True))
 
 
 def write_speakers(subsets: dict[Speaker, str], minutes: dict[Speaker, float], root: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import soundfile
+from kokoro import Kokoro
 
 
 class Voice(Protocol):
@@ -102,7 +103,12 @@ def has_flite() -> bool:
 
 
 def load(name: str, seed: int) -> Voice:
-    """Return the voice called ``hibari``, ``joe`` or ``flite-NAME``; the same seed gives the same samples."""
+    """Return the voice called ``hibari``, ``joe``, ``flite-NAME`` or ``kokoro-STYLE``.
+
+    The same seed gives the same samples.
+    """
     if name.startswith("flite-"):
         return Flite(name.removeprefix("flite-"))
+    if name.startswith("kokoro-"):
+        return Kokoro(name.removeprefix("kokoro-"))
     return Joe(seed) if name == "joe" else Hibari(seed)

