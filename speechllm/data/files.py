@@ -1,6 +1,7 @@
-"""Files that are there: which ones lie in a folder, and a digest that tells whether they have changed."""
+"""Files that are there: the entries of a folder, and a digest that tells whether files have changed."""
 
 import hashlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -8,8 +9,40 @@ _BLOCK = 1 << 20  # bytes
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Return all files in a folder and its folders, sorted; hidden ones are none of the corpus."""
-    return sorted(file for file in folder.rglob("[!.]*") if file.is_file())
+    """Return all regular files of ``entries_below``."""
+    return [path for path in entries_below(folder) if path.is_file()]
+
+
+def entries_below(folder: Path) -> list[Path]:
+    """Return all entries of a folder and its folders, sorted, except folders that can be opened.
+
+    Hidden files and folders (``._a.wav``, ``.git``) are left out. A symbolic link to a folder is followed unless the
+    folder is reached without it, or by another link: each folder is read once, and cycles end.
+    """
+    found: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    links = [folder]
+    while links:
+        folders = [links.pop(0)]
+        while folders:
+            one = folders.pop()
+            try:
+                stat = one.stat()
+                entries = sorted(os.scandir(one), key=lambda entry: entry.name)
+            except OSError:
+                found.append(one)
+                continue
+            if (stat.st_dev, stat.st_ino) in seen:
+                continue
+            seen.add((stat.st_dev, stat.st_ino))
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if not entry.is_dir():
+                    found.append(one / entry.name)
+                else:
+                    (links if entry.is_symlink() else folders).append(one / entry.name)
+    return sorted(found)
 
 
 def fingerprint(files: Iterable[Path]) -> str:

@@ -64,6 +64,21 @@ def test_the_status_says_that_something_was_left_out(sources: dict[str, Path], t
     assert len(read_table(tmp_path / "out/text")) == 2
 
 
+def test_formats_that_are_not_read_are_listed(
+    sources: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mpeg4 = b"\0\0\0\x20ftypM4A " + bytes(500)
+    for path in (sources["folder"] / "c.m4a", sources["audiofolder"] / "c.m4a"):
+        path.write_bytes(mpeg4)
+    with (sources["audiofolder"] / "metadata.csv").open("a") as metadata:
+        metadata.write("c.m4a,hello c\n")
+    for name in ("folder", "audiofolder"):
+        target = tmp_path / f"data/{name}"
+        assert main(["import", str(sources[name]), str(target)]) == 3
+        (reason,) = read_table(target / "dropped").values()
+        assert "c.m4a" in reason and "ffmpeg -i" in reason
+
+
 def test_import_is_a_verb_though_a_word_of_python() -> None:
     assert "import" in verbs()
     assert "import_" not in verbs()

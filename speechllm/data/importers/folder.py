@@ -6,8 +6,8 @@ Speakers are unknown.
 from collections.abc import Iterator
 from pathlib import Path
 
-from speechllm.data.audio import SUFFIXES
-from speechllm.data.files import files_below
+from speechllm.data.files import entries_below
+from speechllm.data.formats import OTHER_SUFFIXES, SUFFIXES, left_out
 from speechllm.data.importers import Options
 from speechllm.data.rows import BadRow, Row
 from speechllm.errors import DataError
@@ -18,8 +18,10 @@ KEEPS_IDS = False
 
 def claims(source: Path) -> bool:
     """Whether there is an audio file with a transcript beside it."""
-    files = source.rglob("[!.]*.txt") if source.is_dir() else []
-    return any(file.with_suffix(suffix).is_file() for file in files for suffix in SUFFIXES)
+    suffixes = SUFFIXES | OTHER_SUFFIXES
+    entries = entries_below(source) if source.is_dir() else []
+    texts = {file.with_suffix("") for file in entries if file.suffix.lower() == ".txt"}
+    return any(file.suffix.lower() in suffixes and file.with_suffix("") in texts for file in entries)
 
 
 def read(source: Path, audio: Path, options: Options) -> Iterator[Row | BadRow]:
@@ -31,7 +33,7 @@ def read(source: Path, audio: Path, options: Options) -> Iterator[Row | BadRow]:
     if not source.is_dir():
         raise DataError(f"{source}: no such folder, expected one of audio files with a .txt beside each")
     found: dict[Path, list[Path]] = {}
-    for file in files_below(source.absolute()):
+    for file in entries_below(source.absolute()):
         found.setdefault(file.with_suffix(""), []).append(file)
     for name, files in found.items():
         yield from _pair(str(name.relative_to(source.absolute())), files)
@@ -39,14 +41,18 @@ def read(source: Path, audio: Path, options: Options) -> Iterator[Row | BadRow]:
 
 def _pair(where: str, files: list[Path]) -> Iterator[Row | BadRow]:
     """Yield the utterance that files of one name are; none if they are neither audio nor text."""
-    audio = [file for file in files if file.suffix.lower() in SUFFIXES]
-    texts = [file for file in files if file.suffix.lower() == ".txt"]
+    unusable = {file: reason for file in files if (reason := left_out(file))}
+    audio = [file for file in files if file.suffix.lower() in SUFFIXES and file not in unusable]
+    texts = [file for file in files if file.suffix.lower() == ".txt" and file not in unusable]
     others = [file for file in files if file not in audio and file not in texts]
-    if len(audio) > 1 or len(texts) > 1:
+    if unusable and not audio:
+        for file, reason in unusable.items():
+            yield BadRow(where, f"no audio that can be read: {file}: {reason}")
+    elif len(audio) > 1 or len(texts) > 1:
         yield BadRow(where, f"two files of one name: {' and '.join(map(str, audio if len(audio) > 1 else texts))}")
     elif audio and not texts:
         yield BadRow(where, f"audio without transcript: {audio[0]}")
-    elif texts and not audio and others:
+    elif texts and others and not audio:
         yield BadRow(where, f"no audio that can be read: {others[0]}; convert it, for example to FLAC")
     elif texts and not audio:
         yield BadRow(where, f"transcript without audio: {texts[0]}")

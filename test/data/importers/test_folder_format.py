@@ -1,5 +1,6 @@
 """A folder of audio with transcripts."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,6 +38,33 @@ def test_what_makes_no_pair_is_told(tmp_path: Path, record: Callable[..., Path],
         "twice": "two files of one name",
         "video": "no audio that can be read",
     }
+
+
+def test_audio_that_cannot_be_read_is_told(
+    tmp_path: Path, record: Callable[..., Path], read: Callable[..., tuple]
+) -> None:
+    source = tmp_path / "in"
+    record(source / "good.wav").with_suffix(".txt").write_text("hello")
+    record(tmp_path / "far/linked.wav").with_suffix(".txt").write_text("hello")
+    (source / "link").symlink_to(tmp_path / "far")
+    (source / "link/cycle").symlink_to(source)
+    for name in ("._good.wav", "lonely.m4a", "pair.webm", "pair.txt"):
+        (source / name).touch()
+    (source / "gone.wav").symlink_to("nowhere.wav")
+    os.mkfifo(source / "pipe.wav")
+    rows, bad = read("folder", source)
+    assert [row.where for row in rows] == ["good", "link/linked"]
+    assert {where: reason.partition(":")[0] for where, reason in bad.items()} == dict.fromkeys(
+        ("lonely", "pair", "gone", "pipe"), "no audio that can be read"
+    )
+    assert "ffmpeg -i" in bad["lonely"] and "a named pipe" in bad["pipe"]
+
+
+def test_a_folder_of_nothing_but_other_formats_is_claimed(tmp_path: Path, read: Callable[..., tuple]) -> None:
+    for name in ("a.m4a", "a.txt"):
+        (tmp_path / name).write_text("hello")
+    rows, bad = read("folder", tmp_path)
+    assert rows == [] and list(bad) == ["a"]
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
