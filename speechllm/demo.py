@@ -1,6 +1,8 @@
 """A page on which to try a model: speak or choose a file, see the transcript, how sure each token is, and Whisper's."""
 
 import math
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,6 +18,8 @@ from speechllm.errors import ConfigError, SpeechLLMError
 
 LOCALHOST = "127.0.0.1"
 LARGEST_UPLOAD = "200mb"
+CHECKED, KEPT = 60, 600
+"""Intervals at which uploaded recordings older than KEPT are deleted (seconds); at the end of the server, all are."""
 
 Shown: TypeAlias = tuple[list[tuple[str, float]], str, str]
 """Tokens, each with the probability that it is another one, remarks, and what Whisper's own decoder says."""
@@ -60,12 +64,14 @@ def serve(model: Model, *, port: int) -> None:
         import gradio
     except ImportError as error:
         raise ConfigError("demo: needs gradio; pip install 'speechllm[demo]'") from error
-    page = _page(gradio, recognizer(model, _baseline(model)), f"{model.about.get('name', 'speechllm')}")
-    page.launch(server_name=LOCALHOST, server_port=port, max_file_size=LARGEST_UPLOAD, share=False)
+    with tempfile.TemporaryDirectory(prefix="speechllm_demo_") as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder  # its folder of uploads, otherwise never emptied
+        page = _page(gradio, recognizer(model, _baseline(model)), f"{model.about.get('name', 'speechllm')}")
+        page.launch(server_name=LOCALHOST, server_port=port, max_file_size=LARGEST_UPLOAD, share=False)
 
 
 def _page(gradio: Any, recognize: Callable[[str | None], Shown], title: str) -> Any:
-    with gradio.Blocks(title=title, analytics_enabled=False) as page:
+    with gradio.Blocks(title=title, analytics_enabled=False, delete_cache=(CHECKED, KEPT)) as page:
         gradio.Markdown(f"## {title}")
         audio = gradio.Audio(sources=["upload", "microphone"], type="filepath", label="Speech", elem_id="audio")
         button = gradio.Button("Transcribe", variant="primary", elem_id="transcribe")

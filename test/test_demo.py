@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +16,9 @@ import pytest
 import soundfile
 import torch
 
-from speechllm import experiment, load
+from speechllm import demo, experiment, load
 from speechllm.decode.transcript import Segment, Transcript
-from speechllm.demo import LOCALHOST, recognizer, tokens_of
+from speechllm.demo import LOCALHOST, recognizer, serve, tokens_of
 from speechllm.interfaces import Hypothesis
 from speechllm.models.weights import save_weights
 
@@ -64,6 +65,34 @@ def test_what_cannot_be_read_is_a_remark(exp_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "x.wav").write_text("no audio")
     tokens, remarks, peer = recognize(str(tmp_path / "x.wav"))
     assert (tokens, peer) == ([], "") and "no audio" in remarks
+
+
+def test_uploads_are_deleted(exp_dir: Path, recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gradio, httpx = (pytest.importorskip(name) for name in ("gradio", "httpx"))
+    for name in ("CHECKED", "KEPT"):
+        monkeypatch.setattr(demo, name, 1)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left: list[list[Path]] = []
+    launch = gradio.Blocks.launch
+
+    def upload(page: Any, **options: Any) -> None:
+        _, address, _ = launch(page, **options | {"server_port": None, "prevent_thread_lock": True, "quiet": True})
+        reply = httpx.post(f"{address}gradio_api/upload", files={"files": recording.read_bytes()})
+        (path,) = map(Path, reply.json())
+        assert path.is_file() and path.is_relative_to(tmp_path)
+        left.append([path])
+        for _ in range(80):
+            if not path.exists():
+                break
+            time.sleep(0.1)
+        assert not path.exists()
+        httpx.post(f"{address}gradio_api/upload", files={"files": recording.read_bytes()})
+        page.close()
+
+    monkeypatch.setattr(gradio.Blocks, "launch", upload)
+    serve(load(exp_dir), port=0)
+    assert left and not list(tmp_path.rglob("*"))
 
 
 @pytest.fixture
