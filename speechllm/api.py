@@ -20,7 +20,7 @@ from speechllm.atomic import new_dir
 from speechllm.config import to_dict
 from speechllm.data.dataset import Example
 from speechllm.decode.recognize import recognizer
-from speechllm.decode.transcribe import Audio, Transcriber
+from speechllm.decode.transcribe import Audio, Transcriber, check_options
 from speechllm.decode.transcript import Transcript
 from speechllm.errors import ConfigError, DataError
 from speechllm.experiment import Built, ExperimentConfig, base_name, digest, load_model
@@ -48,15 +48,32 @@ def load(
         merge_lora: add the LLM's adapters to its weights: faster, the same up to rounding; it cannot be saved then.
 
     Raises:
-        ConfigError: if there is no such model, its base models are not found, or are others than it was trained with.
+        ConfigError: if there is no such model or device, its base models are not found, or are others than it was
+            trained with.
     """
+    target = _device(device)
     trained = read_model(name, overrides)
     built = load_model(trained.path, trained.config, torch_dtype(trained.config.decode.dtype))
     if merge_lora:
         built.model.decoder.merge_adapters()
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Model(trained, built, torch.device(device), is_merged=merge_lora)
+    return Model(trained, built, target, is_merged=merge_lora)
+
+
+def _device(name: str) -> torch.device:
+    """Return a device on which tensors can be computed.
+
+    Raises:
+        ConfigError: if there is no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).tolist()  # the device "meta" has no values
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).split("\n")[0]
+        raise ConfigError(f"device: found {name!r}, expected auto, cpu, cuda, cuda:1, ... ({reason})") from error
+    return device
 
 
 class Model:
@@ -96,7 +113,7 @@ class Model:
                 as the results are. Samples are floating point, (N,), (N, channels) or (channels, N); channels are
                 mixed.
             batch_size: windows recognised at once; changes no text in float32.
-            longest: seconds recognised at once, at most; None: what the model was trained on.
+            longest: maximum window in seconds, at least 1; None: what the model was trained on.
 
         Returns:
             The transcript of the file or samples; of a list a list, and of an iterator an iterator.
@@ -121,8 +138,7 @@ class Model:
 
         ``progress`` is told how many seconds of speech have been done whenever some have.
         """
-        if batch_size < 1 or (longest is not None and longest <= 0):
-            raise ConfigError(f"batch_size and longest: found {batch_size} and {longest}, expected more than 0")
+        check_options(batch_size, longest)
         transcriber = Transcriber(
             self._recognize_samples,
             sample_rate=self.frontend.sample_rate,
@@ -132,9 +148,14 @@ class Model:
         )
         return transcriber(audio)
 
-    def identity(self) -> str:
-        """Return a digest of all that a transcript depends on beside the audio."""
-        return digest(file_digest(self._path / WEIGHTS), self._bases, to_dict(self.config))
+    def identity(self, longest: Seconds | None = None) -> str:
+        """Return the fingerprint of all that a transcript depends on except the audio.
+
+        Args:
+            longest: as for ``transcribe``.
+        """
+        parts = [file_digest(self._path / WEIGHTS), self._bases, to_dict(self.config)]
+        return digest(*parts, *([] if longest in (None, self.longest) else [longest]))
 
     def save_pretrained(
         self,

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from speechllm import Model, experiment, load
+from speechllm import Model, api, experiment, load
 from speechllm.bin import main
 from speechllm.decode.transcript import Transcript
 from speechllm.errors import ConfigError, DataError
@@ -166,6 +166,25 @@ def test_errors_are_sentences(exp_dir: Path, model: Model, tmp_path: Path) -> No
     shutil.copy(exp_dir / "model.safetensors", tmp_path)
     with pytest.raises(ConfigError, match="no model of speechllm"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("device", ["tpu9", "meta", "cuda:x", "xpu:3", ""])
+def test_a_device_that_is_none_is_an_error_before_loading(
+    exp_dir: Path, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    monkeypatch.setattr(api, "load_model", lambda *args: pytest.fail("loaded"))
+    with pytest.raises(ConfigError, match=f"device: found '{device}', expected auto, cpu, cuda"):
+        load(exp_dir, device=device)
+
+
+def test_longest_is_part_of_the_identity(model: Model) -> None:
+    assert model.identity() == model.identity(model.longest) != model.identity(2.0)
+
+
+def test_options_that_would_hang_are_errors(model: Model, audio: dict[str, Path]) -> None:
+    for options in ({"longest": 0.0001}, {"longest": float("nan")}, {"longest": float("inf")}, {"batch_size": -1}):
+        with pytest.raises(ConfigError, match="expected"):
+            model.transcribe(audio["short.wav"], **options)  # type: ignore[arg-type]
 
 
 def test_nothing_is_unpickled(exp_dir: Path, tmp_path: Path) -> None:

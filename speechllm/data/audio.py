@@ -3,44 +3,51 @@
 A file that ends too early is an error, never shorter speech.
 """
 
-import functools
+import contextlib
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
 from speechllm.atomic import new_file
+from speechllm.data.formats import foreign_format
+from speechllm.data.resample import HIGHEST_RATE, LOWEST_RATE, resample
+from speechllm.data.streams import split_streams
 from speechllm.data.truncation import missing_end, missing_end_mp3
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
-
-SUFFIXES = frozenset({".flac", ".wav", ".opus", ".ogg", ".oga", ".mp3", ".aif", ".aiff", ".au", ".caf", ".sph", ".w64"})
-"""Names of audio files end so, in lower case."""
 
 
 def audio_duration(path: str | Path) -> Seconds:
     """Return the duration of a file of one channel, whose end is known to be there.
 
-    It is told by the header; an MP3 is decoded, as most do not state their length.
+    It is told by the header; an MP3 is decoded, as most do not state their length. Streams that were concatenated to
+    one file (MP3, chained Ogg) are counted together.
 
     Raises:
         DataError: if the file is missing, unreadable, empty, truncated or of several channels.
     """
-    with _open(Path(path)) as file:
-        if file.format == "MP3":
-            return len(_decode_mp3(file, Path(path))) / file.samplerate
-        _check_end(file, Path(path))
-        return file.frames / file.samplerate
+    with _open(Path(path)) as streams:
+        num_samples = 0
+        for stream in streams:
+            stream.check_end()
+            num_samples += len(stream.decode()) if stream.file.format == "MP3" else stream.file.frames
+        return num_samples / streams[0].file.samplerate
 
 
-def expected_duration(path: str | Path) -> Seconds:
-    """Return what the header of a file says of its duration, or 0 where nothing can be learnt: for progress bars."""
-    try:
-        return float(soundfile.info(str(path)).duration)
-    except soundfile.LibsndfileError:
-        return 0.0
+def stated_duration(path: str | Path) -> Seconds:
+    """Return the duration by the headers of a file of any number of channels; of an MP3 it may be an estimate.
+
+    Raises:
+        DataError: if the file cannot be opened as audio.
+    """
+    with _open(Path(path), mono=False) as streams:
+        return sum(stream.file.frames for stream in streams) / streams[0].file.samplerate
 
 
 def read_audio(path: str | Path, sample_rate: int, start: Seconds = 0.0, end: Seconds | None = None) -> np.ndarray:
@@ -48,9 +55,8 @@ def read_audio(path: str | Path, sample_rate: int, start: Seconds = 0.0, end: Se
 
     A segment is sought, not decoded up to, save in MP3 and Vorbis, where libsndfile's seeking is not
     exact. The segment of an Opus file differs from the same part of the whole file, decoded, by less
-    than 0.01, because the codec has a memory. Another rate is converted by torchaudio's windowed-sinc
-    interpolation (Kaiser window, beta 14.77, 64 zero crossings a side, cut off at 0.9476 of the lower
-    Nyquist frequency) of the segment's own samples: N becomes ceil(N * sample_rate / rate).
+    than 0.01, because the codec has a memory. Another rate is converted by ``speechllm.data.resample``
+    of the segment's own samples: N becomes ceil(N * sample_rate / rate).
 
     Args:
         path: the file.
@@ -77,17 +83,18 @@ def open_audio(path: str | Path, sample_rate: int) -> Iterator[Callable[[Seconds
         DataError: as ``read_audio``; after one about a segment others can still be read.
     """
     path = Path(path)
-    with _open(path) as file:
-        whole_N = None
-        if file.format == "MP3":
-            whole_N = _decode_mp3(file, path)
-        else:
-            _check_end(file, path)
+    with _open(path) as streams:
+        rate = streams[0].file.samplerate
+        for stream in streams:
+            stream.check_end()
+        is_sought = len(streams) == 1 and streams[0].file.format != "MP3"
+        whole_N = None if is_sought else np.concatenate([stream.decode() for stream in streams])
+        num_samples = streams[0].file.frames if whole_N is None else len(whole_N)
 
         def read(start: Seconds, end: Seconds | None) -> np.ndarray:
-            first, last = _bounds(path, start, end, file.samplerate, file.frames if whole_N is None else len(whole_N))
-            samples_N = _read_part(file, path, first, last) if whole_N is None else whole_N[first:last]
-            return resample(finite(samples_N, path), file.samplerate, sample_rate)
+            first, last = _bounds(path, start, end, rate, num_samples)
+            samples_N = streams[0].read(first, last) if whole_N is None else whole_N[first:last]
+            return resample(finite(samples_N, path), rate, sample_rate)
 
         yield read
 
@@ -103,18 +110,12 @@ def read_blocks(path: str | Path, block: Seconds) -> Iterator[tuple[np.ndarray, 
         DataError: if the file is missing, unreadable, empty or truncated; of an MP3 this is known at its end only.
     """
     path = Path(path)
-    with _open(path, mono=False) as file:
-        if file.format != "MP3":
-            _check_end(file, path)
-            file.seek(0)
-        num_samples = 0
-        while len(samples_NC := file.read(round(block * file.samplerate), dtype="float32", always_2d=True)):
-            num_samples += len(samples_NC)
-            yield finite(samples_NC.mean(1), path), file.samplerate
-        if file.format == "MP3" and (found := missing_end_mp3(file, path, num_samples)):
-            raise _truncated(path, found)
-        if file.format != "MP3" and num_samples != file.frames:
-            raise _truncated(path, f"{num_samples} samples, expected {file.frames}")
+    with _open(path, mono=False) as streams:
+        for stream in streams:
+            stream.check_end()
+        for stream in streams:
+            for samples_NC in stream.blocks(block):
+                yield finite(samples_NC.mean(1), path), stream.file.samplerate
 
 
 def write_audio(stem: Path, samples_N: np.ndarray, sample_rate: int) -> Path:
@@ -133,11 +134,6 @@ def write_audio(stem: Path, samples_N: np.ndarray, sample_rate: int) -> Path:
     return path
 
 
-def resample(samples_N: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
-    """Return samples_N of ``rate`` at ``sample_rate``, both in Hz, as ``read_audio`` converts them."""
-    return samples_N if rate == sample_rate else _resampler(rate, sample_rate)(samples_N)
-
-
 def finite(samples: np.ndarray, source: str | Path) -> np.ndarray:
     """Return ``samples``, none of which is NaN or infinite.
 
@@ -149,56 +145,112 @@ def finite(samples: np.ndarray, source: str | Path) -> np.ndarray:
     return samples
 
 
-def _read_part(file: soundfile.SoundFile, path: Path, first: int, last: int) -> np.ndarray:
-    """Read the samples from ``first`` to before ``last``."""
-    skipped = first if file.subtype == "VORBIS" else 0
-    with _errors_named(path):
-        file.seek(first - skipped)
-        samples_N = file.read(skipped + last - first, dtype="float32")[skipped:]
-    if len(samples_N) != last - first:
-        raise _truncated(path, f"{len(samples_N)} samples from sample {first} on, expected {last - first}")
-    return samples_N
+class _SoundFile(soundfile.SoundFile):
+    """A file that is not sought after each read, as soundfile does: in an MP3 that loses samples."""
+
+    def seekable(self) -> bool:
+        """Return whether soundfile may seek on its own; ``seek`` works all the same."""
+        return False
+
+
+@dataclass
+class _Stream:
+    """One stream of a file: nearly all files have just one."""
+
+    path: Path
+    source: Path
+    """The file, or a temporary one that holds the stream alone."""
+    file: soundfile.SoundFile
+
+    def check_end(self) -> None:
+        """Raise a DataError if the end is missing; an MP3 must be decoded for that."""
+        if self.file.format != "MP3":
+            if found := missing_end(self.file, self.source):
+                raise _truncated(self.path, found)
+            self.file.seek(0)
+
+    def decode(self) -> np.ndarray:
+        """Return all of its samples_N, of one channel."""
+        return np.concatenate([np.zeros(0, np.float32), *(block_NC[:, 0] for block_NC in self.blocks(60.0))])
+
+    def blocks(self, block: Seconds) -> Iterator[np.ndarray]:
+        """Yield all samples_NC, ``block`` seconds at a time."""
+        num_samples = 0
+        while len(samples_NC := self.file.read(round(block * self.file.samplerate), dtype="float32", always_2d=True)):
+            num_samples += len(samples_NC)
+            yield samples_NC
+        if self.file.format == "MP3":
+            if found := missing_end_mp3(self.file, self.source, num_samples):
+                raise _truncated(self.path, found)
+        elif num_samples != self.file.frames:
+            raise _truncated(self.path, f"{num_samples} samples, expected {self.file.frames}")
+
+    def read(self, first: int, last: int) -> np.ndarray:
+        """Return the samples_N from ``first`` to before ``last``."""
+        skipped = first if self.file.subtype == "VORBIS" else 0
+        with _errors_named(self.path):
+            self.file.seek(first - skipped)
+            samples_N = self.file.read(skipped + last - first, dtype="float32")[skipped:]
+        if len(samples_N) != last - first:
+            raise _truncated(self.path, f"{len(samples_N)} samples from sample {first} on, expected {last - first}")
+        return samples_N
 
 
 @contextmanager
-def _open(path: Path, *, mono: bool = True) -> Iterator[soundfile.SoundFile]:
-    """Open a file, of one channel if ``mono``; whatever libsndfile says of it until it is closed is a DataError."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such audio file")
-    if path.stat().st_size == 0:
+def _open(path: Path, *, mono: bool = True) -> Iterator[list[_Stream]]:
+    """Open the streams of a file, of one channel if ``mono``; libsndfile's errors until the end are DataErrors."""
+    _check_file(path)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_errors_named(path))
+        sources = [path]
+        if parts := split_streams(path):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            sources = [folder / str(number) for number in range(len(parts))]
+            for source, part in zip(sources, parts, strict=True):
+                source.write_bytes(part)
+        streams = [_Stream(path, source, stack.enter_context(_SoundFile(os.fsencode(source)))) for source in sources]
+        if not any(stream.file.frames for stream in streams):
+            raise DataError(f"{path}: empty or truncated: the file holds no samples; get it again")
+        found = {(stream.file.samplerate, stream.file.channels) for stream in streams}
+        if len(found) > 1:
+            kinds = ", ".join(f"{rate} Hz and {channels} channels" for rate, channels in sorted(found))
+            raise DataError(f"{path}: found streams of several kinds ({kinds}), expected one; convert the file")
+        rate = streams[0].file.samplerate
+        if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+            raise DataError(f"{path}: found {rate} Hz, expected {LOWEST_RATE} to {HIGHEST_RATE} Hz; repair the header")
+        if mono and (channels := streams[0].file.channels) != 1:
+            raise DataError(f"{path}: found {channels} channels, expected 1; split or mix them first")
+        yield streams
+
+
+def _check_file(path: Path) -> None:
+    """Raise a DataError unless there is a file that may hold audio."""
+    try:
+        size = path.stat().st_size
+        is_file = path.is_file()
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a null byte in the name
+        raise DataError(f"{path}: no such audio file") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be opened ({error.strerror}), expected an audio file") from error
+    if not is_file:
+        raise DataError(f"{path}: no such audio file: it is a folder, pipe, socket or device, expected a file")
+    if size == 0:
         raise DataError(f"{path}: the file is empty (0 bytes), expected audio; get it again")
     if path.suffix.lower() == ".raw":
         raise DataError(f"{path}: found samples without a header, expected e.g. WAV or FLAC; convert the file")
-    with _errors_named(path), soundfile.SoundFile(path) as file:
-        if mono and file.channels != 1:
-            raise DataError(f"{path}: found {file.channels} channels, expected 1; split or mix them first")
-        if file.frames == 0:
-            raise DataError(f"{path}: empty or truncated: the file holds no samples; get it again")
-        yield file
 
 
 @contextmanager
 def _errors_named(path: Path) -> Iterator[None]:
-    """Make a DataError of what libsndfile says."""
+    """Turn an error of libsndfile, or of reading the file, into a DataError that names the file."""
     try:
         yield
     except soundfile.LibsndfileError as error:
+        if reason := foreign_format(path):
+            raise DataError(f"{path}: cannot be read: {reason}") from error
         raise DataError(
             f"{path}: truncated, damaged or no audio: libsndfile says {error.error_string!r}; get the file again"
         ) from error
-
-
-def _decode_mp3(file: soundfile.SoundFile, path: Path) -> np.ndarray:
-    """Decode a whole MP3: only then is it known how long it is."""
-    samples_N = file.read(dtype="float32")
-    if found := missing_end_mp3(file, path, len(samples_N)):
-        raise _truncated(path, found)
-    return samples_N
-
-
-def _check_end(file: soundfile.SoundFile, path: Path) -> None:
-    if found := missing_end(file, path):
-        raise _truncated(path, found)
 
 
 def _truncated(path: Path, found: str) -> DataError:
@@ -216,20 +268,3 @@ def _bounds(path: Path, start: Seconds, end: Seconds | None, rate: int, num_samp
             "of audio; correct `segments`"
         )
     return first, last
-
-
-@functools.lru_cache(maxsize=8)
-def _resampler(rate: int, sample_rate: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Return what converts samples_N; torch is imported only where there is something to convert."""
-    import torch
-    from torchaudio.transforms import Resample
-
-    resample = Resample(
-        rate,
-        sample_rate,
-        resampling_method="sinc_interp_kaiser",
-        lowpass_filter_width=64,
-        rolloff=0.9475937167399596,
-        beta=14.769656459379492,
-    )
-    return lambda samples_N: resample(torch.from_numpy(samples_N)).numpy()

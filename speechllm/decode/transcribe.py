@@ -1,5 +1,6 @@
 """From recordings of any length to transcripts: cut into windows, recognised in batches, joined again."""
 
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +13,7 @@ import numpy as np
 from speechllm.data.audio import finite, read_blocks
 from speechllm.data.windows import Window, cut_windows
 from speechllm.decode.transcript import Segment, Transcript
-from speechllm.errors import DataError
+from speechllm.errors import ConfigError, DataError
 from speechllm.interfaces import Hypothesis, Seconds
 from speechllm.score.failures import LOOP_REPEATS, most_repeats
 
@@ -20,8 +21,22 @@ Audio: TypeAlias = str | os.PathLike[str] | tuple[Any, int]
 """The path of a file, or samples (N,), (N, channels) or (channels, N) with their rate in Hz."""
 BLOCK: Seconds = 10.0
 """What is read of a file at a time."""
+SHORTEST: Seconds = 1.0
+"""Lower bound of the maximum window; shorter ones cut within words and make thousands of windows."""
 UNSURE = -1.0
 """Hypotheses whose tokens have a mean log-probability below this (nats) are doubtful, as they are to Whisper."""
+
+
+def check_options(batch_size: int, longest: Seconds | None) -> None:
+    """Check the options of a transcription.
+
+    Raises:
+        ConfigError: if ``batch_size`` is less than 1, or ``longest`` less than a second or not finite.
+    """
+    if batch_size < 1:
+        raise ConfigError(f"batch_size: found {batch_size}, expected at least 1")
+    if longest is not None and not SHORTEST <= longest < math.inf:
+        raise ConfigError(f"longest: found {longest} s, expected a number of at least {SHORTEST:g} s")
 
 
 @dataclass

@@ -79,6 +79,15 @@ def test_another_rate_is_resampled(tmp_path: Path, rate: int) -> None:
     assert audio_duration(tmp_path / "a.wav") == 2.0
 
 
+def test_a_segment_at_an_odd_rate_begins_at_its_sample(tmp_path: Path) -> None:
+    clicks_N = np.zeros(3 * 44101, dtype=np.float32)
+    clicks_N[44101 + 22050] = 0.5
+    soundfile.write(tmp_path / "a.wav", clicks_N, 44101, subtype="FLOAT")
+    assert read_audio(tmp_path / "a.wav", RATE).shape == (3 * RATE,)
+    segment_N = read_audio(tmp_path / "a.wav", RATE, 1.0, 2.0)
+    assert segment_N.shape == (RATE,) and abs(int(segment_N.argmax()) - RATE // 2) <= 1
+
+
 def test_resampling_rounds_the_length_up(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", chirp(1.0, 48000)[:1000], 48000)
     assert read_audio(tmp_path / "a.wav", RATE).shape == (334,)

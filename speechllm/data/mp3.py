@@ -1,0 +1,127 @@
+"""MP3 files frame by frame (ISO 11172-3, 2.4.1.3): their length, their end, and the files that were concatenated."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}  # Hz, by MPEG version bits
+_KBITS_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)  # MPEG 1 layer III
+_KBITS_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)  # MPEG 2 and 2.5 layer III
+_HEADER = 4  # bytes
+_FEW = 2  # frames behind those that the header counts: encoders count differently
+
+
+class Frame(NamedTuple):
+    """One frame of an MP3."""
+
+    start: int
+    """Position of its header, in bytes."""
+    size: int
+    """Bytes, header included."""
+    num_samples: int
+    sample_rate: int
+    header: int
+    """Its 4 bytes, big-endian."""
+
+    @property
+    def end(self) -> int:
+        """Position of the first byte behind it."""
+        return self.start + self.size
+
+
+def frame_at(data: bytes, start: int) -> Frame | None:
+    """Return the frame of layer III whose header is at ``start``; None if there is no such header."""
+    header = int.from_bytes(data[start : start + _HEADER], "big")
+    version, kbits, rate = header >> 19 & 3, header >> 12 & 15, header >> 10 & 3
+    is_layer_3 = header >> 21 == 0x7FF and version != 1 and header >> 17 & 3 == 1
+    if start + _HEADER > len(data) or not is_layer_3 or kbits in (0, 15) or rate == 3:
+        return None
+    bits = (_KBITS_1 if version == 3 else _KBITS_2)[kbits] * 1000
+    num_samples, sample_rate = 1152 if version == 3 else 576, _RATES[version][rate]
+    size = num_samples // 8 * bits // sample_rate + (header >> 9 & 1)
+    return Frame(start, size, num_samples, sample_rate, header)
+
+
+def frames(data: bytes) -> Iterator[Frame]:
+    """Yield all frames; tags and damage between them are skipped. The last one may be cut."""
+    position = _behind_id3(data, 0)
+    while position + _HEADER <= len(data):
+        frame = frame_at(data, position)
+        if frame is None:
+            position = _next_frame(data, position)
+        else:
+            yield frame
+            position = frame.end
+
+
+def stated_frames(data: bytes, first: Frame) -> int | None:
+    """Return the number of frames by the Xing or Info header in ``first``; None if there is none, or it has none."""
+    start = first.start + _HEADER + _side_info(first.header)
+    for at in (start, start + 2):  # behind a CRC, if the encoder writes one
+        if data[at : at + 4] in (b"Xing", b"Info") and data[at + 7] & 1:
+            return int.from_bytes(data[at + 8 : at + 12], "big")
+    return None
+
+
+def split(data: bytes) -> list[bytes]:
+    """Return the MP3 files that were concatenated to ``data``, each with its length in its header; one: an empty list.
+
+    A file ends behind the frames that its header counts, or where the next one's header, or a frame with another
+    sampling rate, begins.
+    """
+    if frame_at(data, _behind_id3(data, 0)) is None:
+        return []  # another format behind a tag
+    parts: list[list[Frame]] = []
+    counted: int | None = None
+    for frame in frames(data):
+        stated = stated_frames(data, frame)
+        is_full = counted is not None and len(parts[-1]) > counted
+        if not parts or stated is not None or is_full or frame.sample_rate != parts[-1][-1].sample_rate:
+            parts.append([])
+            counted = stated
+        parts[-1].append(frame)
+    parts = [part for part in parts if len(part) > _FEW or stated_frames(data, part[0]) is not None or part is parts[0]]
+    if len(parts) < 2:
+        return []
+    return [_with_length(data, part) for part in parts]
+
+
+def _with_length(data: bytes, part: list[Frame]) -> bytes:
+    """Return the bytes of a part, behind a header that counts its frames if it has none."""
+    whole = data[part[0].start : part[-1].end]
+    if stated_frames(data, part[0]) is not None:
+        return whole
+    kbits = 8 if part[0].header >> 19 & 3 == 3 else 9  # a frame of some 250 bytes or more has space for the header
+    first = part[0].header & ~(0xF << 12) & ~(1 << 9) | kbits << 12 | 1 << 16  # no padding, no CRC
+    frame = frame_at(first.to_bytes(4, "big"), 0)
+    assert frame is not None
+    fields = b"Info" + (1).to_bytes(4, "big") + len(part).to_bytes(4, "big")
+    return (first.to_bytes(4, "big") + bytes(_side_info(first)) + fields).ljust(frame.size, b"\0") + whole
+
+
+def _side_info(header: int) -> int:
+    """Return the bytes of side information behind the header of a frame."""
+    is_mono = header >> 6 & 3 == 3
+    return (17 if is_mono else 32) if header >> 19 & 3 == 3 else (9 if is_mono else 17)
+
+
+def _behind_id3(data: bytes, start: int) -> int:
+    """Return the end of the ID3v2 tag at ``start``, or ``start``: its size is stored in four times seven bits."""
+    if data[start : start + 3] != b"ID3":
+        return start
+    return (
+        start
+        + 10
+        + sum((byte & 0x7F) << shift for byte, shift in zip(data[start + 6 : start + 10], (21, 14, 7, 0), strict=False))
+    )
+
+
+def _next_frame(data: bytes, start: int) -> int:
+    """Return where, behind ``start``, two frames of one kind follow each other, or the end of the data."""
+    start = behind if (behind := _behind_id3(data, start)) > start else start + 1
+    while (start := data.find(b"\xff", start)) >= 0:
+        frame = frame_at(data, start)
+        following = frame and frame_at(data, frame.end)
+        if frame and following and following.sample_rate == frame.sample_rate:
+            return start
+        start += 1
+    return len(data)

@@ -1,0 +1,171 @@
+"""Transcripts of files, printed or written to a folder, where an interrupted run is resumed."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from tqdm import tqdm
+
+from speechllm.atomic import new_file
+from speechllm.data.audio import stated_duration
+from speechllm.decode.inputs import Input
+from speechllm.decode.transcript import FORMATS, Transcript
+from speechllm.errors import ConfigError, DataError
+from speechllm.interfaces import Seconds
+
+Transcribe: TypeAlias = Callable[[Iterable[Path]], Iterator[Transcript | DataError]]
+RECORD = ".transcribed_by"
+
+
+def check_outputs(inputs: Sequence[Input], out_dir: Path | None, form: str) -> None:
+    """Check that the transcripts of all ``inputs`` can be printed (``out_dir`` None) or written.
+
+    Raises:
+        ConfigError: for subtitles of several files without ``out_dir``, for two transcripts of one name, or if
+            ``out_dir`` is no folder that can be written to.
+    """
+    if out_dir is None:
+        if len(inputs) > 1 and form not in ("txt", "json"):
+            raise ConfigError(f"--format {form}: found {len(inputs)} files, whose subtitles need a folder; give --out")
+        return
+    owners: dict[Path, Input] = {}
+    for one in inputs:
+        other = owners.setdefault(one.result, one)
+        if other != one:
+            raise ConfigError(
+                f"{one.name} and {other.name}: both would be written to {_target(one, out_dir, form)}; "
+                "transcribe one of them to another --out"
+            )
+    if out_dir.exists() and not out_dir.is_dir():
+        raise ConfigError(f"--out {out_dir}: found a file, expected a folder; choose another name")
+    out_dir.mkdir(parents=True, exist_ok=True)
+    if not os.access(out_dir, os.W_OK | os.X_OK):
+        raise ConfigError(f"--out {out_dir}: a folder that cannot be written to; choose another one")
+
+
+def missing_outputs(inputs: Sequence[Input], out_dir: Path | None, form: str) -> list[Input]:
+    """Return the inputs that have no transcript in ``out_dir`` yet; without a folder, all of them."""
+    return [one for one in inputs if out_dir is None or not _target(one, out_dir, form).exists()]
+
+
+def measure(inputs: Sequence[Input]) -> tuple[dict[Input, Seconds], list[DataError]]:
+    """Open each file: return the durations that the headers state, and the errors of files that cannot be opened."""
+    durations: dict[Input, Seconds] = {}
+    errors: list[DataError] = []
+    for one in inputs:
+        try:
+            durations[one] = stated_duration(one.path)
+        except DataError as error:
+            errors.append(DataError(str(error).replace(str(one.path), one.name)))
+    return durations, errors
+
+
+def print_transcripts(inputs: Sequence[Input], transcribe: Transcribe, form: str) -> int:
+    """Print the transcripts of ``inputs`` one after another; report files without one, and return their number.
+
+    Of several files each has a line: name and text with a tab between, or its JSON.
+    """
+    num_errors = 0
+    for one, result in zip(inputs, transcribe(item.path for item in inputs), strict=True):
+        transcript = _reported(one, result)
+        if transcript is None:
+            num_errors += 1
+            continue
+        text = FORMATS[form](transcript)
+        if form == "json":
+            indent = 1 if len(inputs) == 1 else None
+            text = json.dumps(json.loads(text), ensure_ascii=not _can_print(text), indent=indent) + "\n"
+        elif len(inputs) > 1:
+            text = f"{_escaped(one.name)}\t{text}"
+        tqdm.write(_printable(text), file=sys.stdout, end="")
+        sys.stdout.flush()
+    return num_errors
+
+
+def write_transcripts(inputs: Sequence[Input], transcribe: Transcribe, out_dir: Path, form: str, identity: str) -> int:
+    """Write a transcript for each of ``inputs``; report files without one, and return their number.
+
+    Args:
+        inputs: from ``find_inputs``.
+        transcribe: yields transcripts of files, or errors, in order.
+        out_dir: folder of the transcripts, each in a file of its own.
+        form: one of ``FORMATS``.
+        identity: fingerprint of all that transcripts depend on except the audio; a folder holds those of one.
+
+    Raises:
+        ConfigError: if the folder holds transcripts of another identity.
+    """
+    _check_record(out_dir / RECORD, identity)
+    num_errors = 0
+    for one, result in zip(inputs, transcribe(item.path for item in inputs), strict=True):
+        transcript = _reported(one, result)
+        if transcript is None:
+            num_errors += 1
+            continue
+        target = _target(one, out_dir, form)
+        if one.is_renamed:
+            report(f"{_escaped(one.name)}: the name is too long or not UTF-8; its transcript is {target}")
+        with new_file(target) as temporary:
+            temporary.write_text(FORMATS[form](transcript), encoding="utf-8", errors="backslashreplace")
+    return num_errors
+
+
+def report(message: str) -> None:
+    """Print a line on stderr, above the progress bar if there is one."""
+    tqdm.write(message, file=sys.stderr)
+    sys.stderr.flush()
+
+
+def _reported(one: Input, result: Transcript | DataError) -> Transcript | None:
+    """Report the warnings of a transcript, or the error in its place."""
+    result = one.named(result)
+    if isinstance(result, DataError):
+        report(f"speechllm transcribe: {result}")
+        return None
+    for warning in result.warnings:
+        report(f"{_escaped(one.name)}: {warning}")
+    return result
+
+
+def _target(one: Input, out_dir: Path, form: str) -> Path:
+    return out_dir / one.result.with_name(f"{one.result.name}.{form}")
+
+
+def _check_record(path: Path, identity: str) -> None:
+    if path.exists():
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))["identity"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"{path}: damaged, expected a JSON object; choose another --out") from error
+        if found != identity:
+            raise ConfigError(
+                f"{path.parent}: holds transcripts by another model, search or --longest; choose another --out, "
+                "or remove it"
+            )
+    with new_file(path) as temporary:
+        temporary.write_text(json.dumps({"identity": identity}) + "\n", encoding="utf-8")
+
+
+def _escaped(name: str) -> str:
+    """Return a file name as a line of text can hold it: control characters and bytes that are not UTF-8 escaped."""
+    return "".join(letter if letter == " " or letter.isprintable() else ascii(letter)[1:-1] for letter in name)
+
+
+def _encoding() -> str:
+    return sys.stdout.encoding or "utf-8"
+
+
+def _can_print(text: str) -> bool:
+    try:
+        text.encode(_encoding())
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _printable(text: str) -> str:
+    """Return ``text`` with escapes for letters that standard output cannot encode."""
+    return text.encode(_encoding(), errors="backslashreplace").decode(_encoding())
