@@ -60,20 +60,20 @@ def load(
 
 
 def _device(name: str) -> torch.device:
-    """Return a device on which tensors can be computed.
+    """Return the device of that name.
 
     Raises:
-        ConfigError: if there is no such device here.
+        ConfigError: if this machine has none of that name.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).tolist()  # the device "meta" has no values
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).split("\n")[0]
-        raise ConfigError(f"device: found {name!r}, expected auto, cpu, cuda, cuda:1, ... ({reason})") from error
-    return device
+        tensor = torch.zeros(1, device=name)
+        tensor.tolist()  # the device "meta" has no values
+    except (RuntimeError, AssertionError, ImportError, NotImplementedError) as error:  # one of each by some devices
+        reason = str(error).partition(". ")[0].partition("\n")[0]
+        raise ConfigError(f"device: found {name!r}, expected auto, cpu, cuda, cuda:1, ...: {reason}") from error
+    return tensor.device
 
 
 class Model:
@@ -113,7 +113,7 @@ class Model:
                 as the results are. Samples are floating point, (N,), (N, channels) or (channels, N); channels are
                 mixed.
             batch_size: windows recognised at once; changes no text in float32.
-            longest: maximum window in seconds, at least 1; None: what the model was trained on.
+            longest: maximum window in seconds, at least 1; None: as in training.
 
         Returns:
             The transcript of the file or samples; of a list a list, and of an iterator an iterator.

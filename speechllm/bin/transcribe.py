@@ -1,4 +1,8 @@
-"""Transcribe audio files, folders of them, or standard input (-) with a trained model."""
+"""Transcribe audio files, folders of them, or standard input (-) with a trained model.
+
+In folders, links to other folders are followed, and hidden files are left out. Files that cannot be read are listed on
+standard error, and the exit status is 3.
+"""
 
 import argparse
 from collections.abc import Iterable, Iterator

@@ -17,7 +17,7 @@ import soundfile
 from speechllm.atomic import new_file
 from speechllm.data.formats import foreign_format
 from speechllm.data.resample import HIGHEST_RATE, LOWEST_RATE, resample
-from speechllm.data.streams import split_streams
+from speechllm.data.streams import check_single_flac, split_streams
 from speechllm.data.truncation import missing_end, missing_end_mp3
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
@@ -26,7 +26,7 @@ from speechllm.interfaces import Seconds
 def audio_duration(path: str | Path) -> Seconds:
     """Return the duration of a file of one channel, whose end is known to be there.
 
-    It is told by the header; an MP3 is decoded, as most do not state their length. Streams that were concatenated to
+    It is that of the header; an MP3 is decoded, as most do not state their length. Streams that were concatenated to
     one file (MP3, chained Ogg) are counted together.
 
     Raises:
@@ -86,7 +86,7 @@ def open_audio(path: str | Path, sample_rate: int) -> Iterator[Callable[[Seconds
     with _open(path) as streams:
         rate = streams[0].file.samplerate
         for stream in streams:
-            stream.check_end()
+            stream.check_end(is_read=True)
         is_sought = len(streams) == 1 and streams[0].file.format != "MP3"
         whole_N = None if is_sought else np.concatenate([stream.decode() for stream in streams])
         num_samples = streams[0].file.frames if whole_N is None else len(whole_N)
@@ -112,7 +112,7 @@ def read_blocks(path: str | Path, block: Seconds) -> Iterator[tuple[np.ndarray, 
     path = Path(path)
     with _open(path, mono=False) as streams:
         for stream in streams:
-            stream.check_end()
+            stream.check_end(is_read=True)
         for stream in streams:
             for samples_NC in stream.blocks(block):
                 yield finite(samples_NC.mean(1), path), stream.file.samplerate
@@ -162,8 +162,14 @@ class _Stream:
     """The file, or a temporary one that holds the stream alone."""
     file: soundfile.SoundFile
 
-    def check_end(self) -> None:
-        """Raise a DataError if the end is missing; an MP3 must be decoded for that."""
+    def check_end(self, *, is_read: bool = False) -> None:
+        """Raise a DataError if the end is missing; an MP3 must be decoded for that.
+
+        Args:
+            is_read: whether all bytes are read anyway, so that a second FLAC file at the end of the first is found.
+        """
+        if is_read and self.file.format == "FLAC":
+            check_single_flac(self.source)
         if self.file.format != "MP3":
             if found := missing_end(self.file, self.source):
                 raise _truncated(self.path, found)

@@ -5,9 +5,9 @@ What is drawn for an utterance follows from its id, so a copy can be made again.
 """
 
 import hashlib
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -136,15 +136,16 @@ def through_codec(samples_N: np.ndarray, codec: Codec, pressed: float) -> np.nda
 
     ``pressed`` says how hard, from 0 on, to those that can be told.
     """
-    file = BytesIO()
     options = {} if codec.format == "WAV" else {"compression_level": pressed}
     sent_N = resample(samples_N.astype(np.float32), SAMPLE_RATE, codec.sample_rate)
     sent_N = sent_N / max(1.0, np.abs(sent_N).max())  # beyond full scale it would be cut off
-    with soundfile.SoundFile(file, "w", codec.sample_rate, 1, codec.subtype, format=codec.format, **options) as encoder:
-        for start in range(0, len(sent_N), BLOCK):
-            encoder.write(sent_N[start : start + BLOCK])
-    file.seek(0)
-    heard_N, rate = soundfile.read(file, dtype="float32")
+    with tempfile.NamedTemporaryFile() as file:  # libsndfile 1.2 opens an MP3 in memory only behind a tag
+        with soundfile.SoundFile(
+            file.name, "w", codec.sample_rate, 1, codec.subtype, format=codec.format, **options
+        ) as encoder:
+            for start in range(0, len(sent_N), BLOCK):
+                encoder.write(sent_N[start : start + BLOCK])
+        heard_N, rate = soundfile.read(file.name, dtype="float32")
     heard_N = resample(heard_N, rate, SAMPLE_RATE)[: len(samples_N)]
     return np.pad(heard_N, (0, len(samples_N) - len(heard_N)))
 

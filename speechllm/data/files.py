@@ -38,10 +38,11 @@ def entries_below(folder: Path) -> list[Path]:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                if not entry.is_dir():
-                    found.append(one / entry.name)
+                path = one / entry.name
+                if not os.path.isdir(path):  # noqa: PTH112  (Path.is_dir raises an error for a link to itself)
+                    found.append(path)
                 else:
-                    (links if entry.is_symlink() else folders).append(one / entry.name)
+                    (links if entry.is_symlink() else folders).append(path)
     return sorted(found)
 
 

@@ -1,5 +1,7 @@
 """MP3 files frame by frame (ISO 11172-3, 2.4.1.3): their length, their end, and the files that were concatenated."""
 
+import functools
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -31,14 +33,20 @@ class Frame(NamedTuple):
 def frame_at(data: bytes, start: int) -> Frame | None:
     """Return the frame of layer III whose header is at ``start``; None if there is no such header."""
     header = int.from_bytes(data[start : start + _HEADER], "big")
+    layout = _layout(header)
+    return None if layout is None or start + _HEADER > len(data) else Frame(start, *layout, header)
+
+
+@functools.lru_cache(maxsize=1024)
+def _layout(header: int) -> tuple[int, int, int] | None:
+    """Return bytes, samples and sampling rate of a frame; None if ``header`` is not one of layer III."""
     version, kbits, rate = header >> 19 & 3, header >> 12 & 15, header >> 10 & 3
     is_layer_3 = header >> 21 == 0x7FF and version != 1 and header >> 17 & 3 == 1
-    if start + _HEADER > len(data) or not is_layer_3 or kbits in (0, 15) or rate == 3:
+    if not is_layer_3 or kbits in (0, 15) or rate == 3:
         return None
     bits = (_KBITS_1 if version == 3 else _KBITS_2)[kbits] * 1000
     num_samples, sample_rate = 1152 if version == 3 else 576, _RATES[version][rate]
-    size = num_samples // 8 * bits // sample_rate + (header >> 9 & 1)
-    return Frame(start, size, num_samples, sample_rate, header)
+    return num_samples // 8 * bits // sample_rate + (header >> 9 & 1), num_samples, sample_rate
 
 
 def frames(data: bytes) -> Iterator[Frame]:
@@ -70,19 +78,27 @@ def split(data: bytes) -> list[bytes]:
     """
     if frame_at(data, _behind_id3(data, 0)) is None:
         return []  # another format behind a tag
-    parts: list[list[Frame]] = []
+    parts: list[list[Frame]] = [[]]
     counted: int | None = None
+    headers = _headers(data)
     for frame in frames(data):
-        stated = stated_frames(data, frame)
-        is_full = counted is not None and len(parts[-1]) > counted
-        if not parts or stated is not None or is_full or frame.sample_rate != parts[-1][-1].sample_rate:
-            parts.append([])
+        part = parts[-1]
+        stated = stated_frames(data, frame) if frame.start in headers else None
+        is_full = counted is not None and len(part) > counted
+        if not part or stated is not None or is_full or frame.sample_rate != part[-1].sample_rate:
+            parts.append(part := [])
             counted = stated
-        parts[-1].append(frame)
-    parts = [part for part in parts if len(part) > _FEW or stated_frames(data, part[0]) is not None or part is parts[0]]
+        part.append(frame)
+    parts = [part for part in parts[1:] if len(part) > _FEW or part[0].start in headers or part is parts[1]]
     if len(parts) < 2:
         return []
     return [_with_length(data, part) for part in parts]
+
+
+def _headers(data: bytes) -> set[int]:
+    """Return the positions at which frames with a Xing or Info header may begin."""
+    found = {match.start() for match in re.finditer(b"Xing|Info", data)}
+    return {at - behind for at in found for behind in (13, 15, 21, 23, 36, 38)}
 
 
 def _with_length(data: bytes, part: list[Frame]) -> bytes:

@@ -48,7 +48,7 @@ def _split_ogg(path: Path) -> list[bytes]:
 
 
 def _ogg_pages(data: mmap.mmap) -> Iterator[tuple[int, int]]:
-    """Yield position and flags of each page; what is between pages is skipped."""
+    """Yield position and flags of each page; bytes between pages are skipped."""
     page = data.find(b"OggS")
     while page >= 0 and page + _OGG_HEADER <= len(data):
         yield page, data[page + 5]
@@ -84,3 +84,13 @@ def _check_flac(path: Path, head: bytes) -> None:
     """Raise a DataError unless STREAMINFO, always the first block, states the number of samples (RFC 9639, 8.2)."""
     if int.from_bytes(head[21:26], "big") & 0xF_FFFF_FFFF == 0:
         raise DataError(f"{path}: the FLAC header states no length, as if written into a pipe; {advice(path)}")
+
+
+def check_single_flac(path: Path) -> None:
+    """Raise a DataError if a second FLAC file follows the first; all bytes are read for this."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if data.find(b"fLaC\0\0\0\x22", 4) >= 0:  # 0x22: the size of STREAMINFO
+            raise DataError(
+                f"{path}: found several FLAC files one after another, expected one, as all but the first would be "
+                "lost; split them, or concatenate their sources"
+            )

@@ -47,7 +47,7 @@ class Input:
 
 @contextlib.contextmanager
 def find_inputs(names: Sequence[str]) -> Iterator[tuple[list[Input], list[DataError]]]:
-    """Yield the recordings that ``names`` stand for, and the errors of those that cannot be read.
+    """Yield the recordings of ``names``, and the errors of those that cannot be read.
 
     Pipes and standard input are copied to temporary files, which are removed at the end of the block. Within folders,
     pipes, devices, broken links and files of unreadable formats are errors, and are not opened.
@@ -64,7 +64,7 @@ def find_inputs(names: Sequence[str]) -> Iterator[tuple[list[Input], list[DataEr
                 if _is_folder(path):
                     found |= {one.name: one for one in _inside(path, errors)}
                 else:
-                    found[name] = _named_file(name, Path(folder) / str(number))
+                    found[str(path)] = _named_file(str(path), Path(folder) / str(number))
             except DataError as error:
                 errors.append(error)
         yield list(found.values()), errors

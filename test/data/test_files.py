@@ -37,6 +37,7 @@ def test_hidden_files_and_folders_are_left_out(tmp_path: Path) -> None:
 def test_entries_that_cannot_be_read_have_a_reason(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.wav")
     (tmp_path / "broken.wav").symlink_to("nowhere.wav")
+    (tmp_path / "itself.wav").symlink_to("itself.wav")
     for name in ("a.wav", "b.M4A", "notes.txt", "video.mkv"):
         (tmp_path / name).touch()
     reasons = {path.name: left_out(path) for path in entries_below(tmp_path)}
@@ -45,6 +46,7 @@ def test_entries_that_cannot_be_read_have_a_reason(tmp_path: Path) -> None:
     assert {name: str(reason).partition(",")[0].partition(";")[0] for name, reason in reasons.items()} == {
         "pipe.wav": "a named pipe",
         "broken.wav": "a link to a file that is not there",
+        "itself.wav": "a link to a file that is not there",
         "b.M4A": ".M4A is a format that is not read",
         "video.mkv": ".mkv is a format that is not read",
     }

@@ -120,6 +120,21 @@ def test_flac_without_a_length(tmp_path: Path) -> None:
             read(path)
 
 
+def test_concatenated_flac_is_an_error_when_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.flac"
+    path.write_bytes(encoded(LOW, "FLAC", "PCM_16") + encoded(HIGH, "FLAC", "PCM_16"))
+    for read in (lambda: read_audio(path, RATE), lambda: list(read_blocks(path, 1.0))):
+        with pytest.raises(DataError, match="several FLAC files one after another"):
+            read()
+
+
+def test_concatenated_wav_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(encoded(LOW, "WAV", "PCM_16") + encoded(HIGH, "WAV", "PCM_16"))
+    with pytest.raises(DataError, match=r"a\.wav"):
+        read_audio(path, RATE)
+
+
 @pytest.mark.parametrize("riff", [0, 36, 0xFFFFFFFF])
 @pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT", "PCM_24"])
 def test_wav_whose_header_was_never_finished(tmp_path: Path, subtype: str, riff: int) -> None:
