@@ -44,7 +44,7 @@
 #   --baseline          also decode and score with Whisper's own decoder
 #   --mismatched        also decode and score with another utterance's speech
 #   --no_speech         also decode silence and noise, and count the words heard in them
-#   --normalizer        text normaliser of the scores: none, librispeech, gigaspeech or whisper-english
+#   --normalizer        text normaliser of the scores: none, librispeech, gigaspeech, whisper-english or english
 # Machine
 #   --ngpu              GPUs for training; 0 is the CPU
 #   --num_nodes         machines for training, listed in DeepSpeed's hostfile

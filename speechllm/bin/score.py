@@ -16,9 +16,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     out = "score directory to write, e.g. decode/<set>/score"
     parser.add_argument("out", metavar="OUT", nargs="?", type=Path, help=out)
     parser.add_argument(
-        "--normalizer", default="none", help="none, librispeech, gigaspeech or whisper-english (default: none)"
+        "--normalizer",
+        default="none",
+        help="none, librispeech, gigaspeech, whisper-english or english (default: %(default)s)",
     )
-    parser.add_argument("--spelling", type=Path, help="a Whisper model's normalizer.json, for whisper-english")
+    parser.add_argument("--spelling", type=Path, help="normalizer.json of a Whisper model, for the English normalizers")
     parser.add_argument(
         "--truncated", type=Path, help="ids of the utterances whose hypothesis was cut at the token cap"
     )

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,13 @@ class Summary:
     """Counts of the texts as they stand, without a normaliser."""
     cer: Rate | None
     empty: list[str]
-    """Utterances with an empty hypothesis."""
+    """Utterances with a hypothesis that is empty before normalisation."""
+    emptied: list[str]
+    """Utterances with a hypothesis that only normalisation empties."""
+    stripped: list[str]
+    """Utterances with a hypothesis whose digits, or letters beyond A to Z, the normaliser deletes."""
+    stripped_references: list[str]
+    """Likewise of the references."""
     loops: list[str]
     """Utterances with a hypothesis that repeats itself; see ``failures.repetition_loops``."""
     truncated: list[str] | None
@@ -52,6 +58,14 @@ class Summary:
     """Utterances to which the LLM answers instead of transcribing them; see ``failures.refusals``."""
     successful: Rate | None
     """Word error rate of the utterances that fail in none of these ways; None: there are none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stripped:
+    """Utterances whose text has digits, or letters beyond A to Z, that the normaliser deletes."""
+
+    references: list[str] = field(default_factory=list)
+    hypotheses: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +110,12 @@ def score_files(
     words = wer.score(ref, hyp, normalize, alternatives=alternatives)
     chars = wer.score(ref, hyp, normalize, "character") if characters else None
     durations = None if utt2dur is None else transcripts.read_durations(utt2dur, ref)
-    as_it_stands = wer.count(words if normalize.name == "none" else wer.score(ref, hyp, normalizer("none")))
-    summary = _summarize(words, chars, cut, str(normalize), as_it_stands)
+    raw = words if normalize.name == "none" else wer.score(ref, hyp, normalizer("none"))
+    stripped = Stripped(
+        references=[utt_id for utt_id, text in ref.items() if normalize.ignores_characters(text)],
+        hypotheses=[utt_id for utt_id in ref if normalize.ignores_characters(hyp[utt_id])],
+    )
+    summary = _summarize(words, chars, cut, str(normalize), raw, stripped)
     return Scored(summary=summary, words=words, characters=chars, durations=durations, files={})
 
 
@@ -113,7 +131,7 @@ def score_recordings(ref_path: Path, hyp_path: Path, glm_path: Path | None) -> S
         DataError: if a file is wrong, or a channel has no segment.
     """
     segments, heard = stm.read_stm(ref_path), ctm.read_ctm(hyp_path)
-    as_it_stands = wer.count(telephone.score_segments(segments, heard))
+    raw: list[ScoredUtterance] = list(telephone.score_segments(segments, heard))
     name = "none (1)"
     if glm_path is not None:
         segments = telephone.map_segments(segments, glm.read_glm(glm_path, "stm", "ref"))
@@ -123,7 +141,7 @@ def score_recordings(ref_path: Path, hyp_path: Path, glm_path: Path | None) -> S
     scored = telephone.score_segments(segments, heard)
     words: list[ScoredUtterance] = list(scored)
     return Scored(
-        summary=_summarize(words, None, None, name, as_it_stands),
+        summary=_summarize(words, None, None, name, raw, Stripped()),
         words=words,
         characters=None,
         durations=telephone.durations_of(words),
@@ -198,19 +216,25 @@ def _summarize(
     chars: Sequence[ScoredUtterance] | None,
     truncated: list[str] | None,
     normalizer_name: str,
-    as_it_stands: Counts,
+    raw: Sequence[ScoredUtterance],
+    stripped: Stripped,
 ) -> Summary:
     loops, missing, refused = (
         find(words) for find in (failures.repetition_loops, failures.missing_chunks, failures.refusals)
     )
+    empty = failures.empty_hypotheses(raw)
+    was_empty = set(empty)
     failed = {*loops, *missing, *refused, *(truncated or [])}
     whole = [utterance for utterance in words if utterance.utt_id not in failed]
     return Summary(
         normalizer=normalizer_name,
         wer=_rate(words),
-        as_it_stands=as_it_stands,
+        as_it_stands=wer.count(raw),
         cer=_rate(chars) if chars else None,
-        empty=failures.empty_hypotheses(words),
+        empty=empty,
+        emptied=[utt_id for utt_id in failures.empty_hypotheses(words) if utt_id not in was_empty],
+        stripped=stripped.hypotheses,
+        stripped_references=stripped.references,
         loops=loops,
         truncated=truncated,
         missing=missing,

@@ -10,7 +10,15 @@ Every normaliser has a version, which changes whenever its output may; both stan
                     unknown words are left out, as GigaSpeech's own scoring has it (Chen et al. 2021)
 ``whisper-english`` Whisper's normaliser for English, as transformers keeps it (Radford et al. 2022,
                     appendix C): lower case, no fillers, contractions spelled out, numbers as digits
+``english``         ``whisper-english``, with two rules that make numbers and spelled words independent of
+                    their grouping: every digit is a word (``nine one six nine``, ``9169`` and ``9,169`` are
+                    ``9 1 6 9``), and two or more single letters in a row are one word (``A B C``, ``A.B.C.``,
+                    ``a-b-c`` and ``ABC`` are ``abc``), ``i a`` of ``am I a`` included
 ==================  ==================================================================================
+
+``librispeech`` deletes digits, and all letters that are not Latin: a hypothesis with ``9169`` for ``nine one six nine``
+is then scored as if the words were missing. ``Normalizer.ignores_characters`` finds such texts, and every score counts
+them. Choose ``english`` where systems may write numbers or spelled words in different ways.
 """
 
 import hashlib
@@ -24,11 +32,18 @@ from pathlib import Path
 
 from speechllm.errors import ConfigError, DataError
 
-NAMES = ("none", "librispeech", "gigaspeech", "whisper-english")
+NAMES = ("none", "librispeech", "gigaspeech", "whisper-english", "english")
 FILLERS = "UH UHH UM EH MM HM AH HUH HA ER OOF HEE ACH EEE EW"
 TAGS = "<UNK> <COMMA> <PERIOD> <QUESTIONMARK> <EXCLAMATIONPOINT> <SIL> <NOISE> <MUSIC> <OTHER>"
 NOT_SCORED = frozenset(f"{FILLERS} {TAGS}".split())
 """By ``gigaspeech``."""
+MAY_BE_IGNORED = re.compile(r"[^\W_a-zA-Z]")
+"""Digits, and letters beyond A to Z."""
+SINGLE_LETTERS = re.compile(r"(?<![\w'])[a-z](?:[\s.,;:!?\u2013\u2014-]+[a-z](?![\w']))+")
+BETWEEN_DIGITS = re.compile(r"(?<=\d)(?=\d)")
+LEADING_ZERO = re.compile(r"(?<![\d.,])0\d*(?!\d|[.,]\d)")
+DIGIT_NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+NOTHING = r"(?!)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +58,15 @@ class Normalizer:
         """Return the normalised text, its words separated by single spaces."""
         return " ".join(self.apply(text).split())
 
+    def ignores_characters(self, text: str) -> bool:
+        """Return whether ``text`` has digits, or letters beyond A to Z, without any effect on the normalised text."""
+        if self.name == "none" or MAY_BE_IGNORED.search(text) is None:
+            return False
+        return any(
+            re.search(kind, text) is not None and self(text) == self(re.sub(kind, " ", text))
+            for kind in (r"\d", r"[^\W\d_a-zA-Z]")
+        )
+
     def __str__(self) -> str:
         return f"{self.name} ({self.version})"
 
@@ -52,11 +76,11 @@ def normalizer(name: str, spelling: Path | None = None) -> Normalizer:
 
     Args:
         name: one of ``NAMES``.
-        spelling: for ``whisper-english``, the JSON mapping of British to American spellings that a
+        spelling: for ``whisper-english`` and ``english``, the JSON mapping of British to American spellings that a
             Whisper model directory holds as ``normalizer.json``. Transformers does not ship it;
             without it spellings stay as they are, which the version says.
     """
-    if spelling is not None and name != "whisper-english":
+    if spelling is not None and name not in ("whisper-english", "english"):
         raise ConfigError(f"normalizer {name}: takes no spelling mapping, found {spelling}; leave it out")
     if name == "none":
         return Normalizer(name=name, version="1", apply=str)
@@ -64,8 +88,8 @@ def normalizer(name: str, spelling: Path | None = None) -> Normalizer:
         return Normalizer(name=name, version="1", apply=_librispeech)
     if name == "gigaspeech":
         return Normalizer(name=name, version="1", apply=_gigaspeech)
-    if name == "whisper-english":
-        return _whisper_english(spelling)
+    if name in ("whisper-english", "english"):
+        return _of_whisper(name, spelling)
     raise ConfigError(f"normalizer: found {name!r}, expected one of {', '.join(NAMES)}")
 
 
@@ -79,7 +103,7 @@ def _gigaspeech(text: str) -> str:
     return " ".join(word for word in text.upper().replace("-", " ").split() if word not in NOT_SCORED)
 
 
-def _whisper_english(spelling: Path | None) -> Normalizer:
+def _of_whisper(name: str, spelling: Path | None) -> Normalizer:
     from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 
     mapping, described = {}, "no spelling mapping"
@@ -88,7 +112,21 @@ def _whisper_english(spelling: Path | None) -> Normalizer:
         digest = hashlib.sha256(json.dumps(mapping, sort_keys=True).encode()).hexdigest()[:8]
         described = f"{len(mapping)} spellings {digest}"
     version = f"transformers {importlib.metadata.version('transformers')}, {described}"
-    return Normalizer(name="whisper-english", version=version, apply=EnglishTextNormalizer(mapping))
+    whisper = EnglishTextNormalizer(mapping)
+    if name == "whisper-english":
+        return Normalizer(name=name, version=version, apply=whisper)
+    fillers = re.compile(whisper.ignore_patterns)
+    whisper.ignore_patterns = NOTHING  # removed before letters are combined: "m m" is spelled, "mm" is a filler
+
+    def english(text: str) -> str:
+        words = fillers.sub("", text.lower().replace("\u2019", "'"))
+        combined = SINGLE_LETTERS.sub(lambda letters: re.sub(r"[^a-z]", "", letters[0]), words)
+        # Whisper's reads 007 as 7 and "zero zero seven" as 007, and writes 1 as a word but 2 as a digit.
+        named = LEADING_ZERO.sub(lambda digits: " ".join(DIGIT_NAMES[int(digit)] for digit in digits[0]), combined)
+        numbers = re.sub(r"\bone\b", "1", whisper(named))
+        return BETWEEN_DIGITS.sub(" ", numbers)
+
+    return Normalizer(name=name, version=f"1, {version}", apply=english)
 
 
 def _read_spelling(path: Path) -> dict[str, str]:

@@ -19,7 +19,10 @@ from speechllm.score.no_speech import TABLE as NO_SPEECH_TABLE
 BEGIN = "<!-- generated: begin -->"
 END = "<!-- generated: end -->"
 COLUMNS = ("Snt", "Wrd", "Corr", "Sub", "Del", "Ins", "Err", "S.Err", "95% interval")
-COUNTED = ("Empty", "Loops", "Truncated", "Missing", "Refused", "Normalizer", "Err as it stands")
+COUNTED = (
+    *("Empty", "Emptied", "Stripped", "Loops", "Truncated", "Missing", "Refused"),
+    *("Normalizer", "Err as it stands"),
+)
 
 
 def collect(exp: Path) -> dict[str, Summary]:
@@ -67,7 +70,7 @@ def table(scores: dict[str, Summary], *, characters: bool = False) -> str:
 def describe(summary: Summary) -> str:
     """Return the sentences that stand below the row of one score."""
     low, high = summary.wer.interval
-    empty, loops, truncated, missing, refused = _counted(summary)
+    empty, _, _, loops, truncated, missing, refused = _counted(summary)
     as_it_stands = summary.as_it_stands.percentages[4]
     error_rate = summary.wer.counts.percentages[4]
     successful = "none decoded successfully"
@@ -78,7 +81,22 @@ def describe(summary: Summary) -> str:
         f"WER {error_rate:.2f}%, 95% interval {low:.2f} to {high:.2f} (bootstrap over utterances), "
         f"normalizer {summary.normalizer}; {as_it_stands:.2f}% as the texts stand.\n"
         f"Hypotheses: {empty} empty, {loops} in a repetition loop, truncated: {truncated}, {missing} without a chunk "
-        f"of at least {MISSING_WORDS} words, {refused} refusing; {successful}.\n"
+        f"of at least {MISSING_WORDS} words, {refused} refusing; {successful}.\n{removed_by_normalizer(summary)}"
+    )
+
+
+def removed_by_normalizer(summary: Summary) -> str:
+    """Return a line on texts that the normaliser empties, or whose digits or letters it deletes; '' if there are none.
+
+    Such text is scored as if it were not there.
+    """
+    if not (summary.emptied or summary.stripped or summary.stripped_references):
+        return ""
+    return (
+        f"Normalizer {summary.normalizer} leaves {len(summary.emptied)} hypotheses with text without a word, and "
+        f"deletes digits, or letters beyond A to Z, of {len(summary.stripped)} hypotheses and "
+        f"{len(summary.stripped_references)} references; --normalizer english reads numbers and spelled letters, "
+        "none leaves every text as it is.\n"
     )
 
 
@@ -90,6 +108,7 @@ def report(exps: Sequence[Path], command: str) -> str:
     for exp in exps:
         scores = collect(exp)
         parts.append(f"## {exp.name}\n\n### WER\n\n{table(scores)}")
+        parts += [f"{name}: {line}" for name, one in scores.items() if (line := removed_by_normalizer(one))]
         if any(summary.cer for summary in scores.values()):
             parts.append(f"### CER\n\n{table(scores, characters=True)}")
         parts += [
@@ -150,9 +169,15 @@ def _cells(rate: Rate) -> tuple[str, ...]:
     return str(rate.counts.sentences), str(rate.counts.words), *percentages, f"{low:.1f}-{high:.1f}"
 
 
-def _counted(summary: Summary) -> tuple[str, str, str, str, str]:
+def _counted(summary: Summary) -> tuple[str, ...]:
     truncated = "not counted" if summary.truncated is None else str(len(summary.truncated))
-    empty, loops, missing, refused = (
-        str(len(found)) for found in (summary.empty, summary.loops, summary.missing, summary.refused)
+    empty, emptied, stripped, loops, missing, refused = (
+        str(len(found))
+        for found in (
+            *(summary.empty, summary.emptied, summary.stripped),
+            *(summary.loops, summary.missing, summary.refused),
+        )
     )
-    return empty, loops, truncated, missing, refused
+    if summary.stripped_references:
+        stripped += f" (references: {len(summary.stripped_references)})"
+    return empty, emptied, stripped, loops, truncated, missing, refused

@@ -60,6 +60,13 @@ def test_files_and_summary(tmp_path: Path) -> None:
     assert (summary.successful.counts.sentences, summary.successful.counts.errors) == (2, 2)
 
 
+def test_empty_and_emptied_hypotheses_are_counted_apart(tmp_path: Path) -> None:
+    summary = run(tmp_path, ref="84-1-1 NINE\n84-1-2 5\n84-1-3 A B\n", hyp="84-1-1 9.\n84-1-2\n84-1-3 A 7\n")
+    assert (summary.empty, summary.emptied) == (["84-1-2"], ["84-1-1"])
+    assert (summary.stripped, summary.stripped_references) == (["84-1-1", "84-1-3"], ["84-1-2"])
+    assert read_summary(tmp_path / "out/score/score.json") == summary
+
+
 def test_a_missing_chunk_is_eight_deletions_in_a_row(tmp_path: Path) -> None:
     words = " ".join(f"W{i}" for i in range(20))
     hyp = {8: " ".join(f"w{i}" for i in range(20) if not 5 <= i < 13), 7: " ".join(f"w{i}" for i in range(13))}

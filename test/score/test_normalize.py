@@ -50,7 +50,7 @@ def test_every_normalizer_names_itself_with_a_version() -> None:
 
 def test_unknown_name() -> None:
     with pytest.raises(
-        ConfigError, match="found 'whisper', expected one of none, librispeech, gigaspeech, whisper-english"
+        ConfigError, match="found 'whisper', expected one of none, librispeech, gigaspeech, whisper-english, english"
     ):
         normalizer("whisper")
 
@@ -72,3 +72,52 @@ def test_gigaspeech_leaves_fillers_and_tags_out() -> None:
     normalize = normalizer("gigaspeech")
     assert normalize("uh well-known <COMMA> um <UNK> it is <PERIOD> hUh") == "WELL KNOWN IT IS"
     assert str(normalize) == "gigaspeech (1)"
+
+
+@pytest.mark.parametrize(
+    ("spoken", "written"),
+    [
+        ("ENTER NINE ONE SIX NINE", "Enter 9169."),
+        ("ENTER NINE ONE SIX NINE", "Enter 9,169"),
+        ("ENTER NINE ONE SIX NINE", "Enter 9-1-6-9."),
+        ("ZERO ZERO SEVEN", "007"),
+        ("DOUBLE O SEVEN", "0, 0, 7"),
+        ("TEN OH FIVE", "10:05"),
+        ("ONE", "1"),
+        ("TWO HUNDRED AND FIVE", "205"),
+        ("TWENTY FIRST", "21st"),
+        ("A B C", "ABC"),
+        ("A B C", "A.B.C."),
+        ("A B C", "A, B, C."),
+        ("A B C", "a-b-c"),
+        ("B O B", "B-O-B"),
+        ("D R", "DR"),
+        ("U S A IT'S", "U.S.A. it\u2019s"),
+    ],
+)
+def test_english_makes_numbers_and_spelled_letters_independent_of_their_grouping(spoken: str, written: str) -> None:
+    english = normalizer("english")
+    assert english(spoken) == english(written) != ""
+
+
+def test_english_counts_digits_apart_and_spelled_words_whole() -> None:
+    english = normalizer("english")
+    assert english("Enter 9169, A B C; it's a b c's") == "enter 9 1 6 9 abc it is ab c is"
+    assert english("M M um") == "mm"  # "um" is a filler, two letters are spelled
+    assert english("nine one six nine") != english("nine one six eight")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "ignores"),
+    [
+        ("librispeech", "Enter 9169.", True),
+        ("librispeech", "\u0434\u0430, yes", True),
+        ("librispeech", "Caf\u00e9, I said!", False),
+        ("whisper-english", "1 of 20", False),
+        ("english", "Enter 9169.", False),
+        ("gigaspeech", "UM <COMMA> 5", False),
+        ("none", "5", False),
+    ],
+)
+def test_deleted_digits_and_letters_are_found(name: str, text: str, ignores: bool) -> None:
+    assert normalizer(name).ignores_characters(text) is ignores

@@ -33,9 +33,9 @@ def test_table_in_espnet_form(exp: Path) -> None:
     assert lines[1] == "|" + "---|" * (lines[0].count("|") - 1)
     assert lines[2].startswith("|test-clean|2|6|83.3|16.7|0.0|0.0|16.7|50.0|")
     assert lines[3].startswith(
-        "|test-other|2|6|16.7|0.0|83.3|0.0|83.3|100.0|75.0-100.0|1|0|not counted|0|0|none (1)|83.3|"
+        "|test-other|2|6|16.7|0.0|83.3|0.0|83.3|100.0|75.0-100.0|1|0|0|0|not counted|0|0|none (1)|83.3|"
     )
-    assert lines[4].startswith("|test-other/score-upper|2|6|100.0|0.0|0.0|0.0|0.0|0.0|0.0-0.0|0|0|")
+    assert lines[4].startswith("|test-other/score-upper|2|6|100.0|0.0|0.0|0.0|0.0|0.0|0.0-0.0|0|0|0|0|")
     assert len(lines) == 5
 
 
@@ -58,6 +58,24 @@ def test_report(exp: Path) -> None:
         assert expected in text
     assert text.index("### WER") < text.index("### CER")
     assert "## Command" not in results.report([exp], "")
+
+
+def test_tables_say_what_the_normalizer_deletes(tmp_path: Path) -> None:
+    for name, normalize in (("test", "librispeech"), ("test_english", "english")):
+        folder = tmp_path / "exp/decode" / name
+        folder.mkdir(parents=True)
+        (folder / "ref").write_text("84-1-1 ENTER NINE ONE\n84-1-2 7\n84-1-3 A\n")
+        (folder / "hyp").write_text("84-1-1 Enter 91.\n84-1-2 7\n84-1-3\n")
+        write_directory(folder / "score", score_files(folder / "ref", folder / "hyp", normalizer(normalize)))
+    text = results.report([tmp_path / "exp"], "")
+    header, _, librispeech, english = (line.split("|")[1:-1] for line in text.splitlines() if line[:1] == "|")
+    columns = [header.index(name) for name in ("Empty", "Emptied", "Stripped")]
+    assert [librispeech[k] for k in columns] == ["1", "1", "2 (references: 1)"]
+    assert [english[k] for k in columns] == ["1", "0", "0"]
+    assert "test: Normalizer librispeech (1) leaves 1 hypotheses with text without a word, and deletes digits" in text
+    assert "test_english: Normalizer" not in text
+    summary = results.collect(tmp_path / "exp")["test"]
+    assert results.removed_by_normalizer(summary) in results.describe(summary)
 
 
 def test_no_score_hides_another(exp: Path) -> None:
