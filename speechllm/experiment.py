@@ -3,9 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import shlex
-import sys
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +23,7 @@ from speechllm.interfaces import Frontend
 from speechllm.models.prompt import PromptConfig
 from speechllm.models.speech_llm import SpeechLLM
 from speechllm.models.weights import fingerprint, load_weights
-from speechllm.score.environment import git_hash, versions
+from speechllm.score.environment import run_record
 from speechllm.train.config import TrainConfig
 
 MODEL = ("frontend", "encoder", "connector", "decoder", "prompt")
@@ -238,9 +235,7 @@ def check_same(exp_dir: Path, config: ExperimentConfig) -> None:
 
 def write_record(exp_dir: Path, config: ExperimentConfig) -> None:
     """Write config.yaml and run.yaml: configuration, command, versions."""
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    record = {"command": command, "date": time.strftime("%F %T"), "git": git_hash(), "versions": versions()}
-    for name, content in (("config.yaml", configs.to_dict(config)), ("run.yaml", record)):
+    for name, content in (("config.yaml", configs.to_dict(config)), ("run.yaml", run_record())):
         with new_file(exp_dir / name) as temporary:
             temporary.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
 

@@ -18,6 +18,7 @@ from speechllm.data.dump import check_identity, dump_job
 from speechllm.data.sampler import BucketSampler, SequentialBatches
 from speechllm.decode.generate import decode_job, finished_job
 from speechllm.decode.recognize import recognizer
+from speechllm.decode.record import write_job_record
 from speechllm.decode.whisper_baseline import SAMPLE_RATE, WhisperBaseline
 from speechllm.errors import ConfigError, DataError
 from speechllm.experiment import (
@@ -169,20 +170,29 @@ def decode(
 
     batches = list(SequentialBatches(mine, config.decode, pad_to=_pad_to(built, config))) if mine else []
     decode_job(of_dump, batches, dataset.durations, out_dir, job, identity)
+    write_job_record(out_dir, job, {})
 
 
 def baseline(
-    model: str, data_dir: Path, out_dir: Path, *, nj: int, job: int, num_beams: int = 1, batch_size: int = 8
+    model: str,
+    data_dir: Path,
+    out_dir: Path,
+    *,
+    nj: int,
+    job: int,
+    num_beams: int = 1,
+    batch_size: int = 8,
+    language: str | None = None,
 ) -> None:
-    """Decode one job's share of a Kaldi directory with Whisper's own decoder."""
+    """Decode one job's share of a Kaldi directory with Whisper's own decoder; see ``WhisperBaseline``."""
     utts = {utt.utt_id: utt for utt in read_data_dir(data_dir, need_text=False).utts}
     durations = {utt_id: utt.duration for utt_id, utt in utts.items()}
     mine = _share(durations, nj, job)
-    identity = digest(model, num_beams, sorted(durations.items()))
+    identity = digest(model, num_beams, language, sorted(durations.items()))
     if finished_job(out_dir, job, list(mine), identity):
         print(f"{out_dir}: job {job} of {nj} is complete, nothing to do")
         return
-    whisper = WhisperBaseline(model, job_device(job), num_beams)
+    whisper = WhisperBaseline(model, job_device(job), num_beams, language)
 
     def recognize(utt_ids: list[str]) -> list[list[Hypothesis]]:
         chosen = [utts[utt_id] for utt_id in utt_ids]
@@ -192,6 +202,10 @@ def baseline(
     order = _by_duration(mine)
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     decode_job(recognize, batches, durations, out_dir, job, identity)
+    details: dict[str, Any] = {"model": model, "language": whisper.describe_language()}
+    if whisper.detected:
+        details["detected"] = dict(whisper.detected)
+    write_job_record(out_dir, job, details)
 
 
 def job_device(job: int) -> torch.device:

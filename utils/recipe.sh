@@ -42,6 +42,7 @@
 #   --inference_config  YAML of another decode section
 #   --inference_tag     name of that decoding (default: the YAML's name)
 #   --baseline          also decode and score with Whisper's own decoder
+#   --language          language of the speech for --baseline, e.g. de (default: a multilingual Whisper detects it)
 #   --mismatched        also decode and score with another utterance's speech
 #   --no_speech         also decode silence and noise, and count the words heard in them
 #   --normalizer        text normaliser of the scores: none, librispeech, gigaspeech, whisper-english or english
@@ -60,11 +61,11 @@ train_set='' valid_set='' valid_speakers=0 speed_perturb_factors='' augment='' e
 mini=false mini_config=../librispeech/conf/quickstart.yaml mini_sets='' mini_trained=''
 mini_extra_train_data='' mini_extra_test_data=''
 stage=0 stop_stage=6 dry_run=false
-config='' set='' tag='' inference_config='' inference_tag='' baseline=false mismatched=false no_speech=false normalizer=librispeech
+config='' set='' tag='' inference_config='' inference_tag='' baseline=false language='' mismatched=false no_speech=false normalizer=librispeech
 ngpu=1 num_nodes=1 nj=8 inference_nj=1 datadir=data dumpdir=dump expdir=exp
 options="corpus corpus_dir corpus_var corpus_maker train_set valid_set valid_speakers speed_perturb_factors augment extra_train_data test_sets extra_test_data trained joined \
 mini mini_config mini_sets mini_trained mini_extra_train_data mini_extra_test_data stage stop_stage dry_run config set tag inference_config \
-inference_tag baseline mismatched no_speech normalizer ngpu num_nodes nj inference_nj datadir dumpdir expdir"
+inference_tag baseline language mismatched no_speech normalizer ngpu num_nodes nj inference_nj datadir dumpdir expdir"
 invocation=$(printf '%q ' "$0" "$@")
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=utils/parse_options.sh
@@ -249,7 +250,8 @@ if on 5 "decode, $inference_nj jobs"; then
       decode_in_jobs decode "$dump/$name" "${out}_mismatched" --mismatched "${search[@]}" "$exp"
     fi
     if $baseline; then
-      decode_in_jobs baseline "$(data_dir "$name")" "$whisper_exp/decode/$name" "${yaml[@]}"
+      decode_in_jobs baseline "$(data_dir "$name")" "$whisper_exp/decode/$name" "${yaml[@]}" \
+        ${language:+--language "$language"}
     fi
   done
 fi

@@ -35,6 +35,7 @@ done
   --test_sets test \
   --config ../librispeech/conf/whisper_large_v2_vicuna_13b_qf80.yaml \
   --normalizer whisper-english \
+  --language "$lang" \
   --nj 16 \
   --ngpu 8 \
   "${others[@]}"

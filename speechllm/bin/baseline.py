@@ -13,6 +13,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--nj", type=int, default=1, help="number of jobs")
     parser.add_argument("--job", type=int, help="which job to run, from 1; without it, join what all jobs have written")
     parser.add_argument("--num_beams", type=int, default=1, help="beam width; 1 is greedy search")
+    parser.add_argument(
+        "--language", help="language of the speech, e.g. de (default: a multilingual Whisper detects it)"
+    )
     parser.add_argument("data_dir", type=Path, help="Kaldi directory of the set")
     parser.add_argument("out_dir", type=Path, help="where hypotheses go")
 
@@ -28,4 +31,12 @@ def run(args: argparse.Namespace) -> None:
     from speechllm import experiment, stages
 
     encoder = experiment.load_config(args.config, args.set).encoder
-    stages.baseline(encoder.path, args.data_dir, args.out_dir, nj=args.nj, job=args.job, num_beams=args.num_beams)
+    stages.baseline(
+        encoder.path,
+        args.data_dir,
+        args.out_dir,
+        nj=args.nj,
+        job=args.job,
+        num_beams=args.num_beams,
+        language=args.language,
+    )

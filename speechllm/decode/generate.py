@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from speechllm.atomic import new_file
 from speechllm.data.data_dir import write_table
+from speechllm.decode.record import merge_job_records
 from speechllm.errors import DataError
 from speechllm.interfaces import Hypothesis, Seconds
 
@@ -79,6 +80,7 @@ def merge_jobs(out_dir: Path, utt_ids: Iterable[str], nj: int) -> str:
             raise DataError(f"{out_dir}: {len(ids)} utterances {kind}: {', '.join(sorted(ids)[:5])} ...; decode again")
     if len(_identities(rows.values())) > 1:
         raise DataError(f"{out_dir}: the jobs used different models or options; remove the folder and decode again")
+    merge_job_records(out_dir, nj)
     return _write(out_dir, [rows[utt_id] for utt_id in sorted(rows, key=str.encode)])
 
 

@@ -1,11 +1,13 @@
 """Whisper's own decoder on the same utterances: the result that a connector to an LLM has to stand beside."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
+from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
 from speechllm.errors import ConfigError
 from speechllm.interfaces import Hypothesis
@@ -20,9 +22,14 @@ class WhisperBaseline:
         path: hub id or local directory.
         device: where it runs.
         num_beams: beam width; 1 is greedy search.
+        language: language of all utterances, a code or an English name (``de``, ``german``); None: a multilingual
+            Whisper detects the language of each utterance from its first 30 s.
+
+    Raises:
+        ConfigError: if the model cannot be loaded, or does not have that language.
     """
 
-    def __init__(self, path: str, device: torch.device, num_beams: int = 1) -> None:
+    def __init__(self, path: str, device: torch.device, num_beams: int = 1, language: str | None = None) -> None:
         try:
             self.processor: Any = transformers.WhisperProcessor.from_pretrained(path)
             model = transformers.WhisperForConditionalGeneration.from_pretrained(path, dtype=torch.float32)
@@ -30,6 +37,16 @@ class WhisperBaseline:
             raise ConfigError(f"{path}: cannot load it as a Whisper model: {error}") from error
         self.model: Any = model.to(device).eval()
         self.num_beams = num_beams
+        self.language = _language_token(path, model.generation_config, language)
+        """Token of the language of all utterances; None: detected, or the model is English only."""
+        self.detected: Counter[str] = Counter()
+        """Utterances by detected language."""
+
+    def describe_language(self) -> str:
+        """Return the language of the hypotheses, and whether it was given or detected."""
+        if not _is_multilingual(self.model.generation_config):
+            return "en (English-only model)"
+        return "detected for each utterance" if self.language is None else f"{self.language.strip('<|>')} (given)"
 
     def transcribe(self, batch: Sequence[np.ndarray]) -> list[Hypothesis]:
         """Return the hypothesis of each waveform (N,), 16 kHz.
@@ -54,11 +71,13 @@ class WhisperBaseline:
             return_attention_mask=True,
             **({"truncation": False, "padding": "longest"} if is_long else {}),
         ).to(self.model.device)
-        task = {"language": "en", "task": "transcribe"} if self.model.generation_config.is_multilingual else {}
+        task: dict[str, Any] = {}
+        if _is_multilingual(self.model.generation_config):
+            task = {"language": self._languages(inputs.input_features), "task": "transcribe"}
         rows = self.model.generate(**inputs, **task, num_beams=self.num_beams, return_timestamps=is_long).tolist()
         texts = self.processor.batch_decode(rows, skip_special_tokens=True)
         options = self.model.generation_config
-        most = options.max_length - (4 if options.is_multilingual else 2)  # without start, language, task, no times
+        most = options.max_length - (4 if _is_multilingual(options) else 2)  # without start, language, task, no times
         lengths = [sum(token != options.eos_token_id for token in row) for row in rows]
         return [
             Hypothesis(
@@ -66,3 +85,33 @@ class WhisperBaseline:
             )
             for text, length in zip(texts, lengths, strict=True)
         ]
+
+    def _languages(self, features_BFT: torch.Tensor) -> list[str]:
+        """Return the token of the language of each utterance."""
+        if self.language is not None:
+            return [self.language] * len(features_BFT)
+        tokens = {index: token for token, index in self.model.generation_config.lang_to_id.items()}
+        found = [tokens[index] for index in self.model.detect_language(features_BFT).tolist()]
+        self.detected.update(token.strip("<|>") for token in found)
+        return found
+
+
+def _language_token(path: str, options: Any, language: str | None) -> str | None:
+    """Return the token of a language, such as ``<|de|>``; None if none is given or the model has one only."""
+    if language is None:
+        return None
+    code = TO_LANGUAGE_CODE.get(language.lower(), language.lower().partition("-")[0])  # zh-CN is zh
+    if not _is_multilingual(options):
+        if code != "en":
+            raise ConfigError(
+                f"{path}: is an English-only Whisper, found language {language!r}; use a multilingual one"
+            )
+        return None
+    if (token := f"<|{code}|>") not in options.lang_to_id:
+        known = ", ".join(sorted(token.strip("<|>") for token in options.lang_to_id))
+        raise ConfigError(f"{path}: found language {language!r}, expected one of {known}")
+    return token
+
+
+def _is_multilingual(options: Any) -> bool:
+    return bool(getattr(options, "is_multilingual", False))

@@ -1,11 +1,21 @@
-"""What a result depends on besides its configuration: versions and the commit, asked for without importing anything."""
+"""Command, commit and versions of a run, recorded in ``run.yaml``; found without importing the packages."""
 
 import importlib.metadata
 import platform
+import shlex
 import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
 PACKAGES = ("speechllm", "torch", "torchaudio", "transformers", "peft", "deepspeed", "numpy")
+
+
+def run_record() -> dict[str, Any]:
+    """Return the command of this process, the date, the commit and the versions, as ``run.yaml`` holds them."""
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return {"command": command, "date": time.strftime("%F %T"), "git": git_hash(), "versions": versions()}
 
 
 def versions() -> dict[str, str]:

@@ -1,0 +1,118 @@
+"""The language that Whisper's own decoder is given, and the record that states it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import transformers
+import yaml
+
+from speechllm import stages
+from speechllm.bin import main
+from speechllm.decode.whisper_baseline import SAMPLE_RATE, WhisperBaseline
+from speechllm.errors import ConfigError
+
+CPU = torch.device("cpu")
+SPECIAL = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|de|>", "<|fr|>", "<|transcribe|>", "<|notimestamps|>"]
+
+
+def save_whisper(path: Path, *, multilingual: bool) -> Path:
+    """Save a Whisper with random weights, its tokenizer of single characters, and three languages."""
+    torch.manual_seed(0)
+    vocabulary = {word: index for index, word in enumerate([*"abcdefgh", *SPECIAL])}
+    tokenizer = transformers.WhisperTokenizer(vocab=vocabulary, merges=[], unk_token="<|endoftext|>")
+    transformers.WhisperProcessor(transformers.WhisperFeatureExtractor(), tokenizer).save_pretrained(path)
+    end, start = vocabulary["<|endoftext|>"], vocabulary["<|startoftranscript|>"]
+    config = transformers.WhisperConfig(
+        begin_suppress_tokens=None,
+        **{"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "vocab_size": len(vocabulary)},
+        **{"encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16},
+        **{"pad_token_id": end, "bos_token_id": end, "eos_token_id": end, "decoder_start_token_id": start},
+    )
+    model = transformers.WhisperForConditionalGeneration(config)
+    options: dict[str, Any] = {"is_multilingual": multilingual, "max_length": 10}
+    if multilingual:
+        options["lang_to_id"] = {token: vocabulary[token] for token in SPECIAL[2:5]}
+        options["task_to_id"] = {"transcribe": vocabulary["<|transcribe|>"]}
+    options["no_timestamps_token_id"] = vocabulary["<|notimestamps|>"]
+    model.save_pretrained(path)
+    saved = json.loads((path / "generation_config.json").read_text())
+    del saved["_from_model_config"]  # with it, transformers makes its own from the model instead
+    (path / "generation_config.json").write_text(json.dumps({**saved, **options}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def multilingual(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_whisper(tmp_path_factory.mktemp("whisper") / "tiny", multilingual=True)
+
+
+def languages_of(whisper: WhisperBaseline, monkeypatch: pytest.MonkeyPatch, batch: list[np.ndarray]) -> list[str]:
+    """Return the languages that the decoder is given for a batch."""
+    given: list[str] = []
+    generate = whisper.model.generate
+
+    def spy(**options: Any) -> torch.Tensor:
+        given.extend(options.get("language", []))
+        return generate(**options)
+
+    monkeypatch.setattr(whisper.model, "generate", spy)
+    whisper.transcribe(batch)
+    return given
+
+
+def noise(number: int, seconds: float = 1) -> list[np.ndarray]:
+    draw = np.random.default_rng(0)
+    return [draw.normal(0, 0.1, int(SAMPLE_RATE * seconds)).astype(np.float32) for _ in range(number)]
+
+
+@pytest.mark.parametrize("language", ["de", "german", "DE", "de-AT"])
+def test_the_language_that_is_given(multilingual: Path, language: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whisper = WhisperBaseline(str(multilingual), CPU, language=language)
+    assert languages_of(whisper, monkeypatch, noise(2)) == ["<|de|>", "<|de|>"]
+    assert whisper.describe_language() == "de (given)"
+    assert not whisper.detected
+
+
+def test_without_a_language_each_utterance_has_the_detected_one(
+    multilingual: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whisper = WhisperBaseline(str(multilingual), CPU)
+    ids = whisper.model.generation_config.lang_to_id
+    detected = iter([ids["<|fr|>"], ids["<|de|>"]])
+    monkeypatch.setattr(
+        whisper.model, "detect_language", lambda feats_BFT: torch.tensor([next(detected) for _ in feats_BFT])
+    )
+    assert languages_of(whisper, monkeypatch, noise(2)) == ["<|fr|>", "<|de|>"]
+    assert whisper.detected == {"fr": 1, "de": 1}
+    assert whisper.describe_language() == "detected for each utterance"
+
+
+def test_languages_that_the_model_does_not_have(multilingual: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"found language 'xx', expected one of de, en, fr"):
+        WhisperBaseline(str(multilingual), CPU, language="xx")
+    english = save_whisper(tmp_path / "english", multilingual=False)
+    with pytest.raises(ConfigError, match=r"is an English-only Whisper, found language 'de'"):
+        WhisperBaseline(str(english), CPU, language="de")
+    assert WhisperBaseline(str(english), CPU, language="en").describe_language() == "en (English-only model)"
+
+
+def test_the_record_of_the_decoding_states_the_language(multilingual: Path, tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    for name, samples_N in zip("ab", noise(2), strict=True):
+        soundfile.write(tmp_path / f"{name}.wav", samples_N, SAMPLE_RATE)
+    (data / "wav.scp").write_text("".join(f"{name} {tmp_path / name}.wav\n" for name in "ab"))
+    (data / "utt2spk").write_text("a a\nb b\n")
+    (data / "utt2dur").write_text("a 1.0\nb 1.0\n")
+    for job in (1, 2):
+        stages.baseline(str(multilingual), data, out, nj=2, job=job)
+    assert main(["baseline", "--config", "unused.yaml", "--nj", "2", str(data), str(out)]) == 0
+    record = yaml.safe_load((out / "run.yaml").read_text())
+    assert record["language"] == "detected for each utterance"
+    assert sum(record["detected"].values()) == 2
+    assert {"command", "date", "git", "versions", "model"} <= record.keys()
