@@ -3,21 +3,21 @@
 What stands outside the two marker lines is prose and is never touched.
 """
 
-import datetime
-import platform
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from speechllm.errors import DataError
 from speechllm.score.directory import SUMMARY, Rate, Summary, read_summary, write_whole
-from speechllm.score.environment import git_hash, versions
 from speechllm.score.failures import MISSING_WORDS
 from speechllm.score.markdown import markdown_table
 from speechllm.score.no_speech import TABLE as NO_SPEECH_TABLE
+from speechllm.score.runs import describe_runs
 
 BEGIN = "<!-- generated: begin -->"
 END = "<!-- generated: end -->"
+SHARED_SECTIONS = {"## Environment", "## Command"}
+"""Of earlier versions, whose tables had one environment in common."""
 COLUMNS = ("Snt", "Wrd", "Corr", "Sub", "Del", "Ins", "Err", "S.Err", "95% interval")
 COUNTED = (
     *("Empty", "Emptied", "Stripped", "Loops", "Truncated", "Missing", "Refused"),
@@ -101,13 +101,11 @@ def removed_by_normalizer(summary: Summary) -> str:
 
 
 def report(exps: Sequence[Path], command: str) -> str:
-    """Return what is generated: the environment, the command, and the tables of WER and, where taken, CER."""
-    parts = [f"## Environment\n\n{environment()}"]
-    if command:
-        parts.append(f"## Command\n\n```sh\n{command}\n```\n")
+    """Return what is generated: for each experiment its runs and the tables of WER and, where taken, CER."""
+    parts = []
     for exp in exps:
         scores = collect(exp)
-        parts.append(f"## {exp.name}\n\n### WER\n\n{table(scores)}")
+        parts.append(f"## {exp.name}\n\n{describe_runs(exp, command)}\n### WER\n\n{table(scores)}")
         parts += [f"{name}: {line}" for name, one in scores.items() if (line := removed_by_normalizer(one))]
         if any(summary.cer for summary in scores.values()):
             parts.append(f"### CER\n\n{table(scores, characters=True)}")
@@ -118,21 +116,11 @@ def report(exps: Sequence[Path], command: str) -> str:
     return "\n".join(parts)
 
 
-def environment() -> str:
-    """Return a Markdown list: date, platform, versions (nothing is imported) and git hash."""
-    lines = {
-        "date": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-        "platform": platform.platform(),
-        **versions(),
-        "git hash": git_hash(),
-    }
-    return "".join(f"- {name}: `{value}`\n" for name, value in lines.items())
-
-
 def update(path: Path, generated: str) -> None:
     """Replace what stands between the marker lines of ``path``; create the file where it is not there.
 
-    Sections of experiments that ``generated`` has nothing of are kept: their scores may lie on another machine.
+    Sections of experiments that ``generated`` does not contain are kept: their scores may be on another machine. So
+    are the sections Environment and Command of earlier versions, as long as a table of theirs is kept.
 
     Raises:
         DataError: if the file lacks a marker, holds one twice, or has them in the wrong order.
@@ -149,8 +137,11 @@ def update(path: Path, generated: str) -> None:
             raise DataError(f"{where}; add or mend these two lines where the tables shall stand")
         before, after = "".join(lines[: at[0]]), "".join(lines[at[1] + 1 :])
         new = _sections(generated)
-        kept = [text for title, text in _sections("".join(lines[at[0] + 1 : at[1]])).items() if title not in new]
-        generated = "\n".join(part.rstrip("\n") + "\n" for part in (generated, *kept))
+        old = _sections("".join(lines[at[0] + 1 : at[1]]))
+        kept = {title: text for title, text in old.items() if title not in new}
+        if kept.keys() <= SHARED_SECTIONS:
+            kept = {}
+        generated = "\n".join(part.rstrip("\n") + "\n" for part in (generated, *kept.values()))
     write_whole(path, f"{before}{begin}\n{generated}\n{end}{after}")
 
 

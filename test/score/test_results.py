@@ -78,6 +78,38 @@ def test_tables_say_what_the_normalizer_deletes(tmp_path: Path) -> None:
     assert results.removed_by_normalizer(summary) in results.describe(summary)
 
 
+def test_each_section_has_the_runs_of_its_own_experiment(exp: Path) -> None:
+    record = "command: speechllm train {0}\ndate: 2026-01-0{1} 00:00:00\ngit: c{1}\nversions: {{torch: 2.{1}}}\n"
+    other = exp.with_name("other")
+    make_score(other / "decode/test-clean/score", "84-1-1 A\n85-1-1 E\n")
+    for number, path in enumerate((exp, other), 1):
+        (path / "run.yaml").write_text(record.format(path.name, number))
+    (other / "decode/test-clean/run.yaml").write_text(
+        "command: speechllm decode other\ngit: c2\nversions: {torch: 2.5}\n"
+        "language: detected\ndetected: {de: 3, en: 1}\n"
+    )
+    first, second = results.report([exp, other], "./run.sh").split("## other\n")
+    assert "- command: `speechllm train qf`\n- date: `2026-01-01 00:00:00`\n- git hash: `c1`\n- torch: `2.1`" in first
+    assert "- torch: `2.2`" in second
+    assert (
+        "- test-clean: command `speechllm decode other`, torch `2.5`, language `detected`, detected `de 3, en 1`\n"
+        in second
+    )
+    assert first.count("./run.sh") == second.count("./run.sh") == 1
+    (other / "run.yaml").write_text("- a\n")
+    with pytest.raises(DataError, match=r"other/run\.yaml: found list, expected a YAML mapping"):
+        results.report([other], "")
+
+
+def test_environment_of_earlier_versions_stays_while_a_table_of_theirs_does(tmp_path: Path) -> None:
+    path = tmp_path / "RESULTS.md"
+    results.update(path, "## Environment\n\nold\n\n## a\n\n1\n\n## b\n\n2\n")
+    results.update(path, "## a\n\n3\n")
+    assert "## Environment" in path.read_text()
+    results.update(path, "## b\n\n4\n\n## a\n\n3\n")
+    assert "## Environment" not in path.read_text()
+
+
 def test_no_score_hides_another(exp: Path) -> None:
     (exp / "decode/test-clean/score.json").write_text((exp / "decode/test-clean/score/score.json").read_text())
     assert list(results.collect(exp))[:2] == ["test-clean", "test-clean/score"]

@@ -1,0 +1,76 @@
+"""The runs behind a table: commands, commits and versions of training and decoding, from their ``run.yaml``."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from speechllm.errors import DataError
+from speechllm.score.environment import run_record
+
+RECORD = "run.yaml"
+
+
+def read_run(path: Path) -> dict[str, str]:
+    """Return the entries of a ``run.yaml`` as text, versions among them.
+
+    Raises:
+        DataError: if it cannot be read, or is no YAML mapping.
+    """
+    try:
+        record = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path}: cannot be read ({reason}), expected a YAML mapping; restore or remove it") from error
+    if not isinstance(record, dict):
+        raise DataError(f"{path}: found {type(record).__name__}, expected a YAML mapping; restore or remove it")
+    return _entries(record)
+
+
+def describe_runs(exp: Path, command: str) -> str:
+    """Return Markdown: the command as typed, the training run, and each decoding.
+
+    Args:
+        exp: experiment directory; without ``run.yaml``, the environment of this process is listed instead.
+        command: command that the user typed, "" if it is not known.
+    """
+    parts = [f"### Command\n\n```sh\n{command}\n```\n"] if command else []
+    trained = read_run(exp / RECORD) if (exp / RECORD).exists() else {}
+    decoded = {path.parent.name: read_run(path) for path in sorted((exp / "decode").glob(f"*/{RECORD}"))}
+    if trained:
+        parts.append(f"### Training run\n\n{_list(trained)}")
+    elif not decoded:
+        record = {name: value for name, value in run_record().items() if name != "command"}
+        parts.append(f"### Scoring run\n\nNo {RECORD} of training or decoding was found.\n\n{_list(_entries(record))}")
+    if decoded:
+        lines = (f"- {name}: {_line(entries, trained)}\n" for name, entries in decoded.items())
+        parts.append(f"### Decoding runs\n\n{''.join(lines)}")
+    return "\n".join(parts)
+
+
+def environment_of(exp: Path) -> dict[str, str]:
+    """Return versions, date and commit of the training run, or of this process if none is recorded."""
+    entries = read_run(exp / RECORD) if (exp / RECORD).exists() else _entries(run_record())
+    entries.pop("command", None)
+    return entries
+
+
+def _entries(record: Mapping[str, object]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in record.items():
+        if name == "versions" and isinstance(value, dict):
+            found.update({package: str(version) for package, version in value.items()})
+        elif isinstance(value, dict):
+            found[name] = ", ".join(f"{key} {number}" for key, number in value.items())
+        else:
+            found["git hash" if name == "git" else str(name)] = str(value)
+    return found
+
+
+def _list(entries: Mapping[str, str]) -> str:
+    return "".join(f"- {name}: `{value}`\n" for name, value in entries.items())
+
+
+def _line(entries: Mapping[str, str], trained: Mapping[str, str]) -> str:
+    """Return the entries that differ from those of the training run, in a line."""
+    return ", ".join(f"{name} `{value}`" for name, value in entries.items() if trained.get(name) != value)
