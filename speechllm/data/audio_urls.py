@@ -1,11 +1,20 @@
-"""Where a web page finds the audio of the utterances that it shows."""
+"""Where a web page finds the audio of the utterances that it shows: addresses of files, or the audio itself."""
 
+import base64
+import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+import soundfile
+
+from speechllm.data.audio import read_audio
 from speechllm.data.data_dir import Utterance, read_data_dir
+from speechllm.errors import DataError
+
+EMBEDDED_RATE = 16000
+"""Hz."""
 
 
 def audio_urls(data: Path, decoded: Iterable[str], page_dir: Path) -> dict[str, dict[str, str]]:
@@ -20,15 +29,45 @@ def audio_urls(data: Path, decoded: Iterable[str], page_dir: Path) -> dict[str, 
     Returns:
         Addresses by utterance, by name of what was decoded; of names that no data directory fits, there are none.
     """
+    return {
+        name: {utt.utt_id: _url(utt, page_dir) for utt in read_data_dir(folder, need_text=False).utts}
+        for name, folder in _data_dirs(data, decoded).items()
+    }
+
+
+def embedded_audio(data: Path, chosen: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str]]:
+    """Return the audio of some utterances as data URIs: MP3, which all browsers play, of 16 kHz.
+
+    Args:
+        data: holds a data directory for each set.
+        chosen: utterance ids, by name of what was decoded, as in ``audio_urls``.
+    """
+    found = {}
+    for name, folder in _data_dirs(data, chosen).items():
+        utts = {utt.utt_id: utt for utt in read_data_dir(folder, need_text=False).utts}
+        found[name] = {utt_id: _data_uri(utts[utt_id]) for utt_id in chosen[name] if utt_id in utts}
+    return found
+
+
+def _data_dirs(data: Path, decoded: Iterable[str]) -> dict[str, Path]:
+    """Return the data directory of each decoding that has one, and whose audio is its own."""
+    if not data.is_dir():
+        raise DataError(f"{data}: no such directory, expected data directories in it; correct --data or leave it out")
     found = {}
     for name in decoded:
         sets = [
             path for path in data.iterdir() if f"{name}_".startswith(f"{path.name}_") and (path / "wav.scp").exists()
         ]
-        if sets and not name.endswith("mismatched"):
-            longest = max(sets, key=lambda path: len(path.name))
-            found[name] = {utt.utt_id: _url(utt, page_dir) for utt in read_data_dir(longest, need_text=False).utts}
+        if sets and not name.endswith(("mismatched", "shuffled")):
+            found[name] = max(sets, key=lambda path: len(path.name))
     return found
+
+
+def _data_uri(utt: Utterance) -> str:
+    samples_N = read_audio(utt.path, EMBEDDED_RATE, utt.start, utt.end)
+    file = io.BytesIO()
+    soundfile.write(file, samples_N, EMBEDDED_RATE, format="MP3", subtype="MPEG_LAYER_III")
+    return f"data:audio/mpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def _url(utt: Utterance, page_dir: Path) -> str:

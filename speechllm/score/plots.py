@@ -57,7 +57,8 @@ def _svg(draw: Callable[[Axes], None]) -> str:
         figure = Figure(SIZE, layout="constrained")
         axes = figure.subplots()
         draw(axes)
-        axes.set_ylim(bottom=0)
+        highest = max((max(line.get_ydata(), default=0) for line in axes.get_lines()), default=0)
+        axes.set_ylim(0, 1.1 * highest or 1)
         axes.grid(alpha=0.3)
         if axes.get_lines():
             figure.legend(loc="outside lower center", ncols=2, fontsize=7, frameon=False)

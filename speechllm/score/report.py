@@ -1,26 +1,60 @@
 """``report.html``: the scores of an experiment, plots, and every utterance with its alignment and audio, in one file.
 
-The page holds all that it needs but the audio, which it plays from where it lies, and asks nothing of any network.
+Audio that is not embedded is linked; the page requests nothing from a network. Hypotheses of other experiments and of
+other decodings of the same utterances are aligned with the same reference, below those of the experiment.
 """
 
 import base64
+import heapq
 import html
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from speechllm.errors import DataError
-from speechllm.score import plots, results
+from speechllm.score import plots
 from speechllm.score.directory import SUMMARY, Summary, read_summary, read_words, write_whole
-from speechllm.score.environment import git_hash, versions
+from speechllm.score.page_scores import headline, scores_table, title_of
+from speechllm.score.results import find_scores, is_control
+from speechllm.score.runs import environment_of
 from speechllm.score.telephone import durations_of
 from speechllm.score.wer import ScoredUtterance
 
 CURVES = ("loss", "accuracy")
 """Of training, as ``exp/images/<name>.png``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """The scored hypotheses of an experiment for a set."""
+
+    exp: Path
+    name: str
+    """Name of the decoding, see ``results.find_scores``."""
+    path: Path
+    """Score directory."""
+    words: Sequence[ScoredUtterance]
+
+    @cached_property
+    def by_id(self) -> dict[str, ScoredUtterance]:
+        """The utterances by their ids."""
+        return {utterance.utt_id: utterance for utterance in self.words}
+
+    def is_comparable(self, other: "System") -> bool:
+        """Return whether another system decoded the same utterances, both with their own audio."""
+        if other is self or is_control(self.name) or is_control(other.name):
+            return False
+        return self.by_id.keys() == other.by_id.keys()
+
+    def label_of(self, other: "System") -> str:
+        """Return a short name of another system: its experiment, and its decoding if that has another name."""
+        parts = [other.exp.resolve().name] if other.exp != self.exp else []
+        return ": ".join([*parts, other.name] if other.name != self.name else parts)
 
 
 def write_report(
@@ -30,8 +64,10 @@ def write_report(
 
     Args:
         exp: experiment directory with scores.
-        beside: other experiments, whose scores stand in the same table.
-        audio: for each set, the address of each utterance's audio, seen from the directory of ``output``.
+        beside: other experiments, whose scores are in the same table and whose hypotheses are aligned with the same
+            references.
+        audio: for each set, the address of each utterance's audio, relative to the directory of ``output``, or a data
+            URI.
         output: the page.
 
     Returns:
@@ -40,44 +76,50 @@ def write_report(
     Raises:
         DataError: if there are no scores, or the page cannot be written.
     """
-    scores = results.find_scores(exp)
-    words = {name: read_words(path) for name, path in scores.items()}
-    measured = {name: _durations(words[name], path.parent / "nbest.jsonl") for name, path in scores.items()}
+    exps = [exp, *(other for other in beside if other.resolve() != exp.resolve())]
+    systems = [
+        System(exp=one, name=name, path=path, words=read_words(path))
+        for one in exps
+        for name, path in find_scores(one).items()
+    ]
+    own = [system for system in systems if system.exp == exp]
+    measured = {system.name: _durations(system.words, system.path.parent / "nbest.jsonl") for system in own}
     durations = {name: found for name, found in measured.items() if found}
     sets = {
-        name: _utterances(words[name], read_summary(path / SUMMARY), durations.get(name, {}), audio.get(name, {}))
-        for name, path in scores.items()
+        system.name: _utterances(system, systems, durations.get(system.name, {}), audio.get(system.name, {}))
+        for system in own
     }
-    matched = {name: found for name, found in words.items() if not name.endswith("mismatched")}
+    matched = {system.name: system.words for system in own if not is_control(system.name)}
     drawn = [plots.wer_by_duration(matched, durations)] if durations else []
     drawn += [plots.deletions_by_position(matched), *_curves(exp)]
     page = Template(_page("report.html")).substitute(
-        title=html.escape(exp.resolve().name),
-        environment=html.escape(", ".join(f"{name} {version}" for name, version in _environment().items())),
+        title=html.escape(title_of(exp)),
+        headline=headline([exp, *beside]),
+        environment=html.escape(", ".join(f"{name} {version}" for name, version in environment_of(exp).items())),
         css=_page("report.css"),
         js=_page("report.js"),
-        table=_table([exp, *beside]),
+        table=scores_table([exp, *beside]),
         plots="".join(f"<figure>{plot}</figure>" for plot in drawn),
         data=json.dumps(sets, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"),
+        name=json.dumps(exp.resolve().name, ensure_ascii=False).replace("<", "\\u003c"),
     )
     write_whole(output, page)
     return {name: len(found) for name, found in sets.items()}
 
 
-def _utterances(
-    words: Sequence[ScoredUtterance], summary: Summary, durations: Mapping[str, float], audio: Mapping[str, str]
-) -> list[dict[str, Any]]:
-    flagged = {
-        "empty": summary.empty,
-        "loop": summary.loops,
-        "truncated": summary.truncated or [],
-        "missing a chunk": summary.missing,
-        "refused": summary.refused,
+def most_errors(exp: Path, number: int) -> dict[str, list[str]]:
+    """Return the ids of the ``number`` utterances of each set of an experiment that have most errors, most first."""
+    return {
+        name: [one.utt_id for one in heapq.nlargest(number, read_words(path), key=lambda one: one.errors)]
+        for name, path in find_scores(exp).items()
     }
-    flags: dict[str, list[str]] = {}
-    for flag, utt_ids in flagged.items():
-        for utt_id in utt_ids:
-            flags.setdefault(utt_id, []).append(flag)
+
+
+def _utterances(
+    system: System, systems: Sequence[System], durations: Mapping[str, float], audio: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    flags = _flags(read_summary(system.path / SUMMARY))
+    others = [(system.label_of(other), other.by_id) for other in systems if system.is_comparable(other)]
     return [
         {
             "id": utterance.utt_id,
@@ -87,9 +129,31 @@ def _utterances(
             "seconds": durations.get(utterance.utt_id),
             "audio": audio.get(utterance.utt_id),
             "flags": flags.get(utterance.utt_id, []),
+            "others": [
+                [label, by_id[utterance.utt_id].errors, list(by_id[utterance.utt_id].columns())]
+                for label, by_id in others
+            ],
         }
-        for utterance in words
+        for utterance in system.words
     ]
+
+
+def _flags(summary: Summary) -> dict[str, list[str]]:
+    """Return what is wrong with the hypothesis of each utterance that is in a list of the summary."""
+    flagged = {
+        "empty": summary.empty,
+        "emptied by the normalizer": summary.emptied,
+        "digits or letters deleted by the normalizer": summary.stripped,
+        "loop": summary.loops,
+        "truncated": summary.truncated or [],
+        "missing a chunk": summary.missing,
+        "refused": summary.refused,
+    }
+    flags: dict[str, list[str]] = {}
+    for flag, utt_ids in flagged.items():
+        for utt_id in utt_ids:
+            flags.setdefault(utt_id, []).append(flag)
+    return flags
 
 
 def _durations(words: Sequence[ScoredUtterance], path: Path) -> dict[str, float]:
@@ -113,28 +177,6 @@ def _curves(exp: Path) -> list[str]:
             content = base64.b64encode(path.read_bytes()).decode()
             found.append(f'<img alt="{name} of training" src="data:image/png;base64,{content}">')
     return found
-
-
-def _table(exps: Sequence[Path]) -> str:
-    """Return an HTML table of the scores of all experiments, their names before those of the sets if there are more."""
-    rows: list[list[str]] = []
-    for exp in exps:
-        header, _, *body = results.table(results.collect(exp)).splitlines()
-        if not rows:
-            rows.append(header.strip("|").split("|"))
-        for line in body:
-            name, *cells = line.strip("|").split("|")
-            rows.append([f"{exp.resolve().name}: {name}" if len(exps) > 1 else name, *cells])
-    tags = ["th", *["td"] * (len(rows) - 1)]
-    lines = (
-        "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row) + "</tr>"
-        for tag, row in zip(tags, rows, strict=True)
-    )
-    return f"<table>{''.join(lines)}</table>"
-
-
-def _environment() -> dict[str, str]:
-    return {**versions(), "git": git_hash()[:7]}
 
 
 def _page(name: str) -> str:

@@ -25,6 +25,11 @@ COUNTED = (
 )
 
 
+def is_control(name: str) -> bool:
+    """Return whether a decoding is a control, in which each utterance has another one's audio."""
+    return name.endswith(("mismatched", "shuffled"))
+
+
 def collect(exp: Path) -> dict[str, Summary]:
     """Return every score below ``exp/decode`` by the name of what was decoded; see ``find_scores``."""
     return {name: read_summary(path / SUMMARY) for name, path in find_scores(exp).items()}
@@ -63,14 +68,14 @@ def table(scores: dict[str, Summary], *, characters: bool = False) -> str:
         rate = summary.cer if characters else summary.wer
         if rate is not None:
             as_it_stands = f"{summary.as_it_stands.percentages[4]:.1f}"
-            rows.append((name, *_cells(rate), *_counted(summary), summary.normalizer, as_it_stands))
+            rows.append((name, *_cells(rate), *counted(summary), summary.normalizer, as_it_stands))
     return markdown_table(rows)
 
 
 def describe(summary: Summary) -> str:
     """Return the sentences that stand below the row of one score."""
     low, high = summary.wer.interval
-    empty, _, _, loops, truncated, missing, refused = _counted(summary)
+    empty, _, _, loops, truncated, missing, refused = counted(summary)
     as_it_stands = summary.as_it_stands.percentages[4]
     error_rate = summary.wer.counts.percentages[4]
     successful = "none decoded successfully"
@@ -160,7 +165,8 @@ def _cells(rate: Rate) -> tuple[str, ...]:
     return str(rate.counts.sentences), str(rate.counts.words), *percentages, f"{low:.1f}-{high:.1f}"
 
 
-def _counted(summary: Summary) -> tuple[str, ...]:
+def counted(summary: Summary) -> tuple[str, ...]:
+    """Return the cells of ``COUNTED`` up to the normaliser."""
     truncated = "not counted" if summary.truncated is None else str(len(summary.truncated))
     empty, emptied, stripped, loops, missing, refused = (
         str(len(found))

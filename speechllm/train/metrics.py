@@ -71,10 +71,11 @@ class Metrics:
             ):
                 points = [(row["step"], row[key]) for row in rows if row["kind"] == kind and key in row]
                 if points:
-                    axes.plot(*zip(*points, strict=True), label=f"{kind} {key.replace('_', ' ')}")
+                    axes.plot(*zip(*points, strict=True), ".-", label=f"{kind} {key.replace('_', ' ')}")
             axes.set(xlabel="step", ylabel=label)
             axes.grid(alpha=0.3)
-            axes.legend()
+            if axes.get_lines():
+                axes.legend()
             figure.tight_layout()
             figure.savefig(self.images / f"{name}.png", dpi=120)
 

@@ -1,10 +1,16 @@
 """The page: what it holds, and that it needs nothing else."""
 
+import base64
+import io
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from speechllm.bin import main
 from speechllm.errors import DataError
@@ -48,7 +54,7 @@ def test_the_page_asks_for_nothing_and_escapes_names(exp: Path, tmp_path: Path) 
     write_report(exp, [], {}, tmp_path / "page.html")
     page = tmp_path / "page.html"
     text = page.read_text()
-    assert "<title>qf&lt;80&gt;</title>" in text
+    assert f"<title>{tmp_path.name}: qf&lt;80&gt;</title>" in text
     assert text.count("<script") == text.count("</script>") == 2
     outside = re.sub(r'xmlns(:\w+)?="[^"]*"|<!DOCTYPE[^>]*>|(?s:<metadata>.*?</metadata>)', "", text)
     assert not re.findall(r"(?:src|href)=[\"'](?!data:|#)[^\"']*", outside)
@@ -72,3 +78,90 @@ def test_foreign_durations_are_refused(exp: Path, tmp_path: Path) -> None:
     (exp / "decode/test/nbest.jsonl").write_text("{}\n")
     with pytest.raises(DataError, match=r"nbest\.jsonl: is no nbest\.jsonl of a decoding"):
         write_report(exp, [], {}, tmp_path / "page.html")
+
+
+@pytest.fixture
+def two_systems(exp: Path) -> tuple[Path, Path]:
+    other = exp.with_name("whisper")
+    (other / "decode/test").mkdir(parents=True)
+    hyp = other / "decode/test/text"
+    hyp.write_text("1-1 uh the cat\n1-2 yes\n")
+    assert main(["score", str(exp.parents[1] / "ref"), str(hyp), str(hyp.with_name("score"))]) == 0
+    return exp, other
+
+
+def test_hypotheses_of_all_systems_are_beside_each_other(two_systems: tuple[Path, Path], tmp_path: Path) -> None:
+    exp, other = two_systems
+    write_report(exp, [other], {}, tmp_path / "page.html")
+    first, second = data(tmp_path / "page.html")["test"]
+    dropped = ["D", "</script><b>sat</b>", ""]
+    assert first["others"] == [["whisper", 2, [["I", "", "uh"], ["C", "the", "the"], ["C", "cat", "cat"], dropped]]]
+    assert second["others"] == [["whisper", 1, [["D", "yes", ""], ["C", "yes", "yes"]]]]
+    assert data(tmp_path / "page.html")["test_mismatched"][0]["others"] == []
+
+
+def test_the_headline_is_the_rate_of_each_set(two_systems: tuple[Path, Path], tmp_path: Path) -> None:
+    exp, other = two_systems
+    write_report(exp, [other], {}, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    headline = text[text.index('<div class="headline">') : text.index("<h2>Scores")]
+    assert "<span>test</span><strong>120.0% WER</strong><span>95% interval 33.3 to 250.0</span>" in headline
+    assert "whisper: 60.0% (" in headline
+    assert "mismatched" not in headline
+
+
+def test_every_column_that_the_caption_names_is_there(exp: Path, tmp_path: Path) -> None:
+    write_report(exp, [], {}, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    for column in ("Err", "Raw Err", "Empty", "Emptied", "Stripped"):
+        assert f"<th>{column}</th>" in text
+    assert text.index("<th>Err</th>") < text.index("<th>Snt</th>")  # first, as narrow screens show few columns
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not on PATH")
+def test_the_page_as_a_browser_shows_it(two_systems: tuple[Path, Path], tmp_path: Path) -> None:
+    exp, other = two_systems
+    write_report(exp, [other], {"test": {"1-1": "a.sph", "1-2": "missing.wav"}}, tmp_path / "page.html")
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
+    done = subprocess.run([*command, f"file://{tmp_path}/page.html"], capture_output=True, text=True, check=True)
+    assert "a browser cannot play .sph files; write the report with --embed_audio" in done.stdout
+    assert "1 error in 3 words" in done.stdout
+    assert done.stdout.count("<audio") == 1
+    rows = re.findall(r"<tr><th[^>]*>([^<]*)</th>(.*?)</tr>", done.stdout)
+    cells = {label: re.findall(r"<td[^>]*>([^<]*)</td>", row) for label, row in rows[-3:]}
+    assert list(cells.values()) == [
+        ["", "the", "cat", "&lt;/script&gt;&lt;b&gt;sat&lt;/b&gt;"],
+        ["", "the", "cat", "\u00b7"],
+        ["uh", "the", "cat", "\u00b7"],
+    ]
+
+
+def test_audio_is_embedded_for_the_utterances_with_most_errors(exp: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "data/test"
+    folder.mkdir(parents=True)
+    noise_N = np.random.default_rng(0).normal(0, 0.1, 8000)
+    for name in ("1-1", "1-2"):
+        soundfile.write(tmp_path / f"{name}.sph", noise_N, 8000, format="NIST", subtype="PCM_16")
+    (folder / "wav.scp").write_text("".join(f"{name} {tmp_path / name}.sph\n" for name in ("1-1", "1-2")))
+    (folder / "utt2spk").write_text("1-1 1\n1-2 1\n")
+    (folder / "utt2dur").write_text("1-1 1.0\n1-2 1.0\n")
+    assert main(["report", str(exp), "--data", str(tmp_path / "data"), "--embed_audio", "1"]) == 0
+    linked, embedded = (row["audio"] for row in data(exp / "report.html")["test"])
+    assert str(linked).endswith("1-1.sph")
+    header, content = str(embedded).split(",")
+    assert header == "data:audio/mpeg;base64"
+    samples_N, rate = soundfile.read(io.BytesIO(base64.b64decode(content)))
+    assert rate == 16000
+    assert len(samples_N) == pytest.approx(16000, abs=3000)
+
+
+def test_wrong_options_are_sentences(exp: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(exp), "--data", str(tmp_path / "nowhere")]) == 1
+    assert "nowhere: no such directory, expected data directories in it" in capsys.readouterr().err
+    assert main(["report", str(exp), "--embed_audio", "3"]) == 1
+    assert "--embed_audio: found no --data" in capsys.readouterr().err
+
+
+def test_plots_print_no_warning(exp: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    write_report(exp, [], {}, tmp_path / "page.html")
+    assert not recwarn.list
