@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -57,7 +58,7 @@ def _svg(draw: Callable[[Axes], None]) -> str:
         figure = Figure(SIZE, layout="constrained")
         axes = figure.subplots()
         draw(axes)
-        highest = max((max(line.get_ydata(), default=0) for line in axes.get_lines()), default=0)
+        highest = max((float(np.max(line.get_ydata())) for line in axes.get_lines()), default=0.0)
         axes.set_ylim(0, 1.1 * highest or 1)
         axes.grid(alpha=0.3)
         if axes.get_lines():
