@@ -4,6 +4,7 @@ Each line: ``recording channel begin duration word [confidence]``, times in seco
 lines with the words ``<ALT_BEGIN>``, ``<ALT>`` and ``<ALT_END>`` stand alternatives.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,16 +116,19 @@ def _word(parts: list[str], where: str, line: str) -> Word:
         recording, channel, start, duration, word, *confidence = parts
         if len(confidence) > 1:
             raise ValueError
+        begin, length = float(start), float(duration)
+        if not (math.isfinite(begin) and 0 <= length < math.inf):
+            raise ValueError
         return Word(
             recording=recording,
             channel=channel,
-            start=float(start),
-            duration=float(duration),
+            start=begin,
+            duration=length,
             word=word,
             confidence=float(confidence[0]) if confidence else None,
         )
     except ValueError as error:
-        expected = "expected: recording channel begin duration word [confidence]"
+        expected = "expected: recording channel begin duration word [confidence], with finite times"
         raise DataError(f"{where}: {expected}, found {line.strip()!r}") from error
 
 

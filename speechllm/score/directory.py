@@ -107,6 +107,8 @@ def score_files(
     transcripts.check_same_utterances(ref, hyp, ref_path, hyp_path)
     cut = None if truncated is None else _read_truncated(truncated, hyp, hyp_path)
     alternatives = ref_path.suffix == ".trn"  # there they are markup, in Kaldi's text braces are words
+    if alternatives:
+        wer.check_alternatives(ref, ref_path)
     words = wer.score(ref, hyp, normalize, alternatives=alternatives)
     chars = wer.score(ref, hyp, normalize, "character") if characters else None
     durations = None if utt2dur is None else transcripts.read_durations(utt2dur, ref)
@@ -131,14 +133,14 @@ def score_recordings(ref_path: Path, hyp_path: Path, glm_path: Path | None) -> S
         DataError: if a file is wrong, or a channel has no segment.
     """
     segments, heard = stm.read_stm(ref_path), ctm.read_ctm(hyp_path)
-    raw: list[ScoredUtterance] = list(telephone.score_segments(segments, heard))
+    raw: list[ScoredUtterance] = list(telephone.score_segments(segments, heard, ref_path, hyp_path))
     name = "none (1)"
     if glm_path is not None:
         segments = telephone.map_segments(segments, glm.read_glm(glm_path, "stm", "ref"))
         heard = telephone.map_words(heard, glm.read_glm(glm_path, "ctm", "hyp"))
         digest = hashlib.sha256(glm_path.read_bytes()).hexdigest()[:8]
         name = f"GLM {glm_path.name} ({digest})"
-    scored = telephone.score_segments(segments, heard)
+    scored = telephone.score_segments(segments, heard, ref_path, hyp_path)
     words: list[ScoredUtterance] = list(scored)
     return Scored(
         summary=_summarize(words, None, None, name, raw, Stripped()),
@@ -190,6 +192,11 @@ def read_words(directory: Path) -> list[ScoredUtterance]:
         segments, heard = stm.read_stm(directory / "ref.stm"), ctm.read_ctm(directory / "hyp.ctm")
         return list(telephone.score_segments(segments, heard))
     ref, hyp = transcripts.read(directory / "ref.trn"), transcripts.read(directory / "hyp.trn")
+    if different := sorted(ref.keys() ^ hyp.keys()):
+        raise DataError(
+            f"{directory}: {len(different)} utterances are in one of ref.trn and hyp.trn only: "
+            f"{transcripts.name_some(different)}; score that set again"
+        )
     return wer.score(ref, hyp, normalizer("none"))
 
 
@@ -222,6 +229,8 @@ def _summarize(
     loops, missing, refused = (
         find(words) for find in (failures.repetition_loops, failures.missing_chunks, failures.refusals)
     )
+    if not any(utterance.ref for utterance in words):
+        raise DataError("references: found no word in any of them, expected one at least; does @ or { } stand for all?")
     empty = failures.empty_hypotheses(raw)
     was_empty = set(empty)
     failed = {*loops, *missing, *refused, *(truncated or [])}

@@ -8,11 +8,13 @@ every place of the text from left to right, on the text as it was. What comes ou
 
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from speechllm.errors import DataError
+from speechllm.score.network import parse_network, tokenize
 from speechllm.score.transcripts import read_lines
 
 APPLIES_TO = re.compile(r';;\s+INPUT_DEPENDENT_APPLICATION\s*=\s*"([^"]*)"')
@@ -79,23 +81,42 @@ def read_glm(path: Path, kind: Literal["stm", "ctm"], side: Literal["ref", "hyp"
         DataError: if it cannot be read, or holds no rule.
     """
     rules, applies = [], True
-    for _, line in read_lines(path):
+    for number, line in read_lines(path):
+        where = f"{path}:{number}"
         if dependent := APPLIES_TO.match(line):
-            applies = any(re.search(dependent[1].lower(), name) for name in (kind, side))
-        if applies and "=>" in line and not line.startswith((";;", "*")):
-            rules.append(_rule(line))
+            applies = _applies(dependent[1].lower(), (kind, side), where)
+        content = line.partition(";;")[0].strip()
+        if applies and "=>" in content and not content.startswith("*"):
+            rules.append(_rule(content, where))
     if not rules:
         raise DataError(f"{path}: found no rule for {kind} and {side}, expected lines such as [A] => [B] / [ ] __ [ ]")
     return Glm(path.name, tuple(rule for rule in rules if rule.found))
 
 
-def _rule(line: str) -> Rule:
-    match = RULE.match(line.partition(";;")[0].strip())
-    assert match is not None, "it holds =>"
-    context = CONTEXT.fullmatch(match["rest"])
+def _applies(pattern: str, names: Sequence[str], where: str) -> bool:
+    try:
+        return any(re.search(pattern, name) for name in names)
+    except re.error as error:
+        raise DataError(
+            f"{where}: found {pattern!r} ({error}), expected a regular expression such as stm|ref"
+        ) from error
+
+
+def _rule(content: str, where: str) -> Rule:
+    """Read one rule without its comment; ``where`` names it in errors."""
+    match = RULE.match(content)
+    context = CONTEXT.fullmatch(match["rest"]) if match else None
+    if match is None or any(content.count(opening) != content.count(closing) for opening, closing in ("[]", "{}")):
+        expected = "[A] => [B] / [ ] __ [ ], with each bracket and brace closed"
+        raise DataError(f"{where}: found {content!r}, expected a rule such as {expected}")
     new = context["new"] if context else match["rest"]
     sides = ((context["before"] or ""), (context["behind"] or "")) if context else ("", "")
-    return Rule(found=_bare(match["found"]), new=_bare(new), before=sides[0].upper(), behind=sides[1].upper())
+    rule = Rule(found=_bare(match["found"]), new=_bare(new), before=sides[0].upper(), behind=sides[1].upper())
+    try:
+        parse_network(tokenize(rule.new))
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
+    return rule
 
 
 def _bare(text: str) -> str:

@@ -9,9 +9,10 @@ costs then differ by their order. Of random pairs over three to five words less 
 otherwise, with other counts of the same cost.
 """
 
+import itertools
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,7 +22,11 @@ from speechllm.errors import DataError
 from speechllm.score.align import GAP_COST, SUBSTITUTION_COST, align
 
 OPTIONAL_COST = 2
-EMPTY_COST = np.float32(1e-3)  # of an empty alternative: less than any difference of two sums of the others
+EMPTY = float(np.float32(1e-3))  # cost of an empty alternative: less than any difference of two sums of the others
+MAX_DEPTH = 50
+MAX_CELLS = 5_000_000
+MAX_SHOWN = 200
+"""Characters of a text in a message."""
 MARKS = frozenset("{}@")
 SPACED = str.maketrans({mark: f" {mark} " for mark in "{}"})
 
@@ -85,61 +90,134 @@ def parse_network(tokens: Sequence[str]) -> Network:
         DataError: if braces do not match.
     """
     arcs: list[Arc] = []
-    place, node = _parse(tokens, 0, 0, arcs, depth=0)
+    place, node = _parse(tokens, 0, 0, arcs, itertools.count(1), depth=0)
     if place != len(tokens):
-        raise DataError(f"{' '.join(tokens)}: found a brace or slash without its beginning, expected {{ a / b }}")
+        raise DataError(f"{_shown(tokens)}: found a brace or slash without its beginning, expected {{ a / b }}")
     return Network(tuple(arcs), node)
 
 
-def _parse(tokens: Sequence[str], place: int, node: int, arcs: list[Arc], depth: int) -> tuple[int, int]:
+def _parse(
+    tokens: Sequence[str], place: int, node: int, arcs: list[Arc], nodes: Iterator[int], depth: int
+) -> tuple[int, int]:
     """Read a sequence that ends with the tokens, or where an alternative does; return both places."""
+    if depth > MAX_DEPTH:
+        raise DataError(
+            f"{_shown(tokens)}: found alternatives nested more than {MAX_DEPTH} deep, expected fewer levels"
+        )
     while place < len(tokens) and tokens[place] != "}" and not (depth and tokens[place] == "/"):
         if tokens[place] == "{":
-            place, node = _parse_alternatives(tokens, place, node, arcs, depth + 1)
+            place, node = _parse_alternatives(tokens, place, node, arcs, nodes, depth + 1)
         else:
-            following = _next_node(arcs, node)
+            following = next(nodes)
             arcs.append(Arc(node, following, None if tokens[place] == "@" else tokens[place]))
             place, node = place + 1, following
     return place, node
 
 
-def _parse_alternatives(tokens: Sequence[str], place: int, node: int, arcs: list[Arc], depth: int) -> tuple[int, int]:
-    ends = set()
+def _parse_alternatives(
+    tokens: Sequence[str], place: int, node: int, arcs: list[Arc], nodes: Iterator[int], depth: int
+) -> tuple[int, int]:
+    ends, group = set(), len(arcs)
     while place < len(tokens) and tokens[place] != "}":
         first = len(arcs)
-        place, end = _parse(tokens, place + 1, node, arcs, depth)
+        place, end = _parse(tokens, place + 1, node, arcs, nodes, depth)
         if len(arcs) == first:  # an alternative without a word
-            end = _next_node(arcs, node)
+            end = next(nodes)
             arcs.append(Arc(node, end, None))
         ends.add(end)
     if place == len(tokens):
-        raise DataError(f"{' '.join(tokens)}: found a brace that is not closed, expected {{ a / b }}")
-    join = _next_node(arcs, node)
-    arcs[:] = [arc._replace(end=join) if arc.end in ends else arc for arc in arcs]
+        raise DataError(f"{_shown(tokens)}: found a brace that is not closed, expected {{ a / b }}")
+    join = next(nodes)
+    arcs[group:] = [arc._replace(end=join) if arc.end in ends else arc for arc in arcs[group:]]
     return place + 1, join
 
 
-def _next_node(arcs: Sequence[Arc], node: int) -> int:
-    return max([node, *(arc.end for arc in arcs)]) + 1
+def _shown(tokens: Sequence[str]) -> str:
+    text = " ".join(tokens)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]} ..."
 
 
 def _trace_back(ref: Network, hyp: Network, optional: bool) -> list[Column]:
-    """Find the cheapest pair of paths, node by node; an arc's steps are tried in the order of align's moves."""
+    """Find the cheapest pair of paths; of each place, only the number of its best step in ``_steps`` is kept."""
+    if (cells := len(ref.arcs) * len(hyp.arcs)) > MAX_CELLS:
+        raise DataError(
+            f"found {len(ref.arcs)} words and alternatives to align with {len(hyp.arcs)}, expected a product of at "
+            f"most {MAX_CELLS}, not {cells}; divide the segment"
+        )
     into_ref, into_hyp = _by_end(ref), _by_end(hyp)
-    best: dict[Place, tuple[np.float32, Place, Column | None]] = {(0, 0): (np.float32(0), (0, 0), None)}
+    hyp_nodes = sorted({0, *into_hyp})
+    has_empty = any(arc.word is None for network in (ref, hyp) for arc in network.arcs)
+    costs: dict[int, dict[int, float]] = {}
+    chosen: dict[int, dict[int, int]] = {}
     for i in sorted({0, *into_ref}):
-        for j in sorted({0, *into_hyp}):
-            for cost, before, column in _steps(into_ref[i], into_hyp[j], (i, j), optional):
-                total = np.float32(best[before][0] + np.float32(cost))
-                known = best.get((i, j))
-                if known is None or total < known[0] or (total == known[0] and _is_preferred(column, known[2])):
-                    best[i, j] = total, before, column
+        arcs = [_ReferenceArc(arc, costs[arc.start], optional) for arc in into_ref[i]]
+        costs[i], chosen[i] = _best_steps(arcs, into_hyp, hyp_nodes, has_empty)
     columns, place = [], (ref.last, hyp.last)
     while place != (0, 0):
-        _, place, column = best[place]
+        i, j = place
+        _, place, column = _steps(into_ref[i], into_hyp[j], place, optional)[chosen[i][j]]
         if column is not None:
             columns.append(column)
     return columns[::-1]
+
+
+class _ReferenceArc:
+    """An arc of the reference with the costs at its start and the cost of each word aligned with it."""
+
+    def __init__(self, arc: Arc, before: dict[int, float], optional: bool) -> None:
+        self.word, self.before, self._optional = arc.word, before, optional
+        skippable = arc.word is not None and optional and is_optional(arc.word)
+        self.skip_cost = EMPTY if arc.word is None else OPTIONAL_COST if skippable else GAP_COST
+        self._costs: dict[str, int] = {}
+
+    def cost_of(self, hyp: str) -> int:
+        """Return the cost of aligning a word of the hypothesis with this arc."""
+        assert self.word is not None
+        if (cost := self._costs.get(hyp)) is None:
+            right = matches(self.word, hyp) if self._optional else self.word == hyp
+            cost = self._costs[hyp] = 0 if right else SUBSTITUTION_COST
+        return cost
+
+
+def _best_steps(
+    arcs: Sequence[_ReferenceArc], into_hyp: Mapping[int, list[Arc]], hyp_nodes: Sequence[int], has_empty: bool
+) -> tuple[dict[int, float], dict[int, int]]:
+    """Return cost and number of the best step to every node of the hypothesis, at one node of the reference.
+
+    The order of the steps is that of ``_steps``. Costs are whole numbers, exact in single precision, unless an
+    alternative is empty.
+    """
+    row: dict[int, float] = {}
+    numbers: dict[int, int] = {}
+    for j in hyp_nodes:
+        hyps = into_hyp[j]
+        totals = [row[hyp.start] + (EMPTY if hyp.word is None else GAP_COST) for hyp in hyps]
+        letters = ["" if hyp.word is None else "I" for hyp in hyps]
+        if arcs:
+            insertions, insertion_letters, totals, letters = totals, letters, [], []
+            for arc in arcs:
+                if arc.word is not None:
+                    for hyp in hyps:
+                        if hyp.word is not None:
+                            cost = arc.cost_of(hyp.word)
+                            totals.append(arc.before[hyp.start] + cost)
+                            letters.append("S" if cost else "C")
+                    totals += insertions
+                    letters += insertion_letters
+                totals.append(arc.before[j] + arc.skip_cost)
+                letters.append("D")
+        if not totals:  # the beginning of both
+            row[j] = 0.0
+            continue
+        if has_empty:
+            totals = [float(np.float32(total)) for total in totals]
+        row[j] = least = min(totals)
+        number = totals.index(least)
+        if letters[number] == "I" and len(arcs) > 1:  # a substitution of equal cost goes before an insertion
+            equal = (k for k in range(number, len(totals)) if totals[k] == least and letters[k] == "S")
+            number = next(equal, number)
+        numbers[j] = number
+    return row, numbers
 
 
 def _by_end(network: Network) -> defaultdict[int, list[Arc]]:
@@ -153,9 +231,7 @@ def _steps(refs: Sequence[Arc], hyps: Sequence[Arc], place: Place, optional: boo
     """Return every last step of a path to a place."""
     i, j = place
     insertions: list[Step] = [
-        (EMPTY_COST, (i, hyp.start), None)
-        if hyp.word is None
-        else (GAP_COST, (i, hyp.start), Column("I", "", hyp.word))
+        (EMPTY, (i, hyp.start), None) if hyp.word is None else (GAP_COST, (i, hyp.start), Column("I", "", hyp.word))
         for hyp in hyps
     ]
     if not refs:
@@ -163,7 +239,7 @@ def _steps(refs: Sequence[Arc], hyps: Sequence[Arc], place: Place, optional: boo
     steps: list[Step] = []
     for ref in refs:
         if ref.word is None:
-            steps.append((EMPTY_COST, (ref.start, j), None))
+            steps.append((EMPTY, (ref.start, j), None))
             continue
         for hyp in hyps:
             if hyp.word is not None:
@@ -174,11 +250,6 @@ def _steps(refs: Sequence[Arc], hyps: Sequence[Arc], place: Place, optional: boo
         letter, cost = ("O", OPTIONAL_COST) if optional and is_optional(ref.word) else ("D", GAP_COST)
         steps.append((cost, (ref.start, j), Column(letter, ref.word, "")))
     return steps
-
-
-def _is_preferred(column: Column | None, known: Column | None) -> bool:
-    """Return whether a step goes before one of equal cost that was found earlier."""
-    return column is not None and known is not None and column.letter == "S" and known.letter == "I"
 
 
 def is_optional(word: str) -> bool:

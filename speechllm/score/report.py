@@ -8,6 +8,7 @@ import base64
 import heapq
 import html
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,7 @@ from speechllm.score.page_scores import headline, scores_table, title_of
 from speechllm.score.results import find_scores, is_control
 from speechllm.score.runs import environment_of
 from speechllm.score.telephone import durations_of
+from speechllm.score.transcripts import name_some, read_lines
 from speechllm.score.wer import ScoredUtterance
 
 CURVES = ("loss", "accuracy")
@@ -162,11 +164,19 @@ def _durations(words: Sequence[ScoredUtterance], path: Path) -> dict[str, float]
         return segments
     if not path.exists():
         return {}
-    try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return {row["utt_id"]: float(row["duration"]) for row in rows}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: is no nbest.jsonl of a decoding ({error}); decode that set again") from error
+    durations = {}
+    for number, line in read_lines(path):
+        try:
+            row = json.loads(line)
+            durations[str(row["utt_id"])] = seconds = float(row["duration"])
+            if not 0 <= seconds < math.inf:
+                raise ValueError(f"duration {seconds}")
+        except (ValueError, KeyError, TypeError) as error:
+            reason = f"is no nbest.jsonl of a decoding ({error!r}), expected utt_id and duration (seconds)"
+            raise DataError(f"{path}: {reason} in line {number}; decode that set again") from error
+    if missing := [one.utt_id for one in words if one.utt_id not in durations]:
+        raise DataError(f"{path}: {len(missing)} utterances are missing: {name_some(missing)}; decode that set again")
+    return durations
 
 
 def _curves(exp: Path) -> list[str]:

@@ -3,8 +3,9 @@
 Each line: ``recording channel speaker begin end [<labels>] text``, times in seconds; ``;;`` begins a comment.
 """
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from speechllm.errors import DataError
@@ -27,6 +28,8 @@ class Segment:
     labels: str = ""
     """Categories, such as ``<O,en,F>``."""
     text: str = ""
+    where: str = field(default="", compare=False)
+    """File and line, for messages."""
 
     @property
     def scored(self) -> bool:
@@ -60,11 +63,18 @@ def parse_line(line: str, where: str) -> Segment:
     except ValueError as error:
         expected = "expected: recording channel speaker begin end [<labels>] text"
         raise DataError(f"{where}: {expected}, found {line.strip()!r}") from error
-    if not 0 <= start < end:
+    if not 0 <= start < end < math.inf:
         raise DataError(f"{where}: found {start:g} to {end:g} s, expected a beginning before its end")
     labels, text = _split_labels(parts[5] if len(parts) > 5 else "")
     return Segment(
-        recording=recording, channel=channel, speaker=speaker, start=start, end=end, labels=labels, text=text
+        recording=recording,
+        channel=channel,
+        speaker=speaker,
+        start=start,
+        end=end,
+        labels=labels,
+        text=text,
+        where=where,
     )
 
 

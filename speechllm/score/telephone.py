@@ -12,7 +12,7 @@ from speechllm.errors import DataError
 from speechllm.score.ctm import Word
 from speechllm.score.glm import Glm
 from speechllm.score.network import align_network, tokenize
-from speechllm.score.stm import Segment
+from speechllm.score.stm import IGNORED, Segment
 from speechllm.score.wer import ScoredUtterance
 
 MARKS = frozenset("{/}")
@@ -73,22 +73,30 @@ def map_words(words: Sequence[Word], glm: Glm) -> list[Word]:
     return mapped
 
 
-def score_segments(segments: Sequence[Segment], words: Sequence[Word]) -> list[ScoredSegment]:
+def score_segments(
+    segments: Sequence[Segment], words: Sequence[Word], ref_name: object = "references", hyp_name: object = "hypotheses"
+) -> list[ScoredSegment]:
     """Align every segment that counts with the words that fall into it.
 
     Args:
         segments: in the order of recording, channel and time, as ``read_stm`` returns them.
         words: in that order, too.
+        ref_name: file of the segments, for messages.
+        hyp_name: file of the words, for messages.
 
     Raises:
         DataError: if words are of a channel that has no segment, or no segment counts.
     """
     numbers: defaultdict[str, int] = defaultdict(int)
     scored = []
-    for segment, heard in zip(segments, assign(segments, words), strict=True):
+    for segment, heard in zip(segments, assign(segments, words, hyp_name), strict=True):
         if not segment.scored:
             continue
-        columns = align_network(tokenize(segment.text), [word.word for word in heard])
+        try:
+            columns = align_network(tokenize(segment.text), [word.word for word in heard])
+        except DataError as error:
+            where = segment.where or f"{ref_name}: segment at {segment.start:g} s"
+            raise DataError(f"{where}, or its words in {hyp_name}: {error}") from error
         scored.append(
             ScoredSegment(
                 utt_id=f"{segment.speaker}-{numbers[segment.speaker]:03d}",
@@ -100,11 +108,11 @@ def score_segments(segments: Sequence[Segment], words: Sequence[Word]) -> list[S
         )
         numbers[segment.speaker] += 1
     if not scored:
-        raise DataError("the segments: found none that counts, expected one at least; all say that they are not scored")
+        raise DataError(f"{ref_name}: found no segment to score, expected at least one without the text {IGNORED}")
     return scored
 
 
-def assign(segments: Sequence[Segment], words: Sequence[Word]) -> list[list[Word]]:
+def assign(segments: Sequence[Segment], words: Sequence[Word], hyp_name: object = "hypotheses") -> list[list[Word]]:
     """Return the words of each segment, also of those that do not count."""
     by_channel: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     for place, segment in enumerate(segments):
@@ -115,8 +123,8 @@ def assign(segments: Sequence[Segment], words: Sequence[Word]) -> list[list[Word
         channel = word.recording, word.channel
         if channel not in by_channel:
             raise DataError(
-                f"word {word.word!r} at {word.start:g} s: found it in recording {channel[0]}, channel {channel[1]}, "
-                "expected one that has a segment among the references"
+                f"{hyp_name}: word {word.word!r} at {word.start:g} s: found it in recording {channel[0]}, "
+                f"channel {channel[1]}, expected one that has a segment among the references"
             )
         places = by_channel[channel]
         while reached[channel] < len(places) - 1 and word.middle >= segments[places[reached[channel]]].end:

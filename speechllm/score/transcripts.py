@@ -5,6 +5,7 @@ the speaker is what precedes the first ``-`` of the id (``sclite -i rm``), so id
 ``<speaker>-<utterance id>``, as ESPnet does, and read back without that prefix.
 """
 
+import math
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -27,10 +28,9 @@ def read(path: Path) -> Transcripts:
         DataError: if there is no such file, or it is not UTF-8, holds no utterance, breaks its
             syntax or names an utterance twice; the message gives the line.
     """
-    entries = _trn_entries(path) if path.suffix == ".trn" else _kaldi_entries(path)
     found: Transcripts = {}
     first_line: dict[str, int] = {}
-    for number, utt_id, text in entries:
+    for number, utt_id, text in _entries(path):
         if utt_id in found:
             where = f"{path}:{number}: utterance {utt_id} stands here and in line {first_line[utt_id]}"
             raise DataError(f"{where}, expected each id once; remove one of them")
@@ -55,8 +55,10 @@ def read_durations(path: Path, utt_ids: Iterable[str]) -> dict[str, float]:
     durations = {}
     for number, line in read_lines(path):
         try:
-            utt_id, seconds = line.split()
-            durations[utt_id] = float(seconds)
+            utt_id, text = line.split()
+            durations[utt_id] = seconds = float(text)
+            if not 0 <= seconds < math.inf:
+                raise ValueError(text)
         except ValueError as error:
             raise DataError(f"{path}:{number}: expected an utterance id and seconds, found {line.strip()!r}") from error
     if missing := [utt_id for utt_id in utt_ids if utt_id not in durations]:
@@ -101,6 +103,15 @@ def trn_lines(texts: Iterable[tuple[str, str]]) -> str:
     return "".join(f"{text} ({trn_id(utt_id)})\n" for utt_id, text in texts)
 
 
+def line_of(path: Path, utt_id: str) -> int:
+    """Return the line, from 1, of an utterance of a file that ``read`` has read."""
+    return next(number for number, found, _ in _entries(path) if found == utt_id)
+
+
+def _entries(path: Path) -> Iterator[tuple[int, str, str]]:
+    return _trn_entries(path) if path.suffix == ".trn" else _kaldi_entries(path)
+
+
 def _kaldi_entries(path: Path) -> Iterator[tuple[int, str, str]]:
     for number, line in read_lines(path):
         utt_id, *words = line.split(maxsplit=1)
@@ -134,6 +145,9 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         number = raw.count(b"\n", 0, error.start) + 1
         found = f"found byte 0x{raw[error.start]:02x}, expected UTF-8"
         raise DataError(f"{path}:{number}: {found}; convert the file, for instance with iconv") from error
-    for number, line in enumerate(content.split("\n"), 1):
+    if (place := content.find("\0")) >= 0:
+        number = content.count("\n", 0, place) + 1
+        raise DataError(f"{path}:{number}: found a NUL character, expected text; is this a text file, in UTF-8?")
+    for number, line in enumerate(content.replace("\ufeff", "").split("\n"), 1):  # marks of concatenated files
         if line.strip():
             yield number, line

@@ -3,15 +3,16 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from speechllm.errors import DataError
 from speechllm.score.align import align_all
-from speechllm.score.network import align_network, tokenize
+from speechllm.score.network import align_network, parse_network, tokenize
 from speechllm.score.normalize import Normalizer
-from speechllm.score.transcripts import Transcripts, name_some, speaker_of, trn_id
+from speechllm.score.transcripts import Transcripts, line_of, name_some, speaker_of, trn_id
 
 Unit = Literal["word", "character"]
 
@@ -117,6 +118,16 @@ def score(
         else ScoredUtterance(utt_id=utt_id, ref=ref_words, hyp=hyp_words, alignment=alignment)
         for (utt_id, text), (ref_words, hyp_words), alignment in zip(ref.items(), pairs, align_all(pairs), strict=True)
     ]
+
+
+def check_alternatives(ref: Transcripts, path: Path) -> None:
+    """Raise DataError with file and line if the braces of alternatives in a reference do not match."""
+    for utt_id, text in ref.items():
+        if MARKUP.search(text):
+            try:
+                parse_network(tokenize(text))
+            except DataError as error:
+                raise DataError(f"{path}:{line_of(path, utt_id)}: utterance {utt_id}: {error}") from error
 
 
 def count(utterances: Iterable[ScoredUtterance]) -> Counts:

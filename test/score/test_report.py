@@ -74,9 +74,29 @@ def test_the_verb_puts_other_experiments_beside(exp: Path, capsys: pytest.Captur
     assert (other / "report.html").read_text().count("<td>other: test</td>") == 2
 
 
-def test_foreign_durations_are_refused(exp: Path, tmp_path: Path) -> None:
-    (exp / "decode/test/nbest.jsonl").write_text("{}\n")
-    with pytest.raises(DataError, match=r"nbest\.jsonl: is no nbest\.jsonl of a decoding"):
+GOOD = '{"utt_id": "1-1", "duration": 1}'
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{}", r"nbest\.jsonl: is no nbest\.jsonl of a decoding .* in line 1"),
+        (f"{GOOD}\n[]", "in line 2"),
+        (f'{GOOD}\n{{"utt_id": "1-2", "duration": NaN}}', "duration nan.* in line 2"),
+        (f'{GOOD}\n{{"utt_id": "1-2", "dur', "in line 2"),
+        (f"{GOOD}\n\0", r"nbest\.jsonl:2: found a NUL"),
+        (GOOD, r"nbest\.jsonl: 1 utterances are missing: 1-2"),
+    ],
+)
+def test_foreign_durations_are_refused(exp: Path, tmp_path: Path, content: str, message: str) -> None:
+    (exp / "decode/test/nbest.jsonl").write_text(f"{content}\n")
+    with pytest.raises(DataError, match=message):
+        write_report(exp, [], {}, tmp_path / "page.html")
+
+
+def test_a_score_directory_with_other_utterances_is_refused(exp: Path, tmp_path: Path) -> None:
+    (exp / "decode/test/score/hyp.trn").write_text("the (1-1-1)\n")
+    with pytest.raises(DataError, match=r"score: 1 utterances are in one of ref\.trn and hyp\.trn only: 1-2"):
         write_report(exp, [], {}, tmp_path / "page.html")
 
 
