@@ -10,6 +10,7 @@ An alignment is a string with one letter per column: ``C`` correct, ``S`` substi
 ``D`` deletion (the reference's word has no partner), ``I`` insertion.
 """
 
+import functools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -35,17 +36,83 @@ def align(ref: Sequence[str], hyp: Sequence[str]) -> str:
 
 
 def align_all(pairs: Sequence[Pair]) -> list[str]:
-    """Return the alignment of each pair; many pairs at once take less time than one after another."""
+    """Return the alignment of each pair; many pairs at once take less time than one after another.
+
+    Equal words at both ends are not part of the cost matrices. An optimal path aligns equal last words with each
+    other, and the diagonal is preferred, so the result is the same at the end. Equal first words leave all costs behind
+    them as they are; only gaps at the very beginning may have to move, see ``_with_prefix``.
+    """
+    found = [""] * len(pairs)
+    prefixes: dict[int, int] = {}
+    suffixes: dict[int, int] = {}
+    for k, (ref, hyp) in enumerate(pairs):
+        if ref == hyp:
+            found[k] = _correct(len(ref))
+            continue
+        prefix, suffix = _common_ends(ref, hyp)
+        num_ref, num_hyp = len(ref) - prefix - suffix, len(hyp) - prefix - suffix
+        if num_ref and num_hyp and (num_ref > 1 or num_hyp > 1):
+            prefixes[k], suffixes[k] = prefix, suffix
+        else:  # gaps only, or one substitution
+            middle = "S" if num_ref and num_hyp else "D" * num_ref + "I" * num_hyp
+            found[k] = _with_prefix(middle, ref, hyp, prefix) + _correct(suffix)
     ids: defaultdict[str, int] = defaultdict()
     ids.default_factory = ids.__len__
-    refs = [np.fromiter(map(ids.__getitem__, ref), np.int32, len(ref)) for ref, _ in pairs]
-    hyps = [np.fromiter(map(ids.__getitem__, hyp), np.int32, len(hyp)) for _, hyp in pairs]
-    found = [""] * len(pairs)
-    for batch in _batches([len(ref) for ref in refs], [len(hyp) for hyp in hyps]):
-        aligned = _align_batch([refs[k] for k in batch], [hyps[k] for k in batch])
-        for k, letters in zip(batch, aligned, strict=True):
-            found[k] = letters
+    numbered = [_numbered(pairs[k], prefixes[k], suffixes[k], ids) for k in prefixes]
+    places = list(prefixes)
+    for batch in _batches([len(ref) for ref, _ in numbered], [len(hyp) for _, hyp in numbered]):
+        aligned = _align_batch([numbered[n][0] for n in batch], [numbered[n][1] for n in batch])
+        for n, middle in zip(batch, aligned, strict=True):
+            k = places[n]
+            found[k] = _with_prefix(middle, *pairs[k], prefixes[k]) + _correct(suffixes[k])
     return found
+
+
+def _common_ends(ref: Sequence[str], hyp: Sequence[str]) -> tuple[int, int]:
+    """Return the number of equal words at the beginning and at the end; the end comes first where they overlap."""
+    num_ref, num_hyp = len(ref), len(hyp)
+    most = min(num_ref, num_hyp)
+    suffix = 0
+    while suffix < most and ref[num_ref - 1 - suffix] == hyp[num_hyp - 1 - suffix]:
+        suffix += 1
+    prefix, most = 0, most - suffix
+    while prefix < most and ref[prefix] == hyp[prefix]:
+        prefix += 1
+    return prefix, suffix
+
+
+def _numbered(pair: Pair, prefix: int, suffix: int, ids: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
+    ref, hyp = (words[prefix : len(words) - suffix] for words in pair)
+    return np.array([ids[word] for word in ref], np.int32), np.array([ids[word] for word in hyp], np.int32)
+
+
+def _with_prefix(middle: str, ref: Sequence[str], hyp: Sequence[str], prefix: int) -> str:
+    """Return the alignment of ``prefix`` equal words and of those behind them, whose alignment is ``middle``.
+
+    Gaps with which ``middle`` begins can stand anywhere in the prefix at the same cost. As the path is traced from its
+    end and the diagonal preferred, a word before the gap is aligned with the last word of the gap where the two are
+    equal.
+    """
+    gap = middle[:1]
+    if prefix == 0 or gap not in ("I", "D"):
+        return _correct(prefix) + middle
+    rest = middle.lstrip(gap)
+    longer, gaps, place = (hyp if gap == "I" else ref), len(middle) - len(rest), prefix
+    letters = []
+    while gaps and place:
+        if longer[place + gaps - 1] == ref[place - 1]:
+            letters.append("C")
+            place -= 1
+        else:
+            letters.append(gap)
+            gaps -= 1
+    return gap * gaps + _correct(place) + "".join(reversed(letters)) + rest
+
+
+@functools.cache
+def _correct(length: int) -> str:
+    """Return the alignment of equal words; utterances share it."""
+    return "C" * length
 
 
 def _batches(ref_lens: list[int], hyp_lens: list[int]) -> Iterator[list[int]]:

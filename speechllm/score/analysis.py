@@ -40,7 +40,11 @@ def by_position(utterances: Iterable[ScoredUtterance]) -> list[tuple[int, int, i
     Deletions towards the end are what training on padded windows does to a Q-Former (arXiv 2309.13963, table 1).
     """
     words, deletions, substitutions = ([0] * PARTS for _ in range(3))
+    correct: Counter[int] = Counter()  # utterances without an error, by their number of words
     for utterance in utterances:
+        if utterance.is_correct:
+            correct[len(utterance.ref)] += 1
+            continue
         position = 0
         for letter in utterance.alignment:
             if letter == "I":
@@ -50,13 +54,20 @@ def by_position(utterances: Iterable[ScoredUtterance]) -> list[tuple[int, int, i
             deletions[part] += letter == "D"
             substitutions[part] += letter == "S"
             position += 1
+    for length, number in correct.items():
+        for position in range(length):
+            words[(2 * position + 1) * PARTS // (2 * length)] += number
     return list(zip(words, deletions, substitutions, strict=True))
 
 
 def confusions(utterances: Iterable[ScoredUtterance]) -> Counter[tuple[str, str]]:
     """Count what was said and heard wherever the two differ; '' was not heard, or not said."""
     return Counter(
-        (ref, hyp) for utterance in utterances for letter, ref, hyp in utterance.columns() if letter in "SDI"
+        (ref, hyp)
+        for utterance in utterances
+        if not utterance.is_correct
+        for letter, ref, hyp in utterance.columns()
+        if letter in "SDI"
     )
 
 

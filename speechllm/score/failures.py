@@ -1,6 +1,7 @@
 """Hypotheses that fail in ways which a word error rate hides: empty, looping, lacking a chunk, refusing the task."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 
 from speechllm.score.wer import ScoredUtterance
@@ -32,7 +33,9 @@ def repetition_loops(utterances: Iterable[ScoredUtterance]) -> list[str]:
     return [
         u.utt_id
         for u in utterances
-        if len(u.hyp) - len(set(u.hyp)) >= LOOP_REPEATS - 1
+        if u.hyp != u.ref
+        and len(u.hyp) - len(set(u.hyp)) >= LOOP_REPEATS - 1
+        and max(Counter(u.hyp).values()) >= LOOP_REPEATS
         and most_repeats(u.hyp) >= max(LOOP_REPEATS, most_repeats(u.ref) + 1)
     ]
 
@@ -52,7 +55,8 @@ def refusals(utterances: Iterable[ScoredUtterance]) -> list[str]:
     The criterion: the hypothesis holds one of ``REFUSALS``, English phrases such as "as an AI" or "I'm sorry, but I
     can't", more often than the reference does. Normalisers that take off apostrophes are allowed for.
     """
-    return [u.utt_id for u in utterances if _refusals_in(u.hyp) > _refusals_in(u.ref)]
+    different = (u for u in utterances if u.hyp != u.ref)
+    return [u.utt_id for u in different if (found := _refusals_in(u.hyp)) and found > _refusals_in(u.ref)]
 
 
 def most_repeats(words: list[str]) -> int:

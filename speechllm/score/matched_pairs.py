@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from speechllm.errors import DataError
-from speechllm.score.wer import BOOTSTRAP_SAMPLES, ScoredUtterance
+from speechllm.score.wer import ScoredUtterance, bootstrap
 
 BOUNDARY_WORDS = 2
 
@@ -113,10 +113,6 @@ def _statistic(differences: Sequence[int]) -> tuple[float, float, float]:
 def _bootstrap(
     first: Sequence[ScoredUtterance], second: Sequence[ScoredUtterance], seed: int
 ) -> tuple[float, tuple[float, float]]:
-    words = np.array([len(u.ref) for u in first], np.float64)
-    more = np.array([a.errors - b.errors for a, b in zip(first, second, strict=True)], np.float64)
-    random = np.random.default_rng(seed)
-    drawn = (random.integers(len(words), size=len(words), dtype=np.int32) for _ in range(BOOTSTRAP_SAMPLES))
-    rates = [more[k].sum() / total * 100 for k in drawn if (total := words[k].sum())]
-    low, high = np.percentile(rates, [2.5, 97.5])
-    return float(more.sum() / words.sum() * 100), (float(low), float(high))
+    words = [len(u.ref) for u in first]
+    more = [a.errors - b.errors for a, b in zip(first, second, strict=True)]
+    return sum(more) / sum(words) * 100, bootstrap(more, words, seed)

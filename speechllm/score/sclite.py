@@ -124,6 +124,10 @@ def _alignment(utterance: ScoredUtterance) -> str:
     correct = letters.count("C") + letters.count("O")
     numbers = " ".join(str(number) for number in (correct, *map(letters.count, "SDI")))
     head = f"id: ({utterance.trn_id})\n{utterance.notes}Scores: (#C #S #D #I) {numbers}\nAttributes: Case_sensitve \n"
+    if utterance.is_correct:
+        words = " ".join(utterance.ref)
+        if words and (width := _width(words)) < LINE_WIDTH - 10:
+            return f"{head}REF:  {words} \nHYP:  {words} \nEval: {' ' * (width + 1)}\n\n"
     return head + "".join(_lines(_columns(utterance))) + "\n"
 
 
@@ -131,8 +135,13 @@ def _columns(utterance: ScoredUtterance) -> list[tuple[str, str, str, int]]:
     """Return REF, HYP, Eval and width of each column; like sclite's, widths are bytes of UTF-8."""
     columns = []
     for letter, ref, hyp in utterance.columns():
-        ref_width, hyp_width = _width(ref), _width(hyp)
-        width = max(ref_width, hyp_width)
+        width = ref_width = len(ref) if ref.isascii() else len(ref.encode())
+        if hyp == ref and letter == "C":
+            columns.append((ref, hyp, " " * width, width))
+            continue
+        hyp_width = _width(hyp)
+        if hyp_width > width:
+            width = hyp_width
         left = ref + " " * (width - ref_width) if letter != "I" else "*" * width
         right = hyp + " " * (width - hyp_width) if letter != "D" else "*" * width
         columns.append((left, right, (letter if letter not in "CO" else "").ljust(width), width))
@@ -158,6 +167,6 @@ def _lines(columns: list[tuple[str, str, str, int]]) -> list[str]:
         if end < len(columns):
             end = max(end - 1, start + 1)
         for k, label in enumerate(("REF: ", "HYP: ", "Eval:")):
-            lines.append(f"{prefix}{label} " + "".join(f"{column[k]} " for column in columns[start:end]) + "\n")
+            lines.append(f"{prefix}{label} {' '.join([str(column[k]) for column in columns[start:end]])} \n")
         start = end
     return lines

@@ -115,7 +115,7 @@ def _entries(path: Path) -> Iterator[tuple[int, str, str]]:
 def _kaldi_entries(path: Path) -> Iterator[tuple[int, str, str]]:
     for number, line in read_lines(path):
         utt_id, *words = line.split(maxsplit=1)
-        if set(utt_id) & set("()"):
+        if "(" in utt_id or ")" in utt_id:
             where = f"{path}:{number}: found a parenthesis in the utterance id {utt_id!r}"
             raise DataError(f"{where}, expected none, since a .trn file marks ids by them; rename the utterance")
         yield number, utt_id, words[0].strip() if words else ""
@@ -148,6 +148,8 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     if (place := content.find("\0")) >= 0:
         number = content.count("\n", 0, place) + 1
         raise DataError(f"{path}:{number}: found a NUL character, expected text; is this a text file, in UTF-8?")
-    for number, line in enumerate(content.replace("\ufeff", "").split("\n"), 1):  # marks of concatenated files
+    for number, line in enumerate(
+        content.replace("\ufeff", "").split("\n"), 1
+    ):  # byte order marks of concatenated files
         if line.strip():
             yield number, line

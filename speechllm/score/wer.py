@@ -1,6 +1,8 @@
 """Word and character error rates, and the interval that must stand beside them."""
 
 import re
+import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +53,7 @@ class Counts:
         return corr, sub, dele, ins, err, self.wrong_sentences / self.sentences * 100 if self.sentences else 0.0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ScoredUtterance:
     """A reference, a hypothesis and how they are aligned (a letter per column, see ``align``).
 
@@ -83,6 +85,11 @@ class ScoredUtterance:
         """Substitutions, deletions and insertions."""
         return sum(map(self.alignment.count, "SDI"))
 
+    @property
+    def is_correct(self) -> bool:
+        """Whether reference and hypothesis are the same words, each aligned with itself."""
+        return self.hyp == self.ref and self.alignment.count("C") == len(self.ref)
+
     def columns(self) -> Iterator[tuple[str, str, str]]:
         """Yield letter, word of the reference and word of the hypothesis of each column, '' where there is none."""
         refs, hyps = iter(self.ref), iter(self.hyp)
@@ -108,7 +115,7 @@ def score(
     Raises:
         DataError: if the normaliser leaves no word in any reference.
     """
-    pairs = [(_tokens(normalizer(text), unit), _tokens(normalizer(hyp[utt_id]), unit)) for utt_id, text in ref.items()]
+    pairs = [_token_pair(text, hyp[utt_id], normalizer, unit) for utt_id, text in ref.items()]
     if not any(words for words, _ in pairs):
         hint = "expected words in one at least; is it the right normalizer for this language?"
         raise DataError(f"normalizer {normalizer}: leaves all references empty: {name_some(list(ref))}; {hint}")
@@ -140,7 +147,7 @@ def count(utterances: Iterable[ScoredUtterance]) -> Counts:
         substitutions=together.count("S"),
         deletions=together.count("D"),
         insertions=together.count("I"),
-        wrong_sentences=sum(any(letter in letters for letter in "SDI") for letters in alignments),
+        wrong_sentences=sum("S" in letters or "D" in letters or "I" in letters for letters in alignments),
     )
 
 
@@ -156,18 +163,25 @@ def bootstrap_interval(utterances: Sequence[ScoredUtterance], seed: int = 0) -> 
     """Return the 95% confidence interval of the error rate in percent: a percentile bootstrap over utterances.
 
     Utterances are drawn with replacement ``BOOTSTRAP_SAMPLES`` times (Bisani and Ney, "Bootstrap
-    estimates for confidence intervals in ASR performance evaluation", ICASSP 2004). It says how far
-    the rate depends on these utterances; that a speaker's utterances resemble each other it does not see.
+    estimates for confidence intervals in ASR performance evaluation", ICASSP 2004). The interval covers the choice of
+    the utterances; similarity of the utterances of one speaker is not part of it.
     """
-    words = np.array([len(utterance.ref) for utterance in utterances], np.float64)
-    errors = np.array([u.errors for u in utterances], np.float64)
-    random = np.random.default_rng(seed)
-    rates = []
-    for _ in range(BOOTSTRAP_SAMPLES):
-        drawn = random.integers(len(words), size=len(words), dtype=np.int32)
-        if num_words := words[drawn].sum():
-            rates.append(errors[drawn].sum() / num_words * 100)
-    low, high = np.percentile(rates, [2.5, 97.5])
+    return bootstrap([u.errors for u in utterances], [len(u.ref) for u in utterances], seed)
+
+
+def bootstrap(errors: Sequence[int], words: Sequence[int], seed: int) -> tuple[float, float]:
+    """Return the 95% interval of the ratio of two sums in percent, with utterances drawn with replacement.
+
+    Utterances with equal numbers of errors and words are interchangeable: the number of times that each such kind is
+    drawn has a multinomial distribution, which takes less time than to draw the utterances.
+    """
+    kinds = Counter(zip(errors, words, strict=True))
+    values = np.array(list(kinds), np.float64)
+    shares = np.array(list(kinds.values()), np.float64) / len(errors)
+    drawn = np.random.default_rng(seed).multinomial(len(errors), shares, size=BOOTSTRAP_SAMPLES)
+    sums = drawn @ values
+    sums = sums[sums[:, 1] > 0]
+    low, high = np.percentile(sums[:, 0] / sums[:, 1] * 100, [2.5, 97.5])
     return float(low), float(high)
 
 
@@ -184,6 +198,15 @@ def _with_alternatives(utt_id: str, ref: str, hyp: list[str]) -> ScoredUtterance
     )
 
 
-def _tokens(text: str, unit: Unit) -> list[str]:
+def _token_pair(ref: str, hyp: str, normalizer: Normalizer, unit: Unit) -> tuple[list[str], list[str]]:
+    """Return the tokens of both sides; equal texts share one list, and equal words one string."""
+    tokens = _tokens(ref, normalizer, unit)
+    return tokens, tokens if hyp == ref else _tokens(hyp, normalizer, unit)
+
+
+def _tokens(text: str, normalizer: Normalizer, unit: Unit) -> list[str]:
     """Split into words, or into characters with ``<space>`` between words as ESPnet's scoring does."""
-    return text.split() if unit == "word" else ["<space>" if char == " " else char for char in text]
+    normalized = text if normalizer.name == "none" and unit == "word" else normalizer(text)
+    if unit == "word":
+        return [*map(sys.intern, normalized.split())]
+    return ["<space>" if char == " " else char for char in normalized]

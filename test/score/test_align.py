@@ -57,6 +57,15 @@ def test_batches_equal_the_plain_definition(monkeypatch: pytest.MonkeyPatch) -> 
     assert align_all(pairs) == expected
 
 
+def test_equal_words_at_the_ends_change_no_alignment() -> None:
+    draw = random.Random(3)
+    for _ in range(3000):
+        words = "abcd"[: draw.randint(1, 4)]
+        first, last = (draw.choices(words, k=draw.randint(0, 5)) for _ in range(2))
+        ref, hyp = (first + draw.choices(words, k=draw.randint(0, 3)) + last for _ in range(2))
+        assert align(ref, hyp) == plain(ref, hyp), f"{ref} {hyp}"
+
+
 def test_no_pairs() -> None:
     assert align_all([]) == []
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from speechllm.score import transcripts, wer
+from speechllm.score.analysis import by_position, confusions
 from speechllm.score.normalize import normalizer
 from speechllm.score.sclite import format_result
+from speechllm.score.wer import ScoredUtterance
 
 SCLITE = ["sclite"] if shutil.which("sclite") else ["sctk", "sclite"]
 needs_sclite = pytest.mark.skipif(
@@ -80,6 +82,25 @@ def test_same_text_as_sclite_for_a_speaker_without_reference_words(tmp_path: Pat
     ref = {"s-1": "a b", "s-2": "", "t-1": "", "u-1": "c", "u-2": "a b c"}
     hyp = {"s-1": "a", "s-2": "", "t-1": "a b", "u-1": "c", "u-2": ""}
     assert ours(ref, hyp) == theirs(ref, hyp, tmp_path)
+
+
+@needs_sclite
+def test_same_text_as_sclite_for_mostly_correct_hypotheses(tmp_path: Path) -> None:
+    draw = random.Random(7)
+    ref, hyp = {}, {}
+    for k in range(1500):
+        words = draw.choices(["a", "bb", "a", "\u00e9t\u00e9", "ccc"], k=draw.randint(1, 400 if k % 100 == 0 else 12))
+        changed = [word for word in words if draw.random() < 0.97]
+        ref[f"{k % 7}-{k}"] = " ".join(words)
+        hyp[f"{k % 7}-{k}"] = " ".join(words if k % 2 else changed + draw.choices(["a", "x"], k=k % 5 == 0))
+    assert ours(ref, hyp) == theirs(ref, hyp, tmp_path)
+
+
+def test_a_pair_of_equal_texts_may_hold_an_error() -> None:
+    one = ScoredUtterance(utt_id="s-1", ref=["(uh)", "a"], hyp=["(uh)", "a"], alignment="SC")
+    assert "Eval: S      \n" in format_result([one])
+    assert confusions([one]) == {("(uh)", "(uh)"): 1}
+    assert by_position([one])[2] == (1, 0, 1)
 
 
 def test_table_and_alignment() -> None:
