@@ -40,7 +40,7 @@ def embedded_audio(data: Path, chosen: Mapping[str, Sequence[str]]) -> dict[str,
 
     Args:
         data: holds a data directory for each set.
-        chosen: utterance ids, by name of what was decoded, as in ``audio_urls``.
+        chosen: utterance ids by name of the decoding, as in ``audio_urls``.
     """
     found = {}
     for name, folder in _data_dirs(data, chosen).items():

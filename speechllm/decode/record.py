@@ -1,4 +1,4 @@
-"""The record of a decoding, ``run.yaml`` beside its hypotheses: command, commit, versions, language."""
+"""The record of a decoding, ``run.yaml`` in the directory of its hypotheses: command, commit, versions, language."""
 
 from collections import Counter
 from collections.abc import Mapping

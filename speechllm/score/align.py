@@ -89,9 +89,8 @@ def _numbered(pair: Pair, prefix: int, suffix: int, ids: dict[str, int]) -> tupl
 def _with_prefix(middle: str, ref: Sequence[str], hyp: Sequence[str], prefix: int) -> str:
     """Return the alignment of ``prefix`` equal words and of those behind them, whose alignment is ``middle``.
 
-    Gaps with which ``middle`` begins can stand anywhere in the prefix at the same cost. As the path is traced from its
-    end and the diagonal preferred, a word before the gap is aligned with the last word of the gap where the two are
-    equal.
+    The leading gaps of ``middle`` can be anywhere in the prefix at the same cost. The path is traced from its end and
+    prefers the diagonal: where the last word of the prefix equals the last word of the gap, the two are aligned.
     """
     gap = middle[:1]
     if prefix == 0 or gap not in ("I", "D"):

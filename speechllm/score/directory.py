@@ -230,7 +230,9 @@ def _summarize(
         find(words) for find in (failures.repetition_loops, failures.missing_chunks, failures.refusals)
     )
     if not any(utterance.ref for utterance in words):
-        raise DataError("references: found no word in any of them, expected one at least; does @ or { } stand for all?")
+        raise DataError(
+            "references: found no word in any of them, expected at least one; is every reference an empty alternative, @ or { }?"
+        )
     empty = failures.empty_hypotheses(raw)
     was_empty = set(empty)
     failed = {*loops, *missing, *refused, *(truncated or [])}

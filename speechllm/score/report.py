@@ -141,7 +141,7 @@ def _utterances(
 
 
 def _flags(summary: Summary) -> dict[str, list[str]]:
-    """Return what is wrong with the hypothesis of each utterance that is in a list of the summary."""
+    """Return the faults of each utterance's hypothesis that the summary lists."""
     flagged = {
         "empty": summary.empty,
         "emptied by the normalizer": summary.emptied,

@@ -26,7 +26,7 @@ COUNTED = (
 
 
 def is_control(name: str) -> bool:
-    """Return whether a decoding is a control, in which each utterance has another one's audio."""
+    """Return whether a decoding is a control that gives each utterance another one's audio."""
     return name.endswith(("mismatched", "shuffled"))
 
 
