@@ -56,7 +56,8 @@ def _compare_sets(name: str, first: Path, second: Path, number: int) -> tuple[tu
             f"{first} and {second}: scored with normalizers {normalizers[0]} and {normalizers[1]}, expected one; "
             "score one of them again"
         )
-    one, other = read_words(first), _in_order(read_words(second), read_words(first))
+    one = read_words(first)
+    other = _in_order(read_words(second), one)
     try:
         row = _row(name, one, other, matched_pairs(one, other), normalizers[0])
     except DataError as error:

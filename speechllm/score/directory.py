@@ -231,7 +231,7 @@ def _summarize(
     )
     if not any(utterance.ref for utterance in words):
         raise DataError(
-            "references: found no word in any of them, expected at least one; is every reference an empty alternative, @ or { }?"
+            "references: found no word in any of them, expected at least one; are all empty alternatives (@)?"
         )
     empty = failures.empty_hypotheses(raw)
     was_empty = set(empty)

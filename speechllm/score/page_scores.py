@@ -41,7 +41,7 @@ def headline(exps: Sequence[Path]) -> str:
 
 
 def scores_table(exps: Sequence[Path]) -> str:
-    """Return an HTML table with a row for each score, its error rate first, and a list of texts that normalisers delete."""
+    """Return an HTML table of all scores, error rates first, and below it counts of texts that normalisers delete."""
     rows: list[tuple[str, tuple[str, ...]]] = [("th", ("dataset", *COLUMNS, *COUNTED))]
     used: dict[str, list[str]] = {}
     removed = []

@@ -98,10 +98,9 @@ def removed_by_normalizer(summary: Summary) -> str:
     if not (summary.emptied or summary.stripped or summary.stripped_references):
         return ""
     return (
-        f"Normalizer {summary.normalizer} leaves {len(summary.emptied)} hypotheses with text without a word, and "
-        f"deletes digits, or letters beyond A to Z, of {len(summary.stripped)} hypotheses and "
-        f"{len(summary.stripped_references)} references; --normalizer english reads numbers and spelled letters, "
-        "none leaves every text as it is.\n"
+        f"Deleted by normalizer {summary.normalizer}: all words of {len(summary.emptied)} hypotheses; digits, or "
+        f"letters beyond A to Z, of {len(summary.stripped)} hypotheses and {len(summary.stripped_references)} "
+        "references. --normalizer english compares numbers and spelled letters, --normalizer none all text.\n"
     )
 
 
