@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +231,14 @@ def check_same(exp_dir: Path, config: ExperimentConfig) -> None:
         raise ConfigError(
             f"{exp_dir}: was trained with another {' and '.join(changed)}; choose another --tag, or remove it"
         )
+
+
+def with_recorded_prompt(exp_dir: Path, config: ExperimentConfig) -> ExperimentConfig:
+    """Return ``config`` with the text of the chat template that the training in ``exp_dir`` was begun with, if any."""
+    if config.prompt.chat_text is not None or not (exp_dir / "checkpoints" / "resume.json").exists():
+        return config
+    recorded = load_config(exp_dir / "config.yaml").prompt.chat_text
+    return replace(config, prompt=replace(config.prompt, chat_text=recorded))
 
 
 def write_record(exp_dir: Path, config: ExperimentConfig) -> None:

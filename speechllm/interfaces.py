@@ -222,6 +222,10 @@ class Decoder(Protocol):
         """Compute ``logits`` without padding: the same, in less time."""
         ...
 
+    def check(self) -> None:
+        """Make sure, the first time, that speech among the embeddings, and packing, change no score of a token."""
+        ...
+
     def merge_adapters(self) -> None:
         """Add adapters, if there are any, to the weights that they adapt: faster, and no longer to be trained."""
         ...
@@ -230,16 +234,19 @@ class Decoder(Protocol):
         """Write the tokenizer, with its chat template, in Hugging Face's form."""
         ...
 
-    def tokenize(self, text: str, *, begin: bool = False, end: bool = False) -> list[int]:
-        """Return token ids, with the LLM's own beginning token where asked, and its end-of-sequence token."""
+    def tokenize(self, text: str, *, begin: bool = False, end: bool = False, special: bool = False) -> list[int]:
+        """Return token ids, with the LLM's own beginning token where asked, and its end-of-sequence token.
+
+        The name of a special token in ``text`` is that token if ``special``, as in prompts, and else text.
+        """
         ...
 
     def spelling(self, merges: int) -> Spelling:
         """Return a tokenizer of shorter pieces, those that the first ``merges`` of the LLM's own make."""
         ...
 
-    def chat(self, message: str) -> tuple[str, bool]:
-        """Return ``message`` in the LLM's chat template up to the answer, and whether it holds the beginning token."""
+    def chat(self, message: str) -> str:
+        """Return ``message`` in the LLM's chat template up to the answer, with the beginning token if it has one."""
         ...
 
     def embed(self, ids_U: Tensor) -> Tensor:

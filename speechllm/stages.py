@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,12 @@ from speechllm.experiment import (
     digest,
     feature_identity,
     load_model,
+    with_recorded_prompt,
     write_record,
 )
 from speechllm.interfaces import Frontend, Hypothesis, Seconds, Speller
 from speechllm.models.ctc import CTC, ConnectorCTC, EmbeddingCTC
+from speechllm.models.prompt import Prompt
 from speechllm.models.weights import average_weights, file_digest, load_weights, read_metadata, save_weights
 from speechllm.train.config import TrainConfig
 from speechllm.train.plan import make_plan, torch_dtype, zero_stage
@@ -80,12 +83,15 @@ def _encoding(
 def train(config: ExperimentConfig, train_dirs: Sequence[Path], valid_dir: Path, exp_dir: Path) -> None:
     """Train on some dumps, validate on another, and write the experiment ``exp_dir``."""
     # here, because no other stage needs DeepSpeed, and it takes seconds
-    from speechllm.train.engine import deepspeed_config, start_engine, start_processes
+    from speechllm.train.engine import deepspeed_config, of_first_process, start_engine, start_processes
     from speechllm.train.trainer import Trainer
 
     start_processes()
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    config = with_recorded_prompt(exp_dir, config)
     built = build(config, torch_dtype(config.train.dtype))
+    config = replace(config, prompt=of_first_process(built.model.prompt.config))
+    built.model.prompt = Prompt(config.prompt, built.model.decoder)
     if config.train.init_from is not None:
         load_weights(
             built.model,
@@ -101,8 +107,6 @@ def train(config: ExperimentConfig, train_dirs: Sequence[Path], valid_dir: Path,
         print(make_plan(built.model, config.train.dtype, stage, world_size), flush=True)
     if config.train.activation_checkpointing:
         built.model.decoder.checkpoint_activations()
-    if config.train.packing:
-        built.model.decoder.pack_sequences()
     collate = built.collate()
     torch.manual_seed(config.seed + rank)  # every rank drops out different units
     sampler, loader, texts = _training_data(config, built, collate, train_dirs, exp_dir)
@@ -116,6 +120,9 @@ def train(config: ExperimentConfig, train_dirs: Sequence[Path], valid_dir: Path,
         exp_dir=exp_dir,
         bases=built.bases,
     )
+    if config.train.packing:
+        built.model.decoder.pack_sequences()
+    built.model.decoder.check()  # now that it is on its device
     trainer.resume()
     if rank == 0:
         write_record(exp_dir, config)

@@ -14,10 +14,11 @@ MAY_IMPORT = {
     "lock": [],
     "config": ["registry"],
     "interfaces": [],
+    "base_models": [],
     "frontends": ["interfaces"],
-    "encoders": ["interfaces"],
+    "encoders": ["interfaces", "base_models"],
     "connectors": ["interfaces"],
-    "decoders": ["interfaces"],
+    "decoders": ["interfaces", "base_models"],
     "models": ["interfaces", "config"],
     "data": ["interfaces", "config"],
     "corpora": ["data", "interfaces", "score"],  # the references of a corpus may be those of its score

@@ -11,13 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.attention.varlen import varlen_attn
-from transformers import AttentionInterface
+from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from speechllm.errors import ConfigError
 
 PACKED = "speechllm_packed"
-"""Name of this attention among those of transformers, which makes no mask for it."""
+"""Name of this attention among those of transformers."""
+WITHOUT_EFFECT = frozenset(("position_ids", "cache_position", "cache", "use_cache"))
+"""Options of an attention call that change no output: queries and keys hold the positions, and no cache is used."""
 
 
 def positions(lens: list[int], device: torch.device) -> Tensor:
@@ -25,34 +27,71 @@ def positions(lens: list[int], device: torch.device) -> Tensor:
     return torch.cat([torch.arange(length, device=device) for length in lens])[None]
 
 
+def _window(*, local_size: int | None = None, **_: Any) -> Tensor | None:
+    """Return in place of a mask the number of tokens that its layers attend to; None: all.
+
+    Some families pass the size of their sliding window or chunk to no attention call, but only to their masks.
+    """
+    return None if local_size is None else torch.tensor(local_size)
+
+
 def _attend(
     module: Any,
     query_BHUD: Tensor,
     key_BHUD: Tensor,
     value_BHUD: Tensor,
-    attention_mask: None,
+    attention_mask: Tensor | None,
     *,
-    packed_lens: list[int],
+    packed_lens: list[int] | None = None,
     sliding_window: int | None = None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
     """Let every sequence attend to itself, by the attention that transformers has for whole ones.
 
     H: heads, D: size of each; B is 1.
+
+    Raises:
+        ConfigError: if the LLM's attention is not that of whole sequences.
     """
-    if sliding_window is not None and max(packed_lens) > sliding_window:
-        raise ConfigError(
-            f"train.packing: found a sequence of {max(packed_lens)} tokens, but the LLM attends to the last "
-            f"{sliding_window} only; set it to false"
-        )
-    if _has_kernel(query_BHUD) and not options.get("dropout"):
-        return _attend_at_once(query_BHUD, key_BHUD, value_BHUD, packed_lens, options.get("scaling")), None
+    _check_options(packed_lens, options)
+    assert packed_lens is not None
+    longest = max(packed_lens)
+    for window in (sliding_window, None if attention_mask is None else int(attention_mask)):
+        if window is not None and longest > window:
+            raise ConfigError(
+                f"train.packing: found a sequence of {longest} tokens, but the LLM attends to the last "
+                f"{window} only; set it to false"
+            )
+    if key_BHUD.shape == value_BHUD.shape and _has_kernel(query_BHUD) and not dropout:
+        return _attend_at_once(query_BHUD, key_BHUD, value_BHUD, packed_lens, scaling), None
     whole, dtype = ALL_ATTENTION_FUNCTIONS["sdpa"], query_BHUD.dtype
     if query_BHUD.device.type == "cpu":  # where what is short is differentiated in about half the time in float32
         query_BHUD, key_BHUD, value_BHUD = query_BHUD.float(), key_BHUD.float(), value_BHUD.float()
     parts = zip(*(x.split(packed_lens, dim=2) for x in (query_BHUD, key_BHUD, value_BHUD)), strict=True)
-    found = [whole(module, *part, attention_mask, is_causal=True, **options)[0] for part in parts]
+    found = [whole(module, *part, None, is_causal=True, dropout=dropout, scaling=scaling)[0] for part in parts]
     return torch.cat(found, dim=1).to(dtype), None
+
+
+def _check_options(packed_lens: list[int] | None, options: dict[str, Any]) -> None:
+    """Refuse attention with an option that is not known to leave packed sequences as they are."""
+    unknown = [
+        name
+        for name, value in options.items()
+        if value is not None and name not in WITHOUT_EFFECT and not name.startswith("output_")
+    ]
+    if options.get("is_causal"):
+        unknown.remove("is_causal")
+    if unknown:
+        raise ConfigError(
+            f"train.packing: the LLM's attention has {' and '.join(sorted(unknown))}, expected an attention without; "
+            "set it to false"
+        )
+    if packed_lens is None:
+        raise ConfigError(
+            "train.packing: the LLM's attention is not given the lengths of packed sequences; set it to false"
+        )
 
 
 def _has_kernel(query_BHUD: Tensor) -> bool:
@@ -79,3 +118,4 @@ def _attend_at_once(
 
 
 AttentionInterface.register(PACKED, _attend)
+AttentionMaskInterface.register(PACKED, _window)

@@ -33,8 +33,9 @@ class Spelling:
             )
         model["merges"] = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"][:merges]]
         model["ignore_merges"] = False  # which would look whole words up
-        self._tokenizer = Tokenizer.from_str(json.dumps(content))
         special = {token["id"] for token in content.get("added_tokens", [])}
+        content["added_tokens"] = []  # so that a text which holds the name of one is text
+        self._tokenizer = Tokenizer.from_str(json.dumps(content))
         pieces = {"".join(pair) for pair in model["merges"]}
         self.ids = sorted(
             i for piece, i in model["vocab"].items() if i not in special and (len(piece) == 1 or piece in pieces)

@@ -1,10 +1,6 @@
-"""Any causal language model of Hugging Face transformers: Vicuna, Llama, Qwen, SmolLM2, ...
-
-Frozen, or adapted with LoRA (Hu et al., 2021, arXiv 2106.09685) through peft.
-"""
+"""Any causal language model of Hugging Face transformers: Vicuna, Llama, Qwen, SmolLM2, ...; frozen, or with LoRA."""
 
 import itertools
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,25 +17,17 @@ from transformers import (
     RepetitionPenaltyLogitsProcessor,
 )
 
+from speechllm.base_models import load_base, reading
+from speechllm.decoders._checks import PROMPT, TOKENS, check_embeddings, check_packing, evaluating
 from speechllm.decoders._joint_search import JointSearch
+from speechllm.decoders._lora import LoraOptions, merged, with_lora
 from speechllm.decoders._packing import PACKED, positions
+from speechllm.decoders._recompute import recomputed_layers
+from speechllm.decoders._sizes import check_ids, check_vocabulary, learned_positions
 from speechllm.decoders._spelling import Spelling
+from speechllm.decoders._text import chat_text, text_tokenizer
 from speechllm.errors import ConfigError
 from speechllm.interfaces import GenerationOptions, Hypothesis, Spelt
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoraOptions:
-    """Low-rank adapters on the LLM's projections."""
-
-    rank: int = 8
-    """Rank of each adapter."""
-    alpha: float = 16.0
-    """The adapters' output is scaled by alpha / rank."""
-    dropout: float = 0.05
-    """Dropout probability on the adapters' input."""
-    modules: tuple[str, ...] = ("q_proj", "v_proj")
-    """Names of the linear layers that get an adapter."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,15 +45,14 @@ class Config:
         """Load weights and tokenizer.
 
         Raises:
-            ConfigError: if ``path`` is no directory and no model of the hub.
+            ConfigError: if ``path`` is no directory and no model of the hub, or its files lack weights.
         """
-        if self.path[0] in "./~" and not Path(self.path).is_dir():
-            raise ConfigError(f"decoder.path: no directory {self.path}, expected a causal LM in Hugging Face's form")
-        try:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(self.tokenizer or self.path)
-            model = transformers.AutoModelForCausalLM.from_pretrained(self.path, dtype=dtype)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"decoder.path: cannot load {self.path!r} as a causal LM: {error}") from error
+        model = load_base(
+            transformers.AutoModelForCausalLM, self.path, dtype, option="decoder.path", kind="a causal LM"
+        )
+        option, place = ("decoder.tokenizer", self.tokenizer) if self.tokenizer else ("decoder.path", self.path)
+        with reading(option, place, "a tokenizer"):
+            tokenizer = transformers.AutoTokenizer.from_pretrained(place)
         return CausalLM(model, tokenizer, self.lora)
 
 
@@ -82,6 +69,8 @@ class CausalLM(nn.Module):
         super().__init__()
         if tokenizer.eos_token_id is None:
             raise ConfigError("decoder.path: the tokenizer has no end-of-sequence token, which ends every transcript")
+        self.num_embeddings: int = model.get_input_embeddings().num_embeddings
+        check_vocabulary(tokenizer, self.num_embeddings)
         # the model's own sampling defaults (temperature, top_p, ...) have no place in recognition
         model.generation_config = GenerationConfig(
             bos_token_id=tokenizer.bos_token_id,
@@ -92,36 +81,81 @@ class CausalLM(nn.Module):
         self.embedding_dim: int = model.get_input_embeddings().embedding_dim
         self.tokenizer = tokenizer
         self.has_lora = lora is not None
-        self.recomputes = False
         self.packs = False
+        self.max_positions = learned_positions(model)
+        self._text_ids = text_tokenizer(tokenizer)
+        self._recomputed: list[nn.Module] = []
+        self._checked: set[str] = set()
         self._own_attention: str = model.config._attn_implementation
-        self.model = model if lora is None else _with_lora(model, lora)
+        self.model = model if lora is None else with_lora(model, lora)
 
     def train(self, mode: bool = True) -> "CausalLM":
-        """Keep a frozen LLM in evaluation mode, unless it recomputes activations, which only training mode does."""
-        return super().train(mode and (self.has_lora or self.recomputes))
+        """Keep a frozen LLM in evaluation mode, but for the layers whose training mode recomputes activations."""
+        super().train(mode and self.has_lora)
+        for layer in self._recomputed:
+            layer.training = mode
+        return self
 
     def checkpoint_activations(self) -> None:
         """Recompute activations in the backward pass: less memory, about a third more time."""
-        self.recomputes = True
-        self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        try:
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        except ValueError as error:
+            raise ConfigError(f"train.activation_checkpointing: {error}; set it to false") from error
+        if not self.has_lora:
+            self._recomputed = recomputed_layers(self.model)
 
     def pack_sequences(self) -> None:
-        """Have ``logits`` lay the sequences of a batch one behind the other instead of padding them."""
+        """Have ``logits`` lay the sequences of a batch one behind the other instead of padding them.
+
+        Raises:
+            ConfigError: if the LLM then computes something else.
+        """
         self.packs = True
+        self.check()
+
+    def check(self) -> None:
+        """Make sure, the first time, that the LLM scores embeddings as their tokens, and packed as padded sequences.
+
+        Called before the first use, where the LLM lies then.
+
+        Raises:
+            ConfigError: if it does not.
+        """
+        ids_U = torch.tensor((self.tokenize(PROMPT, begin=True) * TOKENS)[:TOKENS], device=self.model.device)
+        if "embeddings" not in self._checked:
+            self._attend_by(self._own_attention)
+            with evaluating(self):
+                check_embeddings(self.model, self.embed, ids_U)
+            self._checked.add("embeddings")
+        if self.packs and "packing" not in self._checked:
+            with evaluating(self):
+                check_packing(self._logits, self.model.config.model_type, self.embed(ids_U))
+            self._checked.add("packing")
 
     def merge_adapters(self) -> None:
         """Add adapters, if there are any, to the weights that they adapt: faster, and no longer to be trained."""
         if self.has_lora:
-            self.model, self.has_lora = self.model.merge_and_unload(), False
+            self.model, self.has_lora = merged(self.model), False
 
     def save_tokenizer(self, folder: Path) -> None:
         """Write the tokenizer, with its chat template, in Hugging Face's form."""
         self.tokenizer.save_pretrained(folder)
 
-    def tokenize(self, text: str, *, begin: bool = False, end: bool = False) -> list[int]:
-        """Return token ids, with the tokenizer's own beginning where asked and its end-of-sequence token."""
-        ids = self.tokenizer(text, add_special_tokens=False).input_ids
+    def tokenize(self, text: str, *, begin: bool = False, end: bool = False, special: bool = False) -> list[int]:
+        """Return token ids, with the tokenizer's own beginning where asked and its end-of-sequence token.
+
+        Args:
+            text: a text.
+            begin: add the tokenizer's beginning-of-sequence token, if it has one.
+            end: add its end-of-sequence token.
+            special: read the names of special tokens in ``text`` as these tokens, as in prompts.
+        """
+        if special:
+            ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=False).input_ids
+            check_ids(ids, self.tokenizer, self.num_embeddings)
+        else:
+            ids = self._text_ids(text)
         starts_with_bos = begin and self.tokenizer("a").input_ids[:1] == [self.tokenizer.bos_token_id]
         return [self.tokenizer.bos_token_id] * starts_with_bos + ids + [self.tokenizer.eos_token_id] * end
 
@@ -129,12 +163,9 @@ class CausalLM(nn.Module):
         """Return a tokenizer that knows only the first ``merges`` merges of the LLM's own."""
         return Spelling(self.tokenizer, merges)
 
-    def chat(self, message: str) -> tuple[str, bool]:
+    def chat(self, message: str) -> str:
         """Return ``message`` as the user's turn of the chat template, up to the assistant's answer."""
-        if not self.tokenizer.chat_template:
-            raise ConfigError("prompt.template: 'chat' needs a chat template, but the LLM's tokenizer has none")
-        turns = [{"role": "user", "content": message}]
-        return self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True), True
+        return chat_text(self.tokenizer, message)
 
     def embed(self, ids_U: Tensor) -> Tensor:
         """Return the embeddings (U, E) of token ids."""
@@ -147,8 +178,13 @@ class CausalLM(nn.Module):
 
     def logits(self, embeds_BUE: Tensor, mask_BU: Tensor, select_BU: Tensor) -> Tensor:
         """Return the next-token logits (selected positions, V), computing the output layer for little else."""
-        self._attend_by(PACKED if self.packs else self._own_attention)
-        if self.packs:
+        self.check()
+        self._check_length(embeds_BUE.shape[1])
+        return self._logits(embeds_BUE, mask_BU, select_BU, packed=self.packs)
+
+    def _logits(self, embeds_BUE: Tensor, mask_BU: Tensor, select_BU: Tensor, *, packed: bool) -> Tensor:
+        self._attend_by(PACKED if packed else self._own_attention)
+        if packed:
             lens = mask_BU.sum(1).tolist()
             kept_U = select_BU[mask_BU].nonzero()[:, 0]
             return self.model(
@@ -164,6 +200,15 @@ class CausalLM(nn.Module):
         ).logits
         return logits_BUV[select_BU[:, columns_U]]
 
+    def _check_length(self, length: int) -> None:
+        """Refuse a sequence that has more tokens than there are learned positions."""
+        if self.max_positions is not None and length > self.max_positions:
+            raise ConfigError(
+                f"decoder.path: found a sequence of {length} tokens of prompt, speech and text, but the LLM has "
+                f"{self.max_positions} learned positions; shorten the speech (data.max_duration) or its tokens "
+                "(connector), or choose another LLM"
+            )
+
     def _attend_by(self, implementation: str) -> None:
         if self.model.config._attn_implementation != implementation:
             self.model.set_attn_implementation(implementation)
@@ -175,7 +220,15 @@ class CausalLM(nn.Module):
 
         Prompts are padded on the left, and every one has its own cap, so that a hypothesis does not
         depend on its batch mates. With ``spelt`` and ``options.ctc_weight``, CTC has its say in each token.
+        An LLM with learned positions generates no tokens beyond them.
         """
+        self.check()
+        if self.max_positions is not None:
+            for prompt in prompts:
+                self._check_length(len(prompt) + 1)
+            if len(prompts) > 1 and max(map(len, prompts)) + max(caps) > self.max_positions:
+                return self._generate_each(prompts, caps, options, spelt)
+            caps = [min(cap, self.max_positions - len(prompt)) for prompt, cap in zip(prompts, caps, strict=True)]
         self._attend_by(self._own_attention)
         embeds_BUE = pad_sequence(prompts, batch_first=True, padding_side="left")
         lens_B = torch.tensor([len(prompt) for prompt in prompts], device=embeds_BUE.device)
@@ -194,6 +247,18 @@ class CausalLM(nn.Module):
         log_probs = search.greedy_log_probs() if greedy else self._log_probs_of_beams(output)
         rows = zip(output.sequences.tolist(), scores.tolist(), margins, log_probs.tolist(), strict=True)
         return [[self._hypothesis(*next(rows), cap) for _ in range(options.nbest)] for cap in caps]
+
+    def _generate_each(
+        self, prompts: list[Tensor], caps: list[int], options: GenerationOptions, spelt: Spelt | None
+    ) -> list[list[Hypothesis]]:
+        """Continue each prompt alone, because in a batch all go on as long as the one with the largest cap."""
+        found = []
+        for k, (prompt, cap) in enumerate(zip(prompts, caps, strict=True)):
+            alone = spelt and spelt._replace(
+                log_probs_BMC=spelt.log_probs_BMC[k : k + 1], lens_B=spelt.lens_B[k : k + 1]
+            )
+            found += self.generate([prompt], [cap], options, alone)
+        return found
 
     def _log_probs_of_beams(self, output: Any) -> Tensor:
         """Return the log-probability of each token (R, U) of the hypotheses that beam search returns."""
@@ -286,22 +351,3 @@ class _Search(LogitsProcessor):
     def greedy_log_probs(self) -> Tensor:
         """Return the log-probability of each token (R, U), of no meaning behind the end of a row."""
         return torch.stack(self._log_probs, 1)
-
-
-def _with_lora(model: Any, lora: LoraOptions) -> Any:
-    """Add trainable adapters to the frozen ``model``."""
-    import peft  # here, because it takes seconds and few need it
-
-    options = peft.LoraConfig(
-        task_type="CAUSAL_LM",
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=list(lora.modules),
-    )
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # peft's, no user's concern
-            return peft.get_peft_model(model, options)
-    except ValueError as error:
-        raise ConfigError(f"decoder.lora.modules: {error}") from error

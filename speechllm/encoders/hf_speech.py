@@ -7,7 +7,6 @@ its true length.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
+from speechllm.base_models import load_base, reading
 from speechllm.encoders._layers import train_last
 from speechllm.errors import ConfigError
 from speechllm.interfaces import Seconds
@@ -46,15 +46,13 @@ class Config:
         """Load the weights.
 
         Raises:
-            ConfigError: if ``path`` is no directory and no model of the hub, or no model of this kind.
+            ConfigError: if ``path`` is no directory and no model of the hub, no model of this kind, or lacks weights.
         """
-        if self.path[0] in "./~" and not Path(self.path).is_dir():
-            raise ConfigError(f"encoder.path: no directory {self.path}, expected a model in Hugging Face's form")
-        try:
-            model = transformers.AutoModel.from_pretrained(self.path, dtype=dtype)
+        kind = "a HuBERT, WavLM or wav2vec 2.0 model"
+        unused = ("masked_spec_embed",)  # of SpecAugment, which is off
+        model = load_base(transformers.AutoModel, self.path, dtype, option="encoder.path", kind=kind, unused=unused)
+        with reading("encoder.path", self.path, kind):
             extractor = transformers.AutoFeatureExtractor.from_pretrained(self.path)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"encoder.path: cannot load {self.path!r} as a speech model: {error}") from error
         if model.config.model_type not in MODEL_TYPES or getattr(model.config, "add_adapter", False):
             raise ConfigError(
                 f"encoder.path: {self.path!r} is a {model.config.model_type} model, expected one that hears waveforms, "

@@ -9,7 +9,6 @@ windows whose states are joined. What lies beyond the end of the speech is a cho
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -17,6 +16,7 @@ import transformers
 from torch import Tensor, nn
 from torch.nn.functional import gelu, pad
 
+from speechllm.base_models import load_base
 from speechllm.encoders._layers import train_last
 from speechllm.errors import ConfigError
 from speechllm.interfaces import Seconds
@@ -56,16 +56,16 @@ class Config:
         """Load the weights.
 
         Raises:
-            ConfigError: if ``path`` is no directory and no model of the hub.
+            ConfigError: if ``path`` is no directory and no model of the hub, or holds other weights than its encoder's.
         """
-        if self.path[0] in "./~" and not Path(self.path).is_dir():
-            raise ConfigError(
-                f"encoder.path: no directory {self.path}, expected a Whisper model in Hugging Face's form"
-            )
-        try:
-            model = transformers.WhisperModel.from_pretrained(self.path, dtype=dtype)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"encoder.path: cannot load {self.path!r} as a Whisper model: {error}") from error
+        model = load_base(
+            transformers.WhisperModel,
+            self.path,
+            dtype,
+            option="encoder.path",
+            kind="a Whisper model",
+            unused=("decoder.",),
+        )
         return Whisper(
             model.encoder,
             padding=self.padding,

@@ -4,7 +4,7 @@ A template holds ``<speech>`` once, and ``{instruction}`` where one of the instr
 """
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from speechllm.errors import ConfigError
 from speechllm.interfaces import Decoder
@@ -26,6 +26,8 @@ class PromptConfig:
     """plain, vicuna, chat (the LLM's own chat template), or a text with <speech> and {instruction}."""
     instructions: tuple[str, ...] = INSTRUCTIONS
     """One is drawn per utterance and epoch in training; the first is used in decoding."""
+    chat_text: str | None = None
+    """Text of the chat template around <speech>{instruction}, recorded by training; null: rendered anew."""
 
     def __post_init__(self) -> None:
         """Check what YAML types cannot."""
@@ -39,6 +41,10 @@ class PromptConfig:
             raise ConfigError(f"instructions: one holds {SPEECH}, which only the template may")
         if "{instruction}" not in TEMPLATES.get(self.template, self.template) and self.instructions != INSTRUCTIONS:
             raise ConfigError(f"instructions: the template {self.template!r} has no place for them, {{instruction}}")
+        if self.chat_text is not None and self.chat_text.count(TEMPLATES["chat"]) != 1:
+            raise ConfigError(
+                f"chat_text: found {self.chat_text!r}, expected a text that holds {TEMPLATES['chat']} once"
+            )
         if not self.instructions:
             raise ConfigError("instructions: the list is empty, expected at least one (it may be '')")
 
@@ -49,9 +55,15 @@ class Prompt:
     Args:
         config: template and instructions.
         decoder: the LLM whose tokenizer and chat template are used.
+
+    Attributes:
+        config: the same, with the text of the chat template: templates may write the date, and trained models need
+            the text that they were trained with.
     """
 
     def __init__(self, config: PromptConfig, decoder: Decoder) -> None:
+        if config.template == "chat" and config.chat_text is None:
+            config = replace(config, chat_text=decoder.chat(TEMPLATES["chat"]))
         self.config = config
         self._parts = [self._tokenize(instruction, decoder) for instruction in config.instructions]
 
@@ -63,9 +75,9 @@ class Prompt:
         return self._parts[index]
 
     def _tokenize(self, instruction: str, decoder: Decoder) -> tuple[list[int], list[int]]:
-        text = TEMPLATES.get(self.config.template, self.config.template).replace("{instruction}", instruction)
-        has_begin = False
+        text, begin = TEMPLATES.get(self.config.template, self.config.template), True
         if self.config.template == "chat":
-            text, has_begin = decoder.chat(text)
-        before, after = text.split(SPEECH)
-        return decoder.tokenize(before, begin=not has_begin), decoder.tokenize(after)
+            assert self.config.chat_text is not None
+            text, begin = self.config.chat_text, False  # chat templates write the beginning token themselves
+        before, after = text.replace("{instruction}", instruction).split(SPEECH)
+        return decoder.tokenize(before, begin=begin, special=True), decoder.tokenize(after, special=True)

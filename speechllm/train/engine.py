@@ -5,7 +5,7 @@ import json
 import os
 import socket
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import deepspeed
 import torch
@@ -15,6 +15,7 @@ from torch.utils.cpp_extension import _get_build_directory
 from speechllm.errors import ConfigError
 from speechllm.train.config import TrainConfig
 
+T = TypeVar("T")
 OURS = {
     "gradient_accumulation_steps": "accumulation",
     "gradient_clipping": "max_grad_norm",
@@ -66,6 +67,13 @@ def start_processes() -> None:
     else:
         _compile_operator()
     deepspeed.init_distributed("nccl" if torch.cuda.is_available() else "gloo", verbose=False)
+
+
+def of_first_process(value: T) -> T:
+    """Return the first process' ``value`` in all of them."""
+    values = [value]
+    torch.distributed.broadcast_object_list(values)
+    return values[0]
 
 
 def start_engine(model: nn.Module, config: TrainConfig) -> Any:

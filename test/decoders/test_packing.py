@@ -35,8 +35,8 @@ def attend_as_the_kernel_is_said_to(
     window_size: tuple[int, int],
 ) -> torch.Tensor:
     """Do what ``torch.nn.attention.varlen.varlen_attn`` does, on a CPU."""
-    assert (window_size, starts.dtype, longest) == ((-1, 0), torch.int32, int(LENS.max()))
     lens = starts.diff().tolist()
+    assert (window_size, starts.dtype, longest) == ((-1, 0), torch.int32, max(lens))
     parts = zip(*(x.transpose(0, 1).split(lens, dim=1) for x in (query_UHD, key_UHD, value_UHD)), strict=True)
     found = [torch.nn.functional.scaled_dot_product_attention(*one, is_causal=True, scale=scale) for one in parts]
     return torch.cat(found, dim=1).transpose(0, 1)

@@ -1,0 +1,151 @@
+"""Checks of an LLM with a few tokens: embeddings give what their tokens give, and packed sequences what padded ones do.
+
+Families differ in ways that their configurations do not state: inputs of token ids beside the embeddings, search that
+begins with token ids only, states that pass from one packed sequence to the next. Both checks are deterministic and
+change no random state.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from transformers import GenerationConfig
+
+from speechllm.errors import ConfigError, SpeechLLMError
+
+PROMPT = "one two three four"
+TOKENS = 5
+"""Tokens of the prompt that are read, at most."""
+TOLERANCES = {torch.float32: 1e-3, torch.float64: 1e-3}
+"""Largest distance of two sets of logits over their spread; another one in half precision."""
+HALF_PRECISION = 0.15
+PADDING_LOGIT = 1e4
+"""Larger logits are not compared: some families give a huge one to the padding of the vocabulary."""
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Switch dropout off and gradients, and then every module back to its mode."""
+    modes = [(one, one.training) for one in module.modules()]
+    try:
+        module.eval()
+        with torch.no_grad():
+            yield
+    finally:
+        for one, mode in modes:
+            one.training = mode
+
+
+def check_embeddings(model: Any, embed: Callable[[Tensor], Tensor], ids_U: Tensor) -> None:
+    """Make sure that the LLM scores embeddings as it scores their tokens, in training and in search.
+
+    One of two prompts has a vector that is no token's embedding, as speech has.
+
+    Args:
+        model: a causal LM of transformers, in evaluation mode.
+        embed: its embedding of token ids.
+        ids_U: a few tokens.
+
+    Raises:
+        ConfigError: if it cannot be computed, or differs.
+    """
+    kind = model.config.model_type
+    try:
+        found, expected = _scores(model, embed, ids_U)
+    except Exception as error:  # families refuse embeddings by errors of every class
+        raise ConfigError(
+            f"decoder.path: a {kind} model cannot continue prompts that contain speech: {_first_line(error)}; "
+            "choose another LLM"
+        ) from error
+    _compare(
+        found,
+        expected,
+        f"decoder.path: a {kind} model scores embeddings differently from their tokens, so it has other inputs, too; "
+        "choose another LLM",
+    )
+
+
+class Logits(Protocol):
+    """The logits of padded sequences, ``CausalLM._logits``."""
+
+    def __call__(self, embeds_BUE: Tensor, mask_BU: Tensor, select_BU: Tensor, *, packed: bool) -> Tensor:
+        """Return the logits (selected positions, V)."""
+        ...
+
+
+def check_packing(logits: Logits, kind: str, embeds_UE: Tensor) -> None:
+    """Make sure that two packed sequences of different lengths have the logits of padded ones.
+
+    Args:
+        logits: computes logits, packed or padded.
+        kind: the LLM's family, for errors.
+        embeds_UE: embeddings of a few tokens.
+
+    Raises:
+        ConfigError: if they differ, or cannot be computed.
+    """
+    embeds_BUE = pad_sequence([embeds_UE, embeds_UE.flip(0)[1:], embeds_UE], batch_first=True)
+    lens_B = torch.tensor([len(embeds_UE), len(embeds_UE) - 1, len(embeds_UE)], device=embeds_UE.device)
+    mask_BU = torch.arange(embeds_BUE.shape[1], device=lens_B.device) < lens_B[:, None]
+    try:
+        found = logits(embeds_BUE, mask_BU, mask_BU, packed=True)
+    except SpeechLLMError:
+        raise
+    except Exception as error:  # whatever a family does with packed sequences
+        raise ConfigError(
+            f"train.packing: a {kind} model cannot read packed sequences: {_first_line(error)}; set it to false"
+        ) from error
+    expected = logits(embeds_BUE, mask_BU, mask_BU, packed=False)
+    _compare(
+        found,
+        expected,
+        f"train.packing: a {kind} model scores packed sequences differently from padded ones; set it to false",
+    )
+
+
+def _scores(model: Any, embed: Callable[[Tensor], Tensor], ids_U: Tensor) -> tuple[Tensor, Tensor]:
+    """Return logits of two generated tokens (4, V) of each prompt in search, and by one pass over all tokens."""
+    tokens_UE = embed(ids_U)
+    speech_UE = torch.stack([tokens_UE[0], tokens_UE.mean(0), *tokens_UE[2:]])[: max(1, len(ids_U) - 1)]
+    prompts = [tokens_UE, speech_UE]
+    embeds_BUE = pad_sequence(prompts, batch_first=True, padding_side="left")
+    lens_B = torch.tensor([len(one) for one in prompts], device=embeds_BUE.device)
+    mask_BU = torch.arange(embeds_BUE.shape[1], device=lens_B.device) >= embeds_BUE.shape[1] - lens_B[:, None]
+    search = GenerationConfig(
+        do_sample=False, max_new_tokens=2, min_new_tokens=2, return_dict_in_generate=True, output_logits=True
+    )
+    output = model.generate(inputs_embeds=embeds_BUE, attention_mask=mask_BU.long(), generation_config=search)
+    first_B = output.sequences[:, 0]
+    whole = [
+        model(input_ids=torch.cat([ids_U, first_B[:1]])[None], use_cache=False).logits[0, -2:],
+        model(inputs_embeds=torch.cat([speech_UE, embed(first_B[1:])])[None], use_cache=False).logits[0, -2:],
+    ]
+    found = torch.stack(output.logits, 1)
+    return torch.cat(list(found)), torch.cat(whole)
+
+
+def _compare(found_UV: Tensor, expected_UV: Tensor, fault: str) -> None:
+    """Raise ConfigError if two sets of logits differ by more than rounding does."""
+    measured = distance(found_UV, expected_UV)
+    allowed = TOLERANCES.get(expected_UV.dtype, HALF_PRECISION)
+    if not measured <= allowed:
+        where, _, rest = fault.partition("; ")
+        raise ConfigError(
+            f"{where}: found logits at a distance of {measured:.2g}, expected {allowed:g} at most; {rest}"
+        )
+
+
+def distance(found_UV: Tensor, expected_UV: Tensor) -> float:
+    """Return the root mean square difference of logits over the standard deviation of the expected."""
+    found_UV, expected_UV = found_UV.cpu().double(), expected_UV.cpu().double()
+    compared_UV = ~(expected_UV.abs() > PADDING_LOGIT)
+    difference = (found_UV - expected_UV)[compared_UV]
+    spread = (expected_UV - torch.where(compared_UV, expected_UV, 0.0).mean(-1, keepdim=True))[compared_UV]
+    return float(difference.norm() / spread.norm().clamp(min=torch.finfo(torch.float64).tiny))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,65 @@
+"""Low-rank adapters (Hu et al., 2021, arXiv 2106.09685) of an LLM's linear layers, by peft."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from speechllm.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraOptions:
+    """Low-rank adapters on the LLM's projections."""
+
+    rank: int = 8
+    """Rank of each adapter."""
+    alpha: float = 16.0
+    """The adapters' output is scaled by alpha / rank."""
+    dropout: float = 0.05
+    """Dropout probability on the adapters' input."""
+    modules: tuple[str, ...] = ("q_proj", "v_proj")
+    """Names of the linear layers that get an adapter."""
+
+
+def with_lora(model: Any, lora: LoraOptions) -> Any:
+    """Add trainable adapters to the frozen ``model``."""
+    import peft  # here, because it takes seconds and few need it
+
+    options = peft.LoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.modules),
+    )
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # peft's, no user's concern
+            warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`")  # ``merged`` unties them
+            return peft.get_peft_model(model, options)
+    except ValueError as error:
+        raise ConfigError(f"decoder.lora.modules: {error}") from error
+
+
+def merged(model: Any) -> Any:
+    """Add the adapters of ``model`` to its weights and return the LLM without them.
+
+    An adapted layer that shares its weight with another one, as the output layer may with the input embeddings, first
+    gets a copy of its own, so that the other one is not changed.
+    """
+    owners: dict[int, int] = {}
+    for module in model.modules():
+        for parameter in module.parameters(recurse=False):
+            owners[id(parameter)] = owners.get(id(parameter), 0) + 1
+    is_tied = False
+    for name, module in model.named_modules():
+        weight = getattr(module, "weight", None)
+        if name.endswith(".base_layer") and weight is not None and owners[id(weight)] > 1:
+            module.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
+            owners[id(weight)] -= 1
+            is_tied = True
+    if is_tied:
+        model.get_base_model().config.tie_word_embeddings = False  # or transformers would tie them again
+    return model.merge_and_unload()
