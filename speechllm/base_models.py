@@ -71,9 +71,10 @@ def _belongs(name: str, model: nn.Module) -> bool:
         return False
     modules, parts = dict(model.named_modules()), name.split(".")[:-1]
     parent = next(".".join(parts[:k]) for k in range(len(parts), -1, -1) if ".".join(parts[:k]) in modules)
-    module = modules[parent]
-    is_layer = isinstance(module, nn.ModuleList) or any(part.isdigit() for part in parent.split("."))
-    return is_layer or any(True for _ in module.parameters(recurse=False))
+    if parent in ("", getattr(model, "base_model_prefix", "")):
+        return False
+    is_layer = isinstance(modules[parent], nn.ModuleList) or any(part.isdigit() for part in parent.split("."))
+    return is_layer or any(True for _ in modules[parent].parameters(recurse=False))
 
 
 def _listed(names: list[str]) -> str:

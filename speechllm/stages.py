@@ -83,9 +83,16 @@ def _encoding(
 def train(config: ExperimentConfig, train_dirs: Sequence[Path], valid_dir: Path, exp_dir: Path) -> None:
     """Train on some dumps, validate on another, and write the experiment ``exp_dir``."""
     # here, because no other stage needs DeepSpeed, and it takes seconds
-    from speechllm.train.engine import deepspeed_config, of_first_process, start_engine, start_processes
+    from speechllm.train.engine import (
+        check_precision,
+        deepspeed_config,
+        of_first_process,
+        start_engine,
+        start_processes,
+    )
     from speechllm.train.trainer import Trainer
 
+    check_precision(config.train)
     start_processes()
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     config = with_recorded_prompt(exp_dir, config)

@@ -76,6 +76,21 @@ def of_first_process(value: T) -> T:
     return values[0]
 
 
+def check_precision(config: TrainConfig) -> None:
+    """Make sure that this machine computes in ``train.dtype``.
+
+    Raises:
+        ConfigError: if it does not.
+    """
+    accelerator = deepspeed.get_accelerator()
+    supported = {"float16": accelerator.is_fp16_supported, "bfloat16": accelerator.is_bf16_supported}
+    if config.dtype in supported and not supported[config.dtype]():
+        raise ConfigError(
+            f"train.dtype: found {config.dtype}, which this {accelerator.device_name()} does not compute; "
+            "set it to float32"
+        )
+
+
 def start_engine(model: nn.Module, config: TrainConfig) -> Any:
     """Wrap ``model`` into a DeepSpeed engine with AdamW over its trainable parameters."""
     optimizer = torch.optim.AdamW(

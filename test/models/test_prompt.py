@@ -1,5 +1,6 @@
 """Prompts: where the speech goes, what is drawn, what is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,62 @@ def test_instructions_need_a_place() -> None:
 def test_no_instruction_is_refused() -> None:
     with pytest.raises(ConfigError, match="at least one"):
         PromptConfig(instructions=())
+
+
+MESSAGE = "{{ m['content'] }}"
+LIST = "{% for c in m['content'] %}{% if c['type'] == 'text' %}{{ c['text'] }}{% endif %}{% endfor %}"
+
+
+def chat_decoder(tiny_llm: Path, template: str) -> CausalLM:
+    decoder = Config(path=str(tiny_llm)).build()
+    decoder.tokenizer.chat_template = template
+    return decoder
+
+
+def turns(content: str) -> str:
+    return "{% for m in messages %}<|start|>" + content + "<|end|>{% endfor %}"
+
+
+def test_a_template_of_content_lists(tiny_llm: Path) -> None:
+    decoder = chat_decoder(tiny_llm, turns(LIST))
+    prompt = Prompt(PromptConfig(instructions=("Write it.",)), decoder)
+    assert texts(prompt, decoder) == ("<|start|>", "Write it.<|end|>")
+
+
+@pytest.mark.parametrize(
+    ("template", "fault"),
+    [
+        (turns(MESSAGE.replace(" }}", " | upper }}")), "holds the user's message 0 times"),
+        (turns(MESSAGE.replace(" }}", " | escape }}")), "holds the user's message 0 times"),
+        (turns("nothing"), "holds the user's message 0 times"),
+        (turns(2 * MESSAGE), "holds the user's message 2 times"),
+        ("{{ raise_exception('roles must alternate') }}", r"raises an error \(roles must alternate\)"),
+        ("{{ messages[1]['content'] }}", "raises an error"),
+        ("{% for", "raises an error"),
+    ],
+)
+def test_a_template_that_does_not_keep_the_message_is_a_sentence(tiny_llm: Path, template: str, fault: str) -> None:
+    decoder = chat_decoder(tiny_llm, template)
+    with pytest.raises(ConfigError, match=rf"prompt\.template: the chat template .* {fault}.*; write the prompt as"):
+        Prompt(PromptConfig(), decoder)
+
+
+def test_a_template_that_writes_the_time_is_rendered_once(tiny_llm: Path) -> None:
+    decoder = chat_decoder(tiny_llm, "{{ strftime_now('%d %b %Y %H:%M:%S.%f') }}" + turns(MESSAGE))
+    first, second = Prompt(PromptConfig(), decoder), Prompt(PromptConfig(), decoder)
+    assert first.parts("a", None) != second.parts("a", None)
+    again = Prompt(first.config, decoder)
+    assert again.parts("a", None) == first.parts("a", None)
+    assert again.config == first.config
+    other = Prompt(replace(first.config, instructions=("Other words.",)), decoder)
+    assert texts(other, decoder)[1] == "Other words.<|end|>"
+
+
+def test_only_chat_templates_are_recorded(decoder: CausalLM) -> None:
+    config = PromptConfig(template="vicuna")
+    assert Prompt(config, decoder).config == config
+
+
+def test_a_recorded_text_holds_the_message() -> None:
+    with pytest.raises(ConfigError, match="found 'nothing', expected a text that holds <speech>{instruction} once"):
+        PromptConfig(chat_text="nothing")

@@ -6,12 +6,13 @@ import sys
 import time
 from pathlib import Path
 
+import deepspeed
 import pytest
 from torch import nn
 
 from speechllm.errors import ConfigError
 from speechllm.train.config import TrainConfig
-from speechllm.train.engine import parameter_groups
+from speechllm.train.engine import check_precision, parameter_groups
 
 
 def model(*, trains_encoder: bool) -> nn.Module:
@@ -51,3 +52,14 @@ def test_the_lock_of_a_killed_compilation_is_not_waited_for(tmp_path: Path) -> N
     assert [process.wait(end - time.monotonic()) for process in processes] == [0, 0]
     assert not lock.exists()
     assert (lock.parent / "deepspeed_shm_comm.so").is_file()
+
+
+def test_a_precision_that_this_machine_does_not_compute_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    accelerator = deepspeed.get_accelerator()
+    for dtype, name in (("float16", "is_fp16_supported"), ("bfloat16", "is_bf16_supported")):
+        monkeypatch.setattr(accelerator, name, lambda: False)
+        with pytest.raises(ConfigError, match=rf"train\.dtype: found {dtype}, .*; set it to float32"):
+            check_precision(TrainConfig(dtype=dtype))
+        monkeypatch.setattr(accelerator, name, lambda: True)
+        check_precision(TrainConfig(dtype=dtype))
+    check_precision(TrainConfig(dtype="float32"))

@@ -1,6 +1,7 @@
 """Training as a user starts it: what it writes, that it learns, and that a kill changes nothing."""
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from toy_experiment import Toy
 
 from speechllm import experiment, stages
@@ -237,3 +239,30 @@ def test_a_connector_that_spells_learns_by_its_own_ctc_under_zero_3_too(toy: Toy
     assert found[3] == pytest.approx(found[0], abs=1e-5)
     rows = [row for row in read_metrics(tmp_path / "exp3/metrics.jsonl") if row["kind"] == "train"]
     assert ["ctc_loss" in row for row in rows] == [True] * 3 + [False] * 3
+
+
+@pytest.mark.slow
+def test_the_time_that_a_chat_template_writes_is_that_of_the_first_start(
+    toy: Toy, tiny_llm: Path, tmp_path: Path
+) -> None:
+    llm, exp_dir = tmp_path / "llm", tmp_path / "exp"
+    shutil.copytree(tiny_llm, llm)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(llm)
+    tokenizer.chat_template = "{{ strftime_now('%H:%M:%S.%f') }} {% for m in messages %}{{ m['content'] }}{% endfor %}"
+    tokenizer.save_pretrained(llm)
+    overrides = [f"decoder.path={llm}", "prompt={template: chat}"]
+    texts = []
+    for max_steps in (3, 5):
+        result = toy.run(exp_dir, *overrides, f"train.max_steps={max_steps}")
+        assert result.returncode == 0, result.stderr[-3000:]
+        texts.append(experiment.read_experiment(exp_dir).prompt.chat_text)
+    assert texts[0] is not None and texts[0] == texts[1]
+    stages.average(exp_dir)
+    decoder = experiment.load_model(exp_dir, experiment.read_experiment(exp_dir), torch.float32).model
+    before, after = decoder.prompt.parts("a", None)
+    assert f"{tokenizer.decode(before)}<speech>{tokenizer.decode(after)}" == texts[0].replace(
+        "{instruction}", "Transcribe the speech."
+    )
+    from_start = toy.run(tmp_path / "other", *overrides, "train.max_steps=1")
+    assert from_start.returncode == 0, from_start.stderr[-3000:]
+    assert experiment.read_experiment(tmp_path / "other").prompt.chat_text != texts[0]
