@@ -100,7 +100,7 @@ def check_packing(logits: Logits, kind: str, embeds_UE: Tensor) -> None:
         found = logits(embeds_BUE, mask_BU, mask_BU, packed=True)
     except SpeechLLMError:
         raise
-    except Exception as error:  # whatever a family does with packed sequences
+    except Exception as error:  # families refuse packed sequences by errors of every class
         raise ConfigError(
             f"train.packing: a {kind} model cannot read packed sequences: {_first_line(error)}; set it to false"
         ) from error

@@ -1,4 +1,4 @@
-"""Activation checkpointing (Chen et al., 2016, arXiv 1604.06174) of a frozen LLM, in which dropout stays off.
+"""Activation checkpointing (Chen et al., 2016, arXiv 1604.06174) of a frozen LLM, without its dropout.
 
 transformers recomputes the activations of a layer only in training mode, which also switches on the layer's dropout.
 """

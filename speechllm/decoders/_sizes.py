@@ -1,4 +1,4 @@
-"""Sizes of an LLM that bound its input: rows of its embedding matrix, and positions that have an embedding."""
+"""Sizes of an LLM that bound its input: rows of its embedding matrix, and positions."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -36,11 +36,12 @@ def check_ids(ids: Iterable[int], tokenizer: Any, num_embeddings: int) -> None:
         )
 
 
-def learned_positions(model: Any) -> int | None:
-    """Return how many positions the LLM has embeddings of; None if it computes them for any position."""
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+def position_limit(model: Any) -> int | None:
+    """Return how many positions the LLM has, in a table of embeddings or of biases; None if it computes any."""
+    config = model.config.get_text_config()
+    limit = getattr(config, "max_position_embeddings", None)
     if limit is None:
-        return None
+        return getattr(config, "max_seq_len", None)
     tables = [
         module.num_embeddings
         for module in model.modules()

@@ -23,7 +23,7 @@ from speechllm.decoders._joint_search import JointSearch
 from speechllm.decoders._lora import LoraOptions, merged, with_lora
 from speechllm.decoders._packing import PACKED, positions
 from speechllm.decoders._recompute import recomputed_layers
-from speechllm.decoders._sizes import check_ids, check_vocabulary, learned_positions
+from speechllm.decoders._sizes import check_ids, check_vocabulary, position_limit
 from speechllm.decoders._spelling import Spelling
 from speechllm.decoders._text import chat_text, text_tokenizer
 from speechllm.errors import ConfigError
@@ -82,7 +82,7 @@ class CausalLM(nn.Module):
         self.tokenizer = tokenizer
         self.has_lora = lora is not None
         self.packs = False
-        self.max_positions = learned_positions(model)
+        self.max_positions = position_limit(model)
         self._text_ids = text_tokenizer(tokenizer)
         self._recomputed: list[nn.Module] = []
         self._checked: set[str] = set()
@@ -90,7 +90,7 @@ class CausalLM(nn.Module):
         self.model = model if lora is None else with_lora(model, lora)
 
     def train(self, mode: bool = True) -> "CausalLM":
-        """Keep a frozen LLM in evaluation mode, but for the layers whose training mode recomputes activations."""
+        """Keep a frozen LLM in evaluation mode, except for layers that recompute activations, which need training's."""
         super().train(mode and self.has_lora)
         for layer in self._recomputed:
             layer.training = mode
@@ -201,11 +201,11 @@ class CausalLM(nn.Module):
         return logits_BUV[select_BU[:, columns_U]]
 
     def _check_length(self, length: int) -> None:
-        """Refuse a sequence that has more tokens than there are learned positions."""
+        """Refuse a sequence that has more tokens than the LLM has positions."""
         if self.max_positions is not None and length > self.max_positions:
             raise ConfigError(
                 f"decoder.path: found a sequence of {length} tokens of prompt, speech and text, but the LLM has "
-                f"{self.max_positions} learned positions; shorten the speech (data.max_duration) or its tokens "
+                f"{self.max_positions} positions; shorten the speech (data.max_duration) or its tokens "
                 "(connector), or choose another LLM"
             )
 
@@ -220,7 +220,7 @@ class CausalLM(nn.Module):
 
         Prompts are padded on the left, and every one has its own cap, so that a hypothesis does not
         depend on its batch mates. With ``spelt`` and ``options.ctc_weight``, CTC has its say in each token.
-        An LLM with learned positions generates no tokens beyond them.
+        An LLM with a limited number of positions generates no tokens beyond them.
         """
         self.check()
         if self.max_positions is not None:

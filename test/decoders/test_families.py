@@ -158,8 +158,8 @@ def test_recomputed_activations_have_no_dropout(family: str, tokenizer: Any) -> 
     assert not decoder.eval().training and not any(layer.training for layer in decoder._recomputed)
 
 
-@pytest.mark.parametrize("family", ["gpt2", "opt", "gptj"])
-def test_learned_positions_bound_prompts_and_hypotheses(family: str, tokenizer: Any) -> None:
+@pytest.mark.parametrize("family", ["gpt2", "opt", "gptj", "mpt"])
+def test_limited_positions_bound_prompts_and_hypotheses(family: str, tokenizer: Any) -> None:
     decoder = CausalLM(tiny(family, tokenizer), tokenizer).eval()
     assert decoder.max_positions == 64
     torch.manual_seed(1)
@@ -168,7 +168,7 @@ def test_learned_positions_bound_prompts_and_hypotheses(family: str, tokenizer: 
     for prompt, cap, nbest in zip(prompts, (30, 50), together, strict=True):
         assert nbest == decoder.generate([prompt], [cap], GenerationOptions())[0]
         assert nbest[0].num_tokens <= 64 - len(prompt)
-    with pytest.raises(ConfigError, match="found a sequence of 65 tokens .* has 64 learned positions"):
+    with pytest.raises(ConfigError, match="found a sequence of 65 tokens .* has 64 positions"):
         decoder.generate([torch.randn(64, 32)], [5], GenerationOptions())
     with pytest.raises(ConfigError, match="found a sequence of 70 tokens"):
         mask_BU = torch.ones(1, 70, dtype=torch.bool)
