@@ -214,13 +214,18 @@ def read_experiment(
     return config
 
 
+def is_begun(exp_dir: Path) -> bool:
+    """Return whether an experiment has a checkpoint from which its training goes on."""
+    return (exp_dir / "checkpoints" / "resume.json").exists()
+
+
 def check_same(exp_dir: Path, config: ExperimentConfig) -> None:
     """Make sure that a training which goes on is the one that was begun.
 
     Raises:
         ConfigError: if ``exp_dir`` was trained with another configuration, but for how long and how often.
     """
-    if not (exp_dir / "checkpoints" / "resume.json").exists():
+    if not is_begun(exp_dir):
         return
     old, new = (configs.to_dict(entry) for entry in (load_config(exp_dir / "config.yaml"), config))
     changed = [key for key in ("seed", *MODEL, "data") if old[key] != new[key]]

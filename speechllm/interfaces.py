@@ -132,8 +132,12 @@ class Speller(Protocol):
         """Return what ``loss`` and ``embed`` are made of."""
         ...
 
-    def loss(self, heard: Any, texts: list[str]) -> tuple[Tensor, int]:
-        """Return the summed loss of the transcripts, and the number of pieces of them all, at least one of each."""
+    def count_units(self, texts: list[str]) -> int:
+        """Return the number of subword units in transcripts, at least one for each."""
+        ...
+
+    def loss(self, heard: Any, texts: list[str]) -> Tensor:
+        """Return the summed loss of the transcripts."""
         ...
 
     def embed(self, heard: Any) -> tuple[Tensor, Tensor]:

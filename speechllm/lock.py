@@ -6,8 +6,21 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from speechllm.errors import SpeechLLMError
+
+_FILES: set[TextIO] = set()
+
+
+def _close_inherited() -> None:
+    """Close the files of held locks in a forked process, which would hold the locks beyond the end of its parent."""
+    for file in _FILES:
+        file.close()
+    _FILES.clear()
+
+
+os.register_at_fork(after_in_child=_close_inherited)
 
 
 class LockedError(SpeechLLMError):
@@ -41,4 +54,8 @@ def exclusive_lock(path: Path, what: str) -> Iterator[None]:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
-        yield
+        _FILES.add(file)
+        try:
+            yield
+        finally:
+            _FILES.discard(file)

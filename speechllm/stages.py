@@ -1,6 +1,7 @@
 """The stages of a recipe that need a model, one function each: dump, train, average, decode, baseline."""
 
 import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,14 +31,17 @@ from speechllm.experiment import (
     check_same,
     digest,
     feature_identity,
+    is_begun,
     load_model,
     with_recorded_prompt,
     write_record,
 )
 from speechllm.interfaces import Frontend, Hypothesis, Seconds, Speller
+from speechllm.lock import exclusive_lock
 from speechllm.models.ctc import CTC, ConnectorCTC, EmbeddingCTC
 from speechllm.models.prompt import Prompt
 from speechllm.models.weights import average_weights, file_digest, load_weights, read_metadata, save_weights
+from speechllm.pretrained.directory import WEIGHTS, find_model
 from speechllm.train.config import TrainConfig
 from speechllm.train.plan import make_plan, torch_dtype, zero_stage
 from speechllm.train.validation import Validator
@@ -80,38 +84,45 @@ def _encoding(
     return frontend, states, identity
 
 
-def train(config: ExperimentConfig, train_dirs: Sequence[Path], valid_dir: Path, exp_dir: Path) -> None:
-    """Train on some dumps, validate on another, and write the experiment ``exp_dir``."""
+def train(
+    config: ExperimentConfig, train_dirs: Sequence[Path], valid_dir: Path, exp_dir: Path
+) -> signal.Signals | None:
+    """Train on some dumps, validate on another, and write the experiment ``exp_dir``.
+
+    Returns:
+        The signal that ended the training before its last step, if one did.
+    """
     # here, because no other stage needs DeepSpeed, and it takes seconds
-    from speechllm.train.engine import (
-        check_precision,
-        deepspeed_config,
-        of_first_process,
-        start_engine,
-        start_processes,
-    )
+    from speechllm.train.engine import check_precision, deepspeed_config, start_processes
+    from speechllm.train.ranks import locked_by_rank_0
+
+    config = with_recorded_prompt(exp_dir, config)
+    check_same(exp_dir, config)
+    check_precision(config.train)
+    init_dir = None if is_begun(exp_dir) else _initial_model(config.train)
+    deepspeed_config(config.train)
+    start_processes()
+    with locked_by_rank_0(exp_dir / ".lock", f"the experiment {exp_dir}"):
+        return _train(config, init_dir, train_dirs, valid_dir, exp_dir)
+
+
+def _train(
+    config: ExperimentConfig, init_dir: Path | None, train_dirs: Sequence[Path], valid_dir: Path, exp_dir: Path
+) -> signal.Signals | None:
+    """Train with the processes started and the experiment locked."""
+    from speechllm.train.engine import deepspeed_config, of_first_process, start_engine
     from speechllm.train.trainer import Trainer
 
-    check_precision(config.train)
-    start_processes()
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    config = with_recorded_prompt(exp_dir, config)
     built = build(config, torch_dtype(config.train.dtype))
     config = replace(config, prompt=of_first_process(built.model.prompt.config))
     built.model.prompt = Prompt(config.prompt, built.model.decoder)
-    if config.train.init_from is not None:
-        load_weights(
-            built.model,
-            Path(config.train.init_from) / "model.safetensors",
-            built.bases,
-            config.train.init_leave_out,
-            config.train.init_resample,
-        )
-    check_same(exp_dir, config)
+    start = _load_initial_weights(config, built, exp_dir, init_dir)
     if rank == 0:
         stage = zero_stage(deepspeed_config(config.train))
         print(f"the plan, {world_size} process(es), ZeRO stage {stage}, {config.train.dtype}:")
-        print(make_plan(built.model, config.train.dtype, stage, world_size), flush=True)
+        print(make_plan(built.model, config.train.dtype, stage, world_size))
+        print(start, flush=True)
     if config.train.activation_checkpointing:
         built.model.decoder.checkpoint_activations()
     collate = built.collate()
@@ -133,11 +144,46 @@ def train(config: ExperimentConfig, train_dirs: Sequence[Path], valid_dir: Path,
     trainer.resume()
     if rank == 0:
         write_record(exp_dir, config)
-    trainer.run()
+    return trainer.run()
+
+
+def _initial_model(config: TrainConfig) -> Path | None:
+    """Return the directory of the model that training starts from; None: of none.
+
+    Raises:
+        ConfigError: if there is none of that name.
+    """
+    if config.init_from is None:
+        return None
+    path = Path(config.init_from)
+    return path if (path / WEIGHTS).is_file() else find_model(config.init_from)
+
+
+def _load_initial_weights(config: ExperimentConfig, built: Built, exp_dir: Path, init_dir: Path | None) -> str:
+    """Load the weights of ``init_dir``, if it is given; return a line about the weights that training starts from."""
+    if is_begun(exp_dir):
+        return f"initial weights: those of the checkpoint in {exp_dir / 'checkpoints'}"
+    if init_dir is None:
+        return f"initial weights: base models, and all else drawn from seed {config.seed}"
+    path, train = init_dir / WEIGHTS, config.train
+    names = load_weights(built.model, path, built.bases, train.init_leave_out, train.init_resample)
+    return f"initial weights: {path}, fingerprint {file_digest(path)}, {len(names)} tensors of {train.init_from}"
 
 
 def average(exp_dir: Path) -> str:
-    """Average the best checkpoints into ``model.safetensors``; return a sentence about it."""
+    """Average the best checkpoints into ``model.safetensors``; return a sentence about it.
+
+    Raises:
+        LockedError: if the experiment is being trained.
+    """
+    if not exp_dir.is_dir():
+        raise ConfigError(f"{exp_dir}: no such directory, expected an experiment; run the training stage first")
+    with exclusive_lock(exp_dir / ".lock", f"the experiment {exp_dir}"):
+        return _average(exp_dir)
+
+
+def _average(exp_dir: Path) -> str:
+    """Average with the experiment locked."""
     paths = sorted((exp_dir / "best").glob("step_*.safetensors"))
     if not paths:
         raise ConfigError(f"{exp_dir / 'best'}: no checkpoints to average; run the training stage first")

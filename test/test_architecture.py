@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "decode": ["interfaces", "config", "models", "data", "score"],
     "score": [],
     "experiment": ["config", "interfaces", "models", "data", "train", "decode", "score"],
-    "stages": ["experiment", "config", "interfaces", "models", "data", "train", "decode"],
+    "stages": ["pretrained", "experiment", "config", "interfaces", "models", "data", "train", "decode"],
     "pretrained": ["experiment", "config", "models", "score"],
     "api": ["pretrained", "experiment", "config", "interfaces", "models", "data", "train", "decode"],
     "demo": ["api", "interfaces", "data", "decode"],

@@ -1,4 +1,8 @@
-"""Train an experiment with DeepSpeed, from its last checkpoint if there is one."""
+"""Train an experiment with DeepSpeed, from its last checkpoint if there is one.
+
+Ctrl-C (SIGINT), SIGTERM and SIGUSR1 end it after the current optimizer step, with a checkpoint and the exit status 130,
+143 or 138; a second signal ends it at once. The same command goes on from the checkpoint.
+"""
 
 import argparse
 from pathlib import Path
@@ -22,8 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("exp_dir", type=Path, help="directory of the experiment")
 
 
-def run(args: argparse.Namespace) -> None:
-    """Train."""
+def run(args: argparse.Namespace) -> int:
+    """Train; return 0, or 128 plus the number of the signal that ended the training early."""
     from speechllm import experiment, stages
 
-    stages.train(experiment.load_config(args.config, args.set), args.train, args.valid, args.exp_dir)
+    ended_by = stages.train(experiment.load_config(args.config, args.set), args.train, args.valid, args.exp_dir)
+    return 0 if ended_by is None else 128 + ended_by

@@ -129,15 +129,19 @@ class CTCConnector(nn.Module):
         hidden_BMH = self._attend(hidden_BMH, lens_B)
         return Heard(hidden_BMH, self.head(hidden_BMH).float().log_softmax(-1), lens_B)
 
-    def loss(self, heard: Heard, texts: list[str]) -> tuple[Tensor, int]:
-        """Return the summed CTC loss of the transcripts, and the number of their pieces, one where there are no words.
+    def count_units(self, texts: list[str]) -> int:
+        """Return the number of subword units in transcripts, at least one for each."""
+        return sum(max(1, len(self.spelling(text))) for text in texts)
+
+    def loss(self, heard: Heard, texts: list[str]) -> Tensor:
+        """Return the summed CTC loss of the transcripts.
 
         An utterance too short for its transcript adds nothing.
         """
         device = heard.lens_B.device
         labels = [torch.tensor(self.spelling(text), dtype=torch.long, device=device) + 1 for text in texts]
         lens = torch.tensor([len(one) for one in labels], device=device)
-        loss = ctc_loss(
+        return ctc_loss(
             heard.log_probs_BMC.transpose(0, 1),
             pad_sequence(labels, batch_first=True),
             heard.lens_B,
@@ -145,7 +149,6 @@ class CTCConnector(nn.Module):
             reduction="sum",
             zero_infinity=True,
         )
-        return loss, int(lens.clamp(min=1).sum())
 
     def spelt(self, heard: Heard) -> Spelt:
         """Return what was heard, for a search that the LLM and CTC do together."""

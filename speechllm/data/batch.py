@@ -1,5 +1,8 @@
 """Utterances put together for the model, and read ahead of it by worker processes."""
 
+import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -121,6 +124,7 @@ class Loader:
             collate_fn=collate,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
+            worker_init_fn=_end_with_parent,
             generator=torch.Generator(),
         )
 
@@ -134,3 +138,21 @@ class Loader:
                 batch.epoch = self.batches.epoch
                 self.batches.position += 1
             yield batch
+
+
+def _end_with_parent(_worker: int) -> None:
+    """Ignore signals that the terminal or a launcher sends to all processes: the parent decides when its workers end.
+
+    The parent's own SIGTERM ends this process.
+    """
+    signals = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    parent = os.getppid()
+
+    def wait() -> None:
+        while True:
+            info = signal.sigwaitinfo(signals)
+            if info.si_signo == signal.SIGTERM and info.si_pid == parent:
+                os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()

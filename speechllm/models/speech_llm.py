@@ -25,11 +25,20 @@ Speech: TypeAlias = tuple[Tensor, Tensor]
 """Speech tokens embeds_BSE and their lens_B."""
 
 
+class Targets(NamedTuple):
+    """Numbers of targets, by which summed losses are divided."""
+
+    tokens: float
+    """Target tokens of the LLM's loss, end-of-sequence included."""
+    units: float
+    """Text units of the CTC loss, at least one per utterance; 0 without such a loss."""
+
+
 class LossOutput(NamedTuple):
-    """What a training step returns."""
+    """Loss and counts of one batch."""
 
     loss: Tensor
-    """Nats per target token: cross entropy, end-of-sequence included, CTC's, or a speller's weighted sum of both."""
+    """Nats per target: cross entropy, CTC loss, or their weighted sum."""
     num_correct: Tensor | None
     """Target tokens whose logit is the largest; None of CTC, which predicts no token in its place."""
     num_tokens: Tensor
@@ -82,27 +91,45 @@ class SpeechLLM(nn.Module):
         after = self._embed([ids for _, ids in parts], speech_BSE.device)
         return splice(before, speech_BSE, lens_B, after)
 
-    def forward(self, batch: Utterances, ctc: CTC | None = None) -> LossOutput:
+    def count_targets(self, texts: list[str], ctc: CTC | None = None) -> Targets:
+        """Return the number of targets in transcripts, for the loss that ``forward`` computes with ``ctc``."""
+        tokens = units = 0
+        if ctc is None:
+            tokens = sum(len(self.decoder.tokenize(text, end=True)) for text in texts)
+        if isinstance(ctc, EmbeddingCTC):
+            units = sum(max(1, len(self.decoder.tokenize(text))) for text in texts)
+        elif isinstance(self.connector, Speller):
+            units = self.connector.count_units(texts)
+        return Targets(tokens, units)
+
+    def forward(self, batch: Utterances, ctc: CTC | None = None, per: Targets | None = None) -> LossOutput:
         """Return the LLM's loss on the transcripts of ``batch``, or that of ``ctc``, which needs no LLM.
 
         In training, a connector with a CTC loss of its own adds it to the LLM's.
+
+        Args:
+            batch: utterances and their transcripts.
+            ctc: loss of the first training steps; None: the LLM's.
+            per: numbers of targets by which the summed losses are divided; None: those of the batch.
         """
+        per = per or self.count_targets(batch.texts, ctc)
         if isinstance(ctc, EmbeddingCTC):
             texts = [self.decoder.tokenize(text) for text in batch.texts]
-            num_tokens = torch.tensor(sum(max(1, len(ids)) for ids in texts))  # what has no words counts as one
-            loss = ctc(*self.speech_tokens(batch), texts, self.decoder) / num_tokens
-            return LossOutput(loss, None, num_tokens)
+            loss = ctc(*self.speech_tokens(batch), texts, self.decoder) / per.units
+            return LossOutput(loss, None, torch.tensor(sum(max(1, len(ids)) for ids in texts)))
         if not isinstance(self.connector, Speller):
-            return self._llm_loss(batch, self.speech_tokens(batch))
+            return self._llm_loss(batch, self.speech_tokens(batch), per)
         heard = self.connector.hear(*self.states(batch))
-        loss, num_pieces = self.connector.loss(heard, batch.texts)
-        loss = loss / num_pieces
         if ctc is not None:
-            return LossOutput(loss, None, torch.tensor(num_pieces))
-        output = self._llm_loss(batch, self.connector.embed(heard))
-        return output._replace(loss=output.loss + self.connector.ctc_weight * loss) if self.training else output
+            loss = self.connector.loss(heard, batch.texts) / per.units
+            return LossOutput(loss, None, torch.tensor(self.connector.count_units(batch.texts)))
+        output = self._llm_loss(batch, self.connector.embed(heard), per)
+        if not self.training:
+            return output
+        ctc_loss = self.connector.loss(heard, batch.texts) / per.units
+        return output._replace(loss=output.loss + self.connector.ctc_weight * ctc_loss)
 
-    def _llm_loss(self, batch: Utterances, speech: Speech) -> LossOutput:
+    def _llm_loss(self, batch: Utterances, speech: Speech, per: Targets) -> LossOutput:
         """Return the LLM's loss on the transcripts after prompts with ``speech`` in them."""
         prompts = self.prompts(batch, batch.epoch, speech)
         ids = [self.decoder.tokenize(text, end=True) for text in batch.texts]
@@ -112,7 +139,8 @@ class SpeechLLM(nn.Module):
         logits_UV = self.decoder.logits(spliced.embeds_BUE, spliced.mask_BU, select_BU).float()
         labels_U = spliced.labels_BU[select_BU]
         correct = (logits_UV.detach().argmax(-1) == labels_U).sum()
-        return LossOutput(cross_entropy(logits_UV, labels_U), correct, torch.tensor(len(labels_U)))
+        loss = cross_entropy(logits_UV, labels_U, reduction="sum") / per.tokens
+        return LossOutput(loss, correct, torch.tensor(len(labels_U)))
 
     @torch.inference_mode()
     def generate(self, batch: Utterances, caps: list[int], options: GenerationOptions) -> list[list[Hypothesis]]:

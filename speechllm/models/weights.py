@@ -57,8 +57,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 def load_weights(
     model: nn.Module, path: Path, bases: dict[str, str], leave_out: Sequence[str] = (), resample: Sequence[str] = ()
-) -> None:
-    """Load trained weights into ``model``.
+) -> list[str]:
+    """Load trained weights into ``model``; return the names of the loaded tensors.
 
     Args:
         model: the model, built from the same configuration.
@@ -102,6 +102,7 @@ def load_weights(
     with torch.no_grad():
         for name, parameter in own.items():
             parameter.copy_(state[name])
+    return list(own)
 
 
 def _matching(patterns: Sequence[str], names: Iterable[str], path: Path, setting: str) -> set[str]:

@@ -14,6 +14,7 @@ from torch.utils.cpp_extension import _get_build_directory
 
 from speechllm.errors import ConfigError
 from speechllm.train.config import TrainConfig
+from speechllm.train.storage import Storage
 
 T = TypeVar("T")
 OURS = {
@@ -99,7 +100,9 @@ def start_engine(model: nn.Module, config: TrainConfig) -> Any:
         betas=(config.betas[0], config.betas[1]),
         weight_decay=config.weight_decay,
     )
-    return deepspeed.initialize(model=model, optimizer=optimizer, config=deepspeed_config(config))[0]
+    engine = deepspeed.initialize(model=model, optimizer=optimizer, config=deepspeed_config(config))[0]
+    engine.checkpoint_engine = Storage(engine._config)
+    return engine
 
 
 def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:

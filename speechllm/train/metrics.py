@@ -1,8 +1,10 @@
 """What a training writes down: metrics.jsonl, TensorBoard, curves as PNG and a progress bar."""
 
 import json
+import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
@@ -26,7 +28,17 @@ class Metrics:
         with new_file(self.path) as temporary:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         self._board = SummaryWriter(str(exp_dir / "tensorboard"), purge_step=step + 1)
-        self._bar = tqdm(total=max_steps, initial=step, unit="step", desc="train", dynamic_ncols=True)
+        self._bar = tqdm(
+            total=max_steps, initial=step, unit="step", desc="train", dynamic_ncols=True, file=_Open(sys.stderr)
+        )
+
+    def __enter__(self) -> "Metrics":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Flush and close everything, so that an error begins on a line of its own."""
+        self._board.close()
+        self._bar.close()
 
     def log(self, kind: str, step: int, values: dict[str, Any]) -> None:
         """Append one row: ``kind`` is train or valid."""
@@ -46,12 +58,7 @@ class Metrics:
 
     def say(self, text: str) -> None:
         """Print a line without breaking the progress bar."""
-        tqdm.write(text)
-
-    def close(self) -> None:
-        """Flush and close everything."""
-        self._board.close()
-        self._bar.close()
+        tqdm.write(text, file=_Open(sys.stdout))
 
     def plot(self) -> None:
         """Draw loss and accuracy against steps to images/*.png."""
@@ -78,6 +85,33 @@ class Metrics:
                 axes.legend()
             figure.tight_layout()
             figure.savefig(self.images / f"{name}.png", dpi=120)
+
+
+class _Open:
+    """A stream that ignores a closed pipe: Ctrl-C ends the reader of the output, too, and training is to be saved."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.encoding = stream.encoding
+
+    def write(self, text: str) -> int:
+        """Write ``text``."""
+        with suppress(BrokenPipeError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        with suppress(BrokenPipeError):
+            self._stream.flush()
+
+    def fileno(self) -> int:
+        """Return the descriptor, from which the width of the terminal is found."""
+        return self._stream.fileno()
+
+    def isatty(self) -> bool:
+        """Return whether the stream is a terminal."""
+        return self._stream.isatty()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

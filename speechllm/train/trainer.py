@@ -2,7 +2,11 @@
 
 import math
 import resource
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,7 @@ from speechllm.data.batch import Batch, Loader
 from speechllm.data.sampler import BucketSampler
 from speechllm.errors import TrainingError
 from speechllm.models.ctc import CTC
-from speechllm.models.speech_llm import LossOutput, SpeechLLM
+from speechllm.models.speech_llm import LossOutput, SpeechLLM, Targets
 from speechllm.train.checkpoint import (
     Position,
     full_trainable_state,
@@ -23,7 +27,9 @@ from speechllm.train.checkpoint import (
     save_resume,
 )
 from speechllm.train.config import TrainConfig
+from speechllm.train.interrupt import Interrupted, StopRequest, stop_request
 from speechllm.train.metrics import Metrics
+from speechllm.train.ranks import sum_over_ranks
 from speechllm.train.schedule import learning_rate
 from speechllm.train.validation import Validator
 
@@ -69,23 +75,51 @@ class Trainer:
         self.best: list[list[Any]] = []
         self.metrics: Metrics | None = None
         self._sums = Sums()
+        self._stop = StopRequest()
+        self._saved = 0
+        self._validated = True
 
-    def run(self) -> None:
-        """Train, validate and save until the last step."""
+    def run(self) -> signal.Signals | None:
+        """Train, validate and save until the last step, or until a signal; return the signal."""
         if self.engine.global_rank == 0:
             self.metrics = Metrics(self.exp_dir, self.step, self.config.max_steps)
+        with stop_request() as self._stop, self.metrics or nullcontext():
+            try:
+                self._train()
+            except Interrupted:
+                self._save_interrupted()
+                return self._stop.agreed()
+        return None
+
+    def _train(self) -> None:
+        """Do all steps that remain, and the validation that an interruption has left."""
         self.engine.train()
+        if not self._validated:
+            self._validate_and_save()
+        batches = self._batches()
         while self.step < self.config.max_steps:
+            self._optimizer_step(list(islice(batches, self.config.accumulation)))
+            self.step += 1
+            self._validated = not self._is_validation_due()
+            if self.metrics:
+                self.metrics.advance()
+            if self.step % self.config.log_every == 0 or self.step == self.config.ctc_steps:
+                self._log()
+            self._stop.check()
+            if not self._validated:
+                self._validate_and_save()
+
+    def _batches(self) -> Iterator[Batch]:
+        """Yield batches without end, epoch after epoch."""
+        while True:
             if self._begins_to_join():
                 self.sampler.set_epoch(self.sampler.epoch + 1)
             for batch in self.loader:
-                self._micro_step(batch)
-                if self.step >= self.config.max_steps or self._begins_to_join():
+                yield batch
+                if self._begins_to_join():
                     break
             else:
                 self.sampler.set_epoch(self.sampler.epoch + 1, joins=self.sampler.joins)
-        if self.metrics:
-            self.metrics.close()
 
     def _begins_to_join(self) -> bool:
         """Return whether utterances are to be joined from now on, but not yet are.
@@ -95,26 +129,38 @@ class Trainer:
         """
         return self.step >= self.config.ctc_steps and not self.sampler.joins
 
-    def _micro_step(self, batch: Batch) -> None:
-        """Do forward and backward on one batch, and an optimizer step where the accumulation ends."""
+    def _is_validation_due(self) -> bool:
+        return self.step % self.config.valid_every == 0 or self.step == self.config.max_steps
+
+    def _optimizer_step(self, batches: list[Batch]) -> None:
+        """Do forward and backward on the batches of an optimizer step, and the step."""
         self._set_learning_rate()
-        ctc = self.ctc if self.step < self.config.ctc_steps else None
-        if ctc is not None:
-            ctc.anneal(self.step / self.config.ctc_steps)
-        output: LossOutput = self.engine(batch.to(self.engine.device), ctc)
-        self._sums.add(output, batch)
-        ends_step = self.engine.is_gradient_accumulation_boundary()
-        self.engine.backward(output.loss)
-        self.engine.step()
-        if not ends_step:
-            return
-        self.step += 1
-        if self.metrics:
-            self.metrics.advance()
-        if self.step % self.config.log_every == 0 or self.step == self.config.ctc_steps:
-            self._log()
-        if self.step % self.config.valid_every == 0 or self.step == self.config.max_steps:
-            self._validate_and_save(ctc)
+        ctc = self._ctc_after(self.step)
+        per = self._mean_targets(batches, ctc)
+        for batch in batches:
+            output: LossOutput = self.engine(batch.to(self.engine.device), ctc, per)
+            self._sums.add(output, batch, per)
+            self.engine.backward(output.loss)
+            self.engine.step()
+
+    def _ctc_after(self, step: int) -> CTC | None:
+        """Return the CTC loss of the optimizer step that follows ``step`` others; None where the LLM's is used."""
+        if self.ctc is None or step >= self.config.ctc_steps:
+            return None
+        self.ctc.anneal(step / self.config.ctc_steps)
+        return self.ctc
+
+    def _mean_targets(self, batches: list[Batch], ctc: CTC | None) -> Targets:
+        """Return the mean number of targets over the batches of an optimizer step on all ranks.
+
+        DeepSpeed averages gradients over these batches. Where the summed loss of each is divided by this mean, the
+        average is the gradient of the mean loss over all targets of the step.
+        """
+        counts = [self.model.count_targets(batch.texts, ctc) for batch in batches]
+        num_batches, tokens, units = sum_over_ranks(
+            len(batches), sum(count.tokens for count in counts), sum(count.units for count in counts)
+        )
+        return Targets(tokens / num_batches, units / num_batches)
 
     def _set_learning_rate(self) -> None:
         for group in self.engine.optimizer.param_groups:
@@ -132,13 +178,14 @@ class Trainer:
             self.metrics.log("train", self.step, values)
             self.metrics.show(", ".join(f"{name} {values[name]:.3f}" for name in MEANS if name in values))
 
-    def _validate_and_save(self, ctc: CTC | None) -> None:
+    def _validate_and_save(self) -> None:
         """Score the validation set by the loss of this step; save what a resume needs, and the weights if they count.
 
         Those of the steps of CTC do not, which the LLM has not read yet: but for the last, if there are no other steps.
         """
         start = time.perf_counter()
-        values, examples = self.validator.run(self.engine, ctc)
+        ctc = self._ctc_after(self.step - 1)
+        values, examples = self.validator.run(self.engine, ctc, self._stop.check)
         self.engine.train()
         loss = values["loss" if ctc is None else "ctc_loss"]
         if not math.isfinite(loss):
@@ -155,11 +202,29 @@ class Trainer:
         counts = ctc is None or self.step == self.config.max_steps
         if self.engine.global_rank == 0 and counts:
             self.best = save_best(self.exp_dir, state, self.best, self.config.keep_best, metadata)
-        position = Position(step=self.step, sampler=self.sampler.state_dict(), best=self.best)
-        save_resume(self.engine, self.exp_dir, position, self.bases)
+        self._validated = True
+        self._save()
         if self.engine.global_rank == 0:
             remove_all_but(self.exp_dir, self.best)
         self._sums.pause(time.perf_counter() - start)
+
+    def _save(self) -> None:
+        """Save what a resume needs."""
+        position = Position(
+            step=self.step, sampler=self.sampler.state_dict(), best=self.best, validated=self._validated
+        )
+        save_resume(self.engine, self.exp_dir, position, self.bases, self._sums.state_dict())
+        self._saved = self.step
+
+    def _save_interrupted(self) -> None:
+        """Save what a resume needs, unless this step has been saved; say so."""
+        if self._saved != self.step:
+            self._save()
+        if self.metrics:
+            self.metrics.say(
+                f"{self.exp_dir}: stopped after step {self.step} of {self.config.max_steps}, the checkpoint is saved; "
+                "run the same command again to go on"
+            )
 
     def resume(self) -> None:
         """Go to the last resume checkpoint, if there is one; to be called before ``run``.
@@ -167,15 +232,20 @@ class Trainer:
         Raises:
             ConfigError: if it cannot be gone on from exactly.
         """
-        position = load_resume(self.engine, self.exp_dir, self.bases)
-        if position is not None:
-            self.step, self.best = position.step, position.best
-            self.sampler.load_state_dict(position.sampler)
-            if self.step <= self.config.ctc_steps < self.config.max_steps:
-                self.best = []  # of an alignment that now goes on with the LLM, whose losses are others
-            if self.engine.global_rank == 0:
-                remove_all_but(self.exp_dir, self.best)  # a kill may have come before it
-                print(f"going on from step {self.step} of {self.config.max_steps}")
+        found = load_resume(self.engine, self.exp_dir, self.bases)
+        if found is None:
+            return
+        position, rank_state = found
+        self.step = self._saved = position.step
+        self.best = position.best
+        self._validated = position.validated or not self._is_validation_due()
+        self._sums.load_state_dict(rank_state)
+        self.sampler.load_state_dict(position.sampler)
+        if self.step <= self.config.ctc_steps < self.config.max_steps:
+            self.best = []  # of an alignment that now goes on with the LLM, whose losses are others
+        if self.engine.global_rank == 0:
+            remove_all_but(self.exp_dir, self.best)  # a kill may have come before it
+            print(f"going on from step {self.step} of {self.config.max_steps}")
 
 
 class Sums:
@@ -184,11 +254,11 @@ class Sums:
     def __init__(self) -> None:
         self._start()
 
-    def add(self, output: LossOutput, batch: Batch) -> None:
-        """Count one batch."""
+    def add(self, output: LossOutput, batch: Batch, per: Targets) -> None:
+        """Count one batch, whose summed loss was divided by ``per``."""
         tokens = output.num_tokens.item()
-        self.loss += output.loss.detach() * tokens
         self.is_ctc = output.num_correct is None
+        self.loss += output.loss.detach() * (per.units if self.is_ctc else per.tokens)
         self.correct += 0.0 if output.num_correct is None else output.num_correct
         self.tokens += tokens
         self.utterances += len(batch.utt_ids)
@@ -217,7 +287,19 @@ class Sums:
             "speech_per_second": speech / seconds,
         }
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sums as plain values, for a resume between two log lines."""
+        counts = {name: float(getattr(self, name)) for name in ("loss", "correct", "tokens", "utterances", "speech")}
+        return {**counts, "is_ctc": self.is_ctc, "seconds": time.perf_counter() - self.since}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from the sums in ``state``; an empty one changes nothing."""
+        for name, value in state.items():
+            setattr(self, name, value)
+        self.since = time.perf_counter() - state.get("seconds", 0.0)
+
     def _start(self) -> None:
+        self.is_ctc = False
         self.loss: Tensor | float = 0.0
         self.correct: Tensor | float = 0.0
         self.tokens, self.utterances, self.speech = 0.0, 0, 0.0

@@ -1,6 +1,6 @@
 """Validation: does the loss fall, and does the model listen?"""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -32,15 +32,19 @@ class Validator:
         self.batches = batches
         self.mismatched_batches = mismatched_batches
         self.examples = examples
+        self._check: Callable[[], None] = lambda: None
 
     @torch.no_grad()
-    def run(self, engine: Any, ctc: CTC | None = None) -> tuple[dict[str, float], list[Example]]:
+    def run(
+        self, engine: Any, ctc: CTC | None = None, check: Callable[[], None] = lambda: None
+    ) -> tuple[dict[str, float], list[Example]]:
         """Return the scores and some (reference, hypothesis) pairs; to be called on every rank.
 
         While the connector learns by ``ctc``, that is what is scored, and nothing is decoded: the LLM is not yet
-        in the loop.
+        in the loop. ``check`` is called on every rank before each batch, and may raise to abandon the validation.
         """
         engine.eval()
+        self._check = check
         name = "loss" if ctc is None else "ctc_loss"
         sums = self._score(engine, self.batches, ctc)
         loss, accuracy = _per_token(sums)
@@ -72,6 +76,7 @@ class Validator:
         sums = torch.zeros(len(batches), 3, dtype=torch.float64, device=engine.device)
         rank, world_size = engine.global_rank, engine.world_size
         for start in range(0, len(batches), world_size):
+            self._check()
             # under ZeRO 3 every rank takes part in every forward pass, so a rank without work repeats a batch
             index, is_repeat = start + rank, start + rank >= len(batches)
             output = engine(batches[start if is_repeat else index].to(engine.device), ctc)
@@ -85,6 +90,7 @@ class Validator:
     def _decode(self, engine: Any) -> list[Example]:
         if self.examples is None:
             return []
+        self._check()
         batch, caps = self.examples
         model: SpeechLLM = engine.module
         best = model.generate(batch.to(engine.device), caps, GenerationOptions())

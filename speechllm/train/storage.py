@@ -1,0 +1,80 @@
+"""Files of a resume checkpoint: flushed to the disk when written, and read without unpickling objects."""
+
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from deepspeed.runtime.checkpoint_engine import TorchCheckpointEngine
+from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+from deepspeed.runtime.zero.config import ZeroStageEnum
+from deepspeed.utils.tensor_fragment import fragment_address
+
+from speechllm.atomic import new_file
+from speechllm.errors import ConfigError, TrainingError
+from speechllm.train.ranks import sum_over_ranks
+
+KNOWN: list[Any] = [DynamicLossScaler, LossScaler, ZeroStageEnum, fragment_address]
+"""Classes of DeepSpeed's that its checkpoints hold beside tensors and plain values."""
+
+
+class Storage(TorchCheckpointEngine):
+    """The writer and reader that DeepSpeed's engine uses for its checkpoints.
+
+    A file that cannot be written raises nothing here, since other ranks would wait for this one; ``raise_failure`` then
+    raises on all of them.
+    """
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self._failure: Exception | None = None
+
+    def makedirs(self, path: str, exist_ok: bool = False) -> None:
+        """Create a folder."""
+        with self.recorded_failure():
+            Path(path).mkdir(parents=True, exist_ok=True)
+
+    def save(self, state_dict: Any, path: str) -> None:
+        """Write tensors and plain values to ``path``."""
+        with self.recorded_failure(), new_file(Path(path)) as temporary:
+            torch.save(state_dict, temporary)
+
+    def load(self, path: str, map_location: Any = None) -> Any:
+        """Return the content of ``path``.
+
+        Raises:
+            ConfigError: if it cannot be read, or holds objects other than tensors, plain values and those of DeepSpeed.
+        """
+        try:
+            with torch.serialization.safe_globals(KNOWN):
+                return torch.load(path, map_location=map_location, weights_only=True)
+        except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise ConfigError(
+                f"{path}: cannot be read as a checkpoint: {reason}; remove {Path(path).parents[1]} to start anew"
+            ) from error
+
+    @contextmanager
+    def recorded_failure(self) -> Iterator[None]:
+        """Record an error in the block instead of raising it."""
+        try:
+            yield
+        except (OSError, RuntimeError) as error:  # torch raises a RuntimeError on a full disk
+            self._failure = self._failure or error
+
+    def raise_failure(self, advice: str) -> None:
+        """Raise what prevented any rank from writing; to be called on every rank.
+
+        Args:
+            advice: end of the error's sentence.
+
+        Raises:
+            TrainingError: if a file could not be written.
+        """
+        failure, self._failure = self._failure, None
+        if not sum_over_ranks(float(failure is not None))[0]:
+            return
+        reason = "another process could not write its part" if failure is None else str(failure).partition("\n")[0]
+        raise TrainingError(f"the checkpoint cannot be written: {reason}; {advice}")
