@@ -1,5 +1,6 @@
 """Small data directories of noise, and their dumps."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,13 @@ def half(samples_N: np.ndarray) -> np.ndarray:
     return energies(samples_N)[::2].astype(np.float16)
 
 
-def make_data_dir(folder: Path, *durations: float, text: str | None = "HELLO WORLD") -> Path:
-    """Write a data directory with an utterance of noise of each duration in seconds, by two speakers."""
+def make_data_dir(
+    folder: Path, *durations: float, text: str | None = "HELLO WORLD", texts: Sequence[str] = ()
+) -> Path:
+    """Write a data directory with an utterance of noise of each duration in seconds, by two speakers.
+
+    All have the transcript ``text``, or each its own of ``texts``.
+    """
     utts = []
     (folder / "audio").mkdir()
     for i, duration in enumerate(durations):
@@ -29,7 +35,8 @@ def make_data_dir(folder: Path, *durations: float, text: str | None = "HELLO WOR
         path = folder / f"audio/{utt_id}.wav"
         noise = np.random.default_rng(i).uniform(-0.5, 0.5, round(duration * 16000))
         soundfile.write(path, noise, 16000, subtype="FLOAT")
-        utts.append(Utterance(utt_id=utt_id, speaker=utt_id[:4], path=path, duration=duration, text=text))
+        own = texts[i] if texts else text
+        utts.append(Utterance(utt_id=utt_id, speaker=utt_id[:4], path=path, duration=duration, text=own))
     write_data_dir(folder / "noise", utts)
     return folder / "noise"
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from speechllm.connectors import ctc, fc
@@ -15,7 +16,7 @@ from speechllm.errors import ConfigError
 from speechllm.interfaces import GenerationOptions
 from speechllm.models.ctc import ConnectorCTC, EmbeddingCTC
 from speechllm.models.prompt import PromptConfig
-from speechllm.models.speech_llm import SpeechLLM
+from speechllm.models.speech_llm import SpeechLLM, Targets
 
 
 @pytest.fixture(scope="module")
@@ -160,3 +161,28 @@ def test_ctc_has_no_say_where_a_connector_does_not_spell(model: SpeechLLM, key: 
     config = DecodeConfig(search=GenerationOptions(**{key: 0.3}))
     with pytest.raises(ConfigError, match=f"decode.search.{key}: found 0.3, but the connector spells nothing"):
         recognizer(model, Collate(None, None, encoded=True), config, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("objective", ["llm", "ctc", "llm and ctc", "embedding ctc"])
+def test_batches_divided_by_the_mean_of_their_targets_average_to_one_batch(
+    model: SpeechLLM, spelling_model: SpeechLLM, objective: str
+) -> None:
+    """The gradient of an utterance of 1 word and one of 30, in one batch and in two."""
+    trained = (model if objective in ("llm", "embedding ctc") else spelling_model).train()
+    objectives = {"ctc": ConnectorCTC(), "embedding ctc": EmbeddingCTC(trained.decoder, ["she had all year"])}
+    ctc_loss = objectives.get(objective)
+    whole = batch_of(["she", " ".join(["she had all year"] * 7)], [20, 900])
+    parts = [one_of(whole, i) for i in range(2)]
+    counts = [trained.count_targets(part.texts, ctc_loss) for part in parts]
+    mean = Targets(*(sum(column) / 2 for column in zip(*counts, strict=True)))
+
+    def gradient(batches: list[Batch], per: Targets | None) -> Tensor:
+        trained.zero_grad()
+        for batch in batches:
+            (trained(batch, ctc_loss, per).loss / len(batches)).backward()
+        return torch.cat([p.grad.flatten() for p in trained.parameters() if p.grad is not None])
+
+    expected = gradient([whole], None)
+    torch.testing.assert_close(gradient(parts, mean), expected, atol=1e-5, rtol=1e-4)
+    assert (gradient(parts, None) - expected).norm() > 0.05 * expected.norm()
+    trained.eval()
