@@ -2,15 +2,18 @@
 
 Unknown keys, missing keys and wrong types are errors that name the full path of the offending
 key. A file may begin with ``base: other.yaml`` and then says only what differs; the path is seen
-from its own folder. Overrides are ``section.key=value`` strings whose value is read as YAML. The line of text
-under a dataclass field is its help text.
+from its own folder. Overrides are ``section.key=value`` strings whose value is read as YAML. Where a file or an
+override changes the type of a component, keys of the other type are dropped. The line of text under a dataclass field
+is its help text.
 """
 
 import ast
 import dataclasses
 import difflib
+import functools
 import inspect
 import json
+import math
 import textwrap
 import types
 import typing
@@ -30,13 +33,35 @@ def component(kind: str) -> Any:
     return dataclasses.field(metadata={"kind": kind})
 
 
+class _KeyError(ConfigError):
+    """An error in the value of one key."""
+
+    def __init__(self, key: str, text: str) -> None:
+        super().__init__(f"{key}: {text}")
+        self.key = key
+
+
+class _Whole(dict[str, Any]):
+    """A mapping that an override gives for a section, of which it replaces all keys."""
+
+
+class _Loader(yaml.SafeLoader):
+    """A YAML loader without aliases: a few nested ones stand for more values than fit into memory."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            name = self.peek_event().anchor  # type: ignore[no-untyped-call]
+            raise yaml.YAMLError(f"aliases are not supported, found *{name}; write the value out, or use base:")
+        return super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+
+
 def load(cls: type[T], path: str | Path, overrides: typing.Iterable[str] = ()) -> T:
     """Read ``path`` and build a ``cls`` from it, after applying ``overrides``; later ones win.
 
     Raises:
         ConfigError: if the file or its base is not there, is no YAML mapping, or does not fit ``cls``.
     """
-    return from_tree(cls, _read(Path(path)), overrides, where=path)
+    return _from_layers(cls, _read(Path(path)), list(overrides), path)
 
 
 def from_tree(cls: type[T], tree: Any, overrides: typing.Iterable[str] = (), *, where: str | Path) -> T:
@@ -45,36 +70,72 @@ def from_tree(cls: type[T], tree: Any, overrides: typing.Iterable[str] = (), *, 
     Raises:
         ConfigError: if it does not fit ``cls``.
     """
+    return _from_layers(cls, [(Path(where), tree)], list(overrides), where)
+
+
+def _from_layers(cls: type[T], layers: list[tuple[Path, Any]], overrides: list[str], where: str | Path) -> T:
+    """Build a ``cls`` from the files ``layers``, the base first, and ``overrides``; an error names the key's source."""
+    tree = functools.reduce(_laid_over, (layer for _, layer in layers))
+    given: dict[str, Any] = {}
     for override in overrides:
-        _apply(tree, override)
+        _apply(given, tree, override)
     try:
-        return build(cls, tree)
+        return build(cls, _laid_over(tree, given))
+    except _KeyError as error:
+        raise ConfigError(f"{_source(error.key, layers, overrides) or where}: {error}") from None
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
 
 
-def _read(path: Path, readers: tuple[Path, ...] = ()) -> Any:
-    """Return the mapping in ``path``, laid over that of its base; ``readers`` are the files based on it."""
+def _source(key: str, layers: list[tuple[Path, Any]], overrides: list[str]) -> str | Path | None:
+    """Return the override or file that sets ``key``; None if none does."""
+    for override in reversed(overrides):
+        if key == (name := override.partition("=")[0]) or key.startswith(f"{name}."):
+            return f"--set {override}"
+    for path, tree in reversed(layers):
+        for part in key.split("."):
+            tree = tree.get(part.partition("[")[0], layers) if isinstance(tree, dict) else layers
+        if tree is not layers:
+            return path
+    return None
+
+
+def _read(path: Path, readers: tuple[Path, ...] = ()) -> list[tuple[Path, Any]]:
+    """Return the mappings in ``path`` and its bases, the lowest base first; ``readers`` are the files based on it."""
     if not path.is_file():
         raise ConfigError(f"{path}: no such file, expected an experiment YAML; see egs/*/conf for examples")
     if path.resolve() in readers:
         raise ConfigError(f"{path}: is its own base, by way of {readers[-1]}; remove one of the two lines")
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
+        tree = _parse(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
-    if not isinstance(tree, dict) or "base" not in tree:
-        return tree
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: config: expected a mapping, found {_short(tree)}")
+    if "base" not in tree:
+        return [(path, tree)]
     base = tree.pop("base")
     if not isinstance(base, str):
         raise ConfigError(f"{path}: base: expected the path of a YAML file, found {base!r}")
-    return _laid_over(_read(path.parent / base, (*readers, path.resolve())), tree)
+    return [*_read(path.parent / base, (*readers, path.resolve())), (path, tree)]
+
+
+def _parse(text: str) -> Any:
+    """Return the value of a YAML document."""
+    return yaml.load(text, _Loader)
+
+
+def _short(value: Any) -> str:
+    """Return a value for an error, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _laid_over(base: Any, tree: Any) -> Any:
     """Return ``base`` with what ``tree`` says instead; a component of another type replaces all of the base's."""
     if (
-        not isinstance(base, dict)
+        isinstance(tree, _Whole)
+        or not isinstance(base, dict)
         or not isinstance(tree, dict)
         or tree.get("type", base.get("type")) != base.get("type")
     ):
@@ -85,24 +146,25 @@ def _laid_over(base: Any, tree: Any) -> Any:
 def build(cls: type[T], tree: Any, where: str = "") -> T:
     """Turn a plain mapping into a ``cls``, checking every key and type."""
     if not isinstance(tree, dict):
-        raise ConfigError(f"{where or 'config'}: expected a mapping, found {tree!r}")
+        raise _KeyError(where or "config", f"expected a mapping, found {_short(tree)}")
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in tree:
         if key not in fields:
             close = difflib.get_close_matches(str(key), fields, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(fields)}"
-            raise ConfigError(f"{_join(where, key)}: unknown key; {hint}")
+            raise _KeyError(_join(where, key), f"unknown key; {hint}")
     values = {}
     for name, field in fields.items():
         if name in tree:
             values[name] = _convert(field, hints[name], tree[name], _join(where, name))
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise ConfigError(f"{_join(where, name)}: required, but not given")
+            raise _KeyError(_join(where, name), "required, but not given")
     try:
         return cls(**values)
-    except ConfigError as error:  # raised by a dataclass' own __post_init__
-        raise ConfigError(f"{where}: {error}" if where else str(error)) from None
+    except ConfigError as error:  # raised by a dataclass' own __post_init__, after the name of a field
+        name, _, text = str(error).partition(": ")
+        raise _KeyError(_join(where, name), text) from None
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -165,12 +227,12 @@ def _convert(field: dataclasses.Field[Any], hint: Any, value: Any, where: str) -
     if "kind" in field.metadata:
         kind = field.metadata["kind"]
         if not isinstance(value, dict) or not isinstance(value.get("type"), str):
-            raise ConfigError(f"{where}: expected a mapping with a 'type' key, found {value!r}")
+            raise _KeyError(where, f"expected a mapping with a 'type' key, found {_short(value)}")
         rest = {k: v for k, v in value.items() if k != "type"}
         try:
             cls = config_class(kind, value["type"])
         except ConfigError as error:
-            raise ConfigError(f"{where}.type: {error}") from None
+            raise _KeyError(f"{where}.type", str(error)) from None
         return build(cls, rest, where)
     return _check(hint, value, where)
 
@@ -182,15 +244,18 @@ def _check(hint: Any, value: Any, where: str) -> Any:
         return value
     if dataclasses.is_dataclass(hint):
         return build(typing.cast(type, hint), value, where)
-    if hint is float and isinstance(value, (int, str)) and not isinstance(value, bool):
+    if hint is float and isinstance(value, (float, int, str)) and not isinstance(value, bool):
         try:
-            return float(value)  # PyYAML reads 1e-4, which has no dot, as a string
-        except ValueError:
-            pass
+            number = float(value)  # PyYAML reads 1e-4, which has no dot, as a string
+        except (ValueError, OverflowError):
+            raise _KeyError(where, f"expected float, found {_short(value)}") from None
+        if not math.isfinite(number):
+            raise _KeyError(where, f"expected a finite number, found {value}")
+        return number
     if origin is typing.Literal:
         if value in args:
             return value
-        raise ConfigError(f"{where}: expected one of {', '.join(map(str, args))}, found {value!r}")
+        raise _KeyError(where, f"expected one of {', '.join(map(str, args))}, found {_short(value)}")
     if origin is dict and isinstance(value, dict):
         return {_check(args[0], k, where): _check(args[1], v, _join(where, k)) for k, v in value.items()}
     if origin in (list, tuple) and isinstance(value, list):
@@ -199,11 +264,11 @@ def _check(hint: Any, value: Any, where: str) -> Any:
         return _check_union(args, value, where)
     if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
-    raise ConfigError(f"{where}: expected {getattr(hint, '__name__', hint)}, found {value!r}")
+    raise _KeyError(where, f"expected {getattr(hint, '__name__', hint)}, found {_short(value)}")
 
 
 def _check_union(options: tuple[Any, ...], value: Any, where: str) -> Any:
-    error = ConfigError(f"{where}: found {value!r}")
+    error: ConfigError = _KeyError(where, f"found {_short(value)}")
     if value is None and type(None) in options:
         return None
     for option in options:
@@ -215,21 +280,27 @@ def _check_union(options: tuple[Any, ...], value: Any, where: str) -> Any:
     raise error
 
 
-def _apply(tree: dict[str, Any], override: str) -> None:
+def _apply(given: dict[str, Any], base: Any, override: str) -> None:
+    """Add an override to those ``given`` so far, which are to be laid over ``base``."""
     key, separator, value = override.partition("=")
     if not separator:
         raise ConfigError(f"override {override!r}: expected section.key=value")
     *parents, leaf = key.split(".")
     for parent in parents:
-        if not isinstance(tree.setdefault(parent, {}), dict):
+        base = base.get(parent) if isinstance(base, dict) and not isinstance(given, _Whole) else None
+        known = given.setdefault(parent, {}) if base is None or isinstance(base, dict) else base
+        if not isinstance(known, dict):
             raise ConfigError(f"override {override!r}: {parent!r} is a value, expected a section")
-        tree = tree[parent]
+        given = known
     try:
-        tree[leaf] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+        new = _parse(value)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(
-            f"override {override!r}: is no YAML, expected a value such as 1 or 'text: in quotes'"
+            f"override {override!r}: is no YAML, expected a value such as 1 or 'text: in quotes': {error}"
         ) from error
+    if isinstance(given, _Whole) and leaf == "type" and given.get("type") != new:
+        given.clear()  # its keys were those of the other type
+    given[leaf] = _Whole(new) if isinstance(new, dict) else new
 
 
 def _join(where: str, key: object) -> str:

@@ -66,6 +66,11 @@ class ExperimentConfig:
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     """Search."""
 
+    def __post_init__(self) -> None:
+        """Check what YAML types cannot."""
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"seed: found {self.seed}, expected at least 0 and less than 2**63")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Built:

@@ -12,6 +12,7 @@ MAY_IMPORT = {
     "registry": [],
     "atomic": [],
     "lock": [],
+    "ranges": [],
     "config": ["registry"],
     "interfaces": [],
     "base_models": [],
@@ -33,7 +34,7 @@ MAY_IMPORT = {
     "bin": ["*"],
     "__main__": ["bin"],
 }
-LOWEST = {"errors", "atomic", "lock"}  # which any package may import
+LOWEST = {"errors", "atomic", "lock", "ranges"}  # which any package may import
 SIBLINGS_APART = {"frontends", "encoders", "connectors", "decoders", "corpora"}
 FORMATS = "speechllm.data.importers."
 FILES = sorted(ROOT.rglob("*.py"))

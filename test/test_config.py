@@ -147,3 +147,60 @@ def test_a_base_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         configs.load(Outer, tmp_path / "b.yaml")
     with pytest.raises(ConfigError, match=r"d\.yaml: base: expected the path of a YAML file, found \['a'\]"):
         configs.load(Outer, tmp_path / "d.yaml")
+
+
+def test_another_type_begins_from_its_own_defaults(tmp_path: Path) -> None:
+    """By an override and by a file; keys that overrides set are kept, in any order of the two."""
+    for overrides in (["connector.type=qformer", "connector.num_queries=3"],) * 2:
+        assert load(tmp_path, GOOD, *overrides).connector == qformer.Config(num_queries=3)
+        assert load(tmp_path, GOOD, *reversed(overrides)).connector == qformer.Config(num_queries=3)
+    assert load(tmp_path, GOOD, "connector.type=fc", "connector.hidden=9").connector.merge == 7
+    assert load(tmp_path, GOOD, "connector={type: fc, hidden: 9}").connector.merge == 5
+    assert (
+        load(tmp_path, GOOD, "connector={type: fc, merge: 3}", "connector.type=qformer").connector == qformer.Config()
+    )
+    write(tmp_path, child="base: x.yaml\nconnector: {type: qformer}\n")
+    assert configs.load(Outer, tmp_path / "child.yaml", ["connector.num_queries=3"]).connector.num_queries == 3
+    with pytest.raises(ConfigError, match=r"^--set connector\.merge=2: connector\.merge: unknown key"):
+        load(tmp_path, GOOD, "connector.type=qformer", "connector.merge=2")
+
+
+def test_an_error_names_the_file_or_the_override_that_sets_the_key(tmp_path: Path) -> None:
+    write(tmp_path, low="steps: 1\ninner: {rat: 2}\nconnector: {type: fc}\n", high="base: low.yaml\nmaybe: {kind: c}\n")
+    with pytest.raises(ConfigError, match=r"low\.yaml: inner\.rat: unknown key"):
+        configs.load(Outer, tmp_path / "high.yaml", ["maybe=null"])
+    with pytest.raises(ConfigError, match=r"high\.yaml: maybe\.kind: expected one of a, b, found 'c'"):
+        configs.load(Outer, tmp_path / "high.yaml", ["inner={}"])
+    with pytest.raises(ConfigError, match=r"^--set steps=x: steps: expected int, found 'x'"):
+        configs.load(Outer, tmp_path / "high.yaml", ["steps=x", "inner={}", "maybe=null"])
+    with pytest.raises(ConfigError, match=r"^--set connector\.hidden=0: connector\.merge and hidden: |hidden"):
+        load(tmp_path, GOOD, "connector.hidden=0")
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf", "nan", "1e999", "1" + "0" * 400])
+def test_numbers_are_finite(tmp_path: Path, value: str) -> None:
+    with pytest.raises(ConfigError, match=r"inner\.rate: expected (a finite number|float), found"):
+        load(tmp_path, GOOD, f"inner.rate={value}")
+
+
+BOMB = "[" + ", ".join(["&a [x]"] + [f"&{b} [*{a}, *{a}]" for a, b in zip("abcd", "bcde", strict=True)]) + "]"
+
+
+def test_aliases_and_deep_nesting_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"is no YAML.*aliases are not supported, found \*a"):
+        load(tmp_path, GOOD, f"names={BOMB}")
+    with pytest.raises(ConfigError, match=r"x\.yaml: not valid YAML: aliases are not supported"):
+        load(tmp_path, f"names: {BOMB}\n")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load(tmp_path, f"names: {'[' * 5000}\n")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load(tmp_path, f"steps: {'1' * 5000}\n")
+
+
+def test_a_list_is_no_configuration(tmp_path: Path) -> None:
+    write(tmp_path, low="[1]\n", high="base: low.yaml\nsteps: 1\n")
+    with pytest.raises(ConfigError, match=r"low\.yaml: config: expected a mapping, found \[1\]"):
+        configs.load(Outer, tmp_path / "high.yaml")
+    (tmp_path / "latin.yaml").write_bytes(b"steps: 1 # \xe9\n")
+    with pytest.raises(ConfigError, match=r"latin\.yaml: not valid YAML"):
+        configs.load(Outer, tmp_path / "latin.yaml")

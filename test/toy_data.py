@@ -21,9 +21,7 @@ def half(samples_N: np.ndarray) -> np.ndarray:
     return energies(samples_N)[::2].astype(np.float16)
 
 
-def make_data_dir(
-    folder: Path, *durations: float, text: str | None = "HELLO WORLD", texts: Sequence[str] = ()
-) -> Path:
+def make_data_dir(folder: Path, *durations: float, text: str | None = "HELLO WORLD", texts: Sequence[str] = ()) -> Path:
     """Write a data directory with an utterance of noise of each duration in seconds, by two speakers.
 
     All have the transcript ``text``, or each its own of ``texts``.

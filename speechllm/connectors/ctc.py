@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from speechllm.errors import ConfigError
 from speechllm.interfaces import Decoder, Spelt
+from speechllm.ranges import at_least, probability
 
 MASK_STATES = 4
 """Merged states that are masked together in training."""
@@ -52,10 +53,10 @@ class Config:
             )
         if self.hidden < 64 or self.hidden % 64:
             raise ConfigError(f"hidden: found {self.hidden}, expected a multiple of 64")
-        if not 0 < self.blank_threshold <= 1 or not 0 <= self.mask < 1:
-            raise ConfigError(
-                f"blank_threshold and mask: found {self.blank_threshold} and {self.mask}, expected shares of 1"
-            )
+        if not 0 < self.blank_threshold <= 1:
+            raise ConfigError(f"blank_threshold: found {self.blank_threshold}, expected more than 0, and at most 1")
+        probability(self, "dropout", "mask")
+        at_least(self, 0, "ctc_weight")
 
     def build(self, input_dim: int, output_dim: int, segment_states: int) -> "CTCConnector":
         """Build the connector for states of ``input_dim`` and an LLM of ``output_dim``."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from speechllm.errors import ConfigError
+from speechllm.ranges import above, at_least
 
 TranscriptCase: TypeAlias = Literal["as_is", "lower", "sentence"]
 
@@ -22,10 +23,8 @@ class ConcatOptions:
     def __post_init__(self) -> None:
         if not 0 <= self.probability <= 1:
             raise ConfigError(f"probability: found {self.probability}, expected 0 to 1")
-        if self.duration <= 0 or self.silence < 0:
-            raise ConfigError(
-                f"duration and silence: found {self.duration} and {self.silence}, expected more than 0, and at least 0"
-            )
+        above(self, 0, "duration")
+        at_least(self, 0, "silence")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +55,10 @@ class DataConfig:
     """Processes on each rank that read batches ahead of the model; 0: the model waits (processes)."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "num_buckets"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}: found {getattr(self, name)}, expected at least 1")
+        at_least(self, 1, "batch_size", "num_buckets")
+        at_least(self, 0, "num_workers")
         if wrong := [share for share in self.shares if not 0 < share <= 1]:
             raise ConfigError(f"shares: found {wrong[0]}, expected more than 0 and at most 1")
-        if self.num_workers < 0:
-            raise ConfigError(f"num_workers: found {self.num_workers}, expected 0 or more")
         if not 0 <= self.min_duration < self.max_duration:
             raise ConfigError(
                 f"min_duration: found {self.min_duration}, expected at least 0 and less than max_duration "

@@ -6,6 +6,7 @@ from typing import Literal
 
 from speechllm.errors import ConfigError
 from speechllm.interfaces import GenerationOptions, Seconds
+from speechllm.ranges import above, at_least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +36,20 @@ class DecodeConfig:
                 "expected at least 1"
             )
         for name, search in (("search", self.search), ("fallback", self.fallback)):
-            if search is not None and not 1 <= search.nbest <= search.num_beams:
+            if search is None:
+                continue
+            try:
+                above(search, 0, "repetition_penalty")
+                at_least(search, 0, "no_repeat_ngram")
+                at_least(search, 1, "ctc_candidates")
+            except ConfigError as error:
+                raise ConfigError(f"{name}.{error}") from None
+            if not 1 <= search.nbest <= search.num_beams:
                 raise ConfigError(f"{name}.nbest: found {search.nbest}, expected 1 to num_beams, {search.num_beams}")
             for key in ("ctc_weight", "ctc_confidence"):
-                if search is not None and not 0 <= getattr(search, key) <= 1:
+                if not 0 <= getattr(search, key) <= 1:
                     raise ConfigError(f"{name}.{key}: found {getattr(search, key)}, expected 0 to 1")
-            if search is not None and search.ctc_weight > 0 and search.ctc_candidates < 2 * search.num_beams:
+            if search.ctc_weight > 0 and search.ctc_candidates < 2 * search.num_beams:
                 raise ConfigError(
                     f"{name}.ctc_candidates: found {search.ctc_candidates}, expected at least twice num_beams, "
                     f"{search.num_beams}"

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from speechllm.errors import ConfigError
+from speechllm.ranges import above, at_least, probability
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,12 @@ class LoraOptions:
     """Dropout probability on the adapters' input."""
     modules: tuple[str, ...] = ("q_proj", "v_proj")
     """Names of the linear layers that get an adapter."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges of the values."""
+        at_least(self, 1, "rank")
+        above(self, 0, "alpha")
+        probability(self, "dropout")
 
 
 def with_lora(model: Any, lora: LoraOptions) -> Any:

@@ -19,6 +19,7 @@ from speechllm.base_models import load_base, reading
 from speechllm.encoders._layers import train_last
 from speechllm.errors import ConfigError
 from speechllm.interfaces import Seconds
+from speechllm.ranges import at_least
 
 SAMPLE_RATE = 16000  # Hz
 MODEL_TYPES = ("hubert", "wavlm", "wav2vec2")
@@ -39,6 +40,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check what YAML types cannot."""
+        at_least(self, 0, "trained_layers")
         if self.segment < 1:
             raise ConfigError(f"segment: found {self.segment}, expected at least 1 (second)")
 

@@ -20,6 +20,7 @@ from speechllm.base_models import load_base
 from speechllm.encoders._layers import train_last
 from speechllm.errors import ConfigError
 from speechllm.interfaces import Seconds
+from speechllm.ranges import at_least
 
 if TYPE_CHECKING:
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
@@ -44,6 +45,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check what YAML types cannot."""
+        at_least(self, 0, "trained_layers")
         if not 1 <= self.segment <= WINDOW:
             raise ConfigError(f"segment: found {self.segment}, expected 1 to {WINDOW:g} seconds, what Whisper hears")
         if self.segment < WINDOW and self.padding != "none":

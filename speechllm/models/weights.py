@@ -3,16 +3,18 @@
 import fnmatch
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from speechllm.atomic import new_file
 from speechllm.errors import ConfigError
 
 
@@ -33,26 +35,60 @@ def fingerprint(module: nn.Module) -> str:
 def save_weights(
     path: Path, state: Mapping[str, Tensor], metadata: dict[str, Any], dtype: torch.dtype = torch.float32
 ) -> None:
-    """Write ``state`` in ``dtype`` with ``metadata`` (JSON) to ``path``, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write ``state`` in ``dtype`` with ``metadata`` (JSON) to ``path``, atomically.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
     state = {name: tensor.to(dtype).cpu().contiguous() for name, tensor in state.items()}
-    temporary = path.with_suffix(".tmp")
-    save_file(state, temporary, {"speechllm": json.dumps(metadata)})
-    temporary.chmod(0o644)  # safetensors lets nobody else read it
-    temporary.replace(path)
+    with new_file(path) as temporary:
+        try:
+            save_file(state, temporary, {"speechllm": json.dumps(metadata)})
+        except SafetensorError as error:
+            raise OSError(f"{path}: {error}") from error
+        temporary.chmod(0o644)  # safetensors lets nobody else read it
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """Return the metadata of a weights file."""
-    with safe_open(path, "pt") as file:
+    """Return the metadata of a weights file.
+
+    Raises:
+        ConfigError: if the file is damaged.
+    """
+    with _opened(path) as file:
         metadata: dict[str, Any] = json.loads((file.metadata() or {}).get("speechllm", "{}"))
     return metadata
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a weights file."""
-    with safe_open(path, "pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    """Return the tensors of a weights file.
+
+    Raises:
+        ConfigError: if the file is damaged, or a tensor has a value that is NaN or infinite.
+    """
+    with _opened(path) as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    check_finite(state, path)
+    return state
+
+
+def check_finite(state: Mapping[str, Tensor], where: Path | str) -> None:
+    """Raise ConfigError if a tensor of ``state``, which was read at ``where``, has a value that is NaN or infinite."""
+    for name, tensor in state.items():
+        # a sum needs no memory, and is finite only if all values are, unless it overflows
+        if tensor.is_floating_point() and not tensor.sum().isfinite() and not tensor.isfinite().all():
+            raise ConfigError(f"{where}: {name}: found NaN or infinite values, expected numbers; get the file again")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a weights file; an error in reading it becomes a ConfigError."""
+    _check_exists(path)
+    try:
+        with safe_open(path, "pt") as file:
+            yield file
+    except (SafetensorError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read as safetensors: {error}; get or train it again") from error
 
 
 def load_weights(

@@ -76,7 +76,7 @@ def save_resume(
     advice = f"{folder} still holds the previous one, if there was one; free space, and run the same command again"
     if engine.global_rank == 0:
         shutil.rmtree(target, ignore_errors=True)  # left by a run killed while it wrote
-    _barrier(engine)
+    storage.raise_failure(advice)  # so far, of the best weights
     engine.save_checkpoint(str(folder), position.tag, exclude_frozen_parameters=True, save_latest=False)
     storage.save({"random": _random_states(), "state": rank_state}, str(target / f"random_{engine.global_rank}.pt"))
     try:
@@ -111,7 +111,7 @@ def load_resume(engine: Any, exp_dir: Path, bases: dict[str, str]) -> tuple[Posi
     folder = exp_dir / "checkpoints"
     if not (folder / RESUME).exists():
         return None
-    resume = _read_resume(folder)
+    resume = read_resume(folder)
     for key, found in _setting(engine, bases).items():
         expected = getattr(resume, key)
         if expected != found:
@@ -128,7 +128,7 @@ def load_resume(engine: Any, exp_dir: Path, bases: dict[str, str]) -> tuple[Posi
     return resume.position, content.get("state", {})
 
 
-def _read_resume(folder: Path) -> Resume:
+def read_resume(folder: Path) -> Resume:
     """Read resume.json and make sure that the files that it names are whole.
 
     Raises:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from speechllm.errors import ConfigError
+from speechllm.ranges import above, at_least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +16,8 @@ class TrainConfig:
     max_steps: int = 20000
     """Optimizer steps in all."""
     init_from: str | None = None
-    """Experiment directory whose model.safetensors, rounded to dtype, training starts from; null: from the seed."""
+    """Trained model whose weights, rounded to dtype, training starts from: an experiment, a packed directory, the name
+    of a shipped model or a hub id; null: from the seed."""
     init_leave_out: tuple[str, ...] = ()
     """Names or patterns of tensors that init_from does not give, or that are not taken from it: "decoder.*". The bare
     name "encoder" or "decoder" allows another base model than init_from's."""
@@ -42,7 +44,7 @@ class TrainConfig:
     betas: tuple[float, ...] = (0.9, 0.98)
     """AdamW's two decay rates."""
     max_grad_norm: float = 1.0
-    """Gradients are scaled down to this norm."""
+    """Gradients are scaled down to this norm; 0: they are not."""
     accumulation: int = 1
     """Batches per optimizer step on each rank."""
     activation_checkpointing: bool = False
@@ -64,21 +66,20 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check what YAML types cannot."""
-        if self.lr <= 0:
-            raise ConfigError(f"lr: found {self.lr}, expected more than 0")
+        above(self, 0, "lr", "encoder_lr")
+        at_least(self, 0, "final_lr", "warmup_steps", "weight_decay", "max_grad_norm")
+        at_least(self, 0, "mismatched_batches", "decode_utterances")
+        at_least(self, 1, "max_steps", "accumulation", "log_every", "valid_every", "keep_best")
         if self.llm_lr is not None and not (self.llm_lr > 0 and 0 < self.ctc_steps < self.max_steps):
             raise ConfigError(
                 f"llm_lr: found {self.llm_lr} with {self.ctc_steps} ctc_steps of {self.max_steps} max_steps, expected "
                 "more than 0, and steps of both kinds"
             )
-        for name in ("max_steps", "accumulation", "log_every", "valid_every", "keep_best"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}: found {getattr(self, name)}, expected at least 1")
         if not 0 <= self.ctc_steps <= self.max_steps:
             raise ConfigError(f"ctc_steps: found {self.ctc_steps}, expected 0 to max_steps, {self.max_steps}")
         for name in ("ctc_temperature", "ctc_pull"):
             values = getattr(self, name)
             if len(values) != 2 or min(values) <= 0:
                 raise ConfigError(f"{name}: found {list(values)}, expected two numbers above 0, the first and the last")
-        if len(self.betas) != 2:
-            raise ConfigError(f"betas: found {list(self.betas)}, expected two numbers")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError(f"betas: found {list(self.betas)}, expected two numbers of at least 0 and less than 1")

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import deepspeed
 import torch
+from pydantic import ValidationError
 from torch import nn
 from torch.utils.cpp_extension import _get_build_directory
 
@@ -37,8 +38,9 @@ def deepspeed_config(config: TrainConfig) -> dict[str, Any]:
     if config.deepspeed is not None:
         try:
             settings = json.loads(Path(config.deepspeed).read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise ConfigError(f"train.deepspeed: cannot read {config.deepspeed}: {error}") from error
+        _check_json(config.deepspeed, settings)
     for key in OURS.keys() & settings.keys():
         raise ConfigError(f"{config.deepspeed}: sets {key!r}, which train.{OURS[key]} of the YAML decides; remove it")
     # without ZeRO, DeepSpeed in half precision waits for the GPU at every parameter, hundreds of times a step
@@ -54,6 +56,18 @@ def deepspeed_config(config: TrainConfig) -> dict[str, Any]:
     if config.dtype == "float16":
         settings["fp16"] = {"enabled": True, "initial_scale_power": 12}
     return settings
+
+
+def _check_json(path: str, settings: Any) -> None:
+    """Raise ConfigError unless ``settings`` is a mapping, and its ZeRO section, if there is one, a valid one."""
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{path}: found {settings!r:.80}, expected a mapping of DeepSpeed's settings")
+    zero = settings.get("zero_optimization", {})
+    if not isinstance(zero, dict):
+        raise ConfigError(f"{path}: zero_optimization: found {zero!r:.80}, expected a mapping")
+    stage = zero.get("stage", 0)
+    if type(stage) is not int or not 0 <= stage <= 3:
+        raise ConfigError(f"{path}: zero_optimization.stage: found {stage!r}, expected 0, 1, 2 or 3")
 
 
 def start_processes() -> None:
@@ -100,7 +114,12 @@ def start_engine(model: nn.Module, config: TrainConfig) -> Any:
         betas=(config.betas[0], config.betas[1]),
         weight_decay=config.weight_decay,
     )
-    engine = deepspeed.initialize(model=model, optimizer=optimizer, config=deepspeed_config(config))[0]
+    settings = deepspeed_config(config)
+    try:
+        engine = deepspeed.initialize(model=model, optimizer=optimizer, config=settings)[0]
+    except ValidationError as error:  # the checks of DeepSpeed's own settings
+        reason = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise ConfigError(f"{config.deepspeed}: not accepted by DeepSpeed: {reason}; correct it") from error
     engine.checkpoint_engine = Storage(engine._config)
     return engine
 

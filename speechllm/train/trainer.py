@@ -15,7 +15,7 @@ from torch import Tensor
 
 from speechllm.data.batch import Batch, Loader
 from speechllm.data.sampler import BucketSampler
-from speechllm.errors import TrainingError
+from speechllm.errors import ConfigError, TrainingError
 from speechllm.models.ctc import CTC
 from speechllm.models.speech_llm import LossOutput, SpeechLLM, Targets
 from speechllm.train.checkpoint import (
@@ -201,7 +201,8 @@ class Trainer:
         metadata = {"step": self.step, "valid_loss": loss, "bases": self.bases}
         counts = ctc is None or self.step == self.config.max_steps
         if self.engine.global_rank == 0 and counts:
-            self.best = save_best(self.exp_dir, state, self.best, self.config.keep_best, metadata)
+            with self.engine.checkpoint_engine.recorded_failure():
+                self.best = save_best(self.exp_dir, state, self.best, self.config.keep_best, metadata)
         self._validated = True
         self._save()
         if self.engine.global_rank == 0:
@@ -240,7 +241,11 @@ class Trainer:
         self.best = position.best
         self._validated = position.validated or not self._is_validation_due()
         self._sums.load_state_dict(rank_state)
-        self.sampler.load_state_dict(position.sampler)
+        try:
+            self.sampler.load_state_dict(position.sampler)
+        except (KeyError, TypeError) as error:
+            folder = self.exp_dir / "checkpoints"
+            raise ConfigError(f"{folder}: the sampler's state is damaged ({error}); remove {folder}") from error
         if self.step <= self.config.ctc_steps < self.config.max_steps:
             self.best = []  # of an alignment that now goes on with the LLM, whose losses are others
         if self.engine.global_rank == 0:

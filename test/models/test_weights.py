@@ -4,11 +4,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from speechllm.decoders import causal_lm
 from speechllm.errors import ConfigError
-from speechllm.models.weights import average_weights, fingerprint, load_weights, read_metadata, save_weights
+from speechllm.models.weights import (
+    average_weights,
+    fingerprint,
+    load_weights,
+    read_metadata,
+    read_weights,
+    save_weights,
+)
 
 
 def layer(value: float = 0.0, width: int = 3) -> nn.Module:
@@ -126,3 +134,38 @@ def test_what_is_no_queries_is_not_resampled(tmp_path: Path) -> None:
     save_weights(tmp_path / "a.safetensors", trained(layer(width=4)), {})
     with pytest.raises(ConfigError, match=r"resample: found no tensor that is called '\*\.weight', expected .* none"):
         load_weights(layer(), tmp_path / "a.safetensors", {}, resample=["*.weight"])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, value: float) -> None:
+    state = trained(layer()) | {"0.bias": torch.tensor([0.0, value])}
+    save_weights(tmp_path / "a.safetensors", state, {})
+    with pytest.raises(ConfigError, match=r"a\.safetensors: 0\.bias: found NaN or infinite values"):
+        load_weights(layer(), tmp_path / "a.safetensors", {})
+
+
+@pytest.mark.parametrize("content", [b"", b"abc", b"\xff" * 100])
+def test_a_damaged_file_is_a_sentence(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(content)
+    for read in (read_metadata, read_weights):
+        with pytest.raises(ConfigError, match=r"a\.safetensors: cannot be read as safetensors"):
+            read(path)
+    save_weights(path, trained(layer()), {})
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ConfigError, match=r"a\.safetensors: cannot be read as safetensors"):
+        read_weights(path)
+
+
+def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.safetensors"
+    save_weights(path, trained(layer(1.0)), {})
+
+    def full(*_: object) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("speechllm.models.weights.save_file", full)
+    with pytest.raises(OSError, match=r"a\.safetensors: .*No space left"):
+        save_weights(path, trained(layer(2.0)), {})
+    assert (read_weights(path)["0.weight"] == 1.0).all()
+    assert [file.name for file in tmp_path.iterdir()] == ["a.safetensors"]

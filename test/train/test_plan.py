@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -80,3 +80,38 @@ def test_half_precision_on_a_gpu_does_not_wait_for_it(
         path.write_text(json.dumps({"zero_optimization": said}))
         settings = deepspeed_config(TrainConfig(dtype=dtype, deepspeed=str(path)))
         assert settings["zero_optimization"] == {**said, "stage": expected}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"warmup_steps": -5},
+        {"max_grad_norm": -1.0},
+        {"lr": float("nan")},
+        {"encoder_lr": 0.0},
+        {"final_lr": -1.0},
+        {"weight_decay": -0.1},
+        {"betas": (0.9, 1.0)},
+        {"betas": (float("nan"), 0.9)},
+        {"mismatched_batches": -1},
+        {"decode_utterances": -1},
+    ],
+)
+def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=rf"{next(iter(settings))}: found "):
+        TrainConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[1]", r"found \[1\], expected a mapping"),
+        ('{"zero_optimization": 3}', "zero_optimization: found 3, expected a mapping"),
+        ('{"zero_optimization": {"stage": "two"}}', "stage: found 'two', expected 0, 1, 2 or 3"),
+    ],
+)
+def test_a_json_of_wrong_types_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "ds.json"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=rf"ds\.json: .*{message}"):
+        deepspeed_config(TrainConfig(deepspeed=str(path)))
