@@ -42,11 +42,11 @@ class _KeyError(ConfigError):
 
 
 class _Whole(dict[str, Any]):
-    """A mapping that an override gives for a section, of which it replaces all keys."""
+    """A mapping given by an override, which replaces a whole section."""
 
 
 class _Loader(yaml.SafeLoader):
-    """A YAML loader without aliases: a few nested ones stand for more values than fit into memory."""
+    """A YAML loader that refuses aliases, since a few nested ones expand to more values than fit into memory."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):

@@ -22,7 +22,7 @@ from speechllm.errors import ConfigError
 from speechllm.interfaces import Frontend
 from speechllm.models.prompt import PromptConfig
 from speechllm.models.speech_llm import SpeechLLM
-from speechllm.models.weights import fingerprint, load_weights
+from speechllm.models.weights import check_finite, fingerprint, load_weights
 from speechllm.score.environment import run_record
 from speechllm.train.config import TrainConfig
 
@@ -144,6 +144,8 @@ def build(config: ExperimentConfig, dtype: torch.dtype) -> Built:
     )
     model = SpeechLLM(None if config.data.dump == "encoder" else encoder, connector.to(dtype), decoder, config.prompt)
     bases["decoder"] = fingerprint(decoder.model)
+    for name, part in (("encoder", encoder), ("decoder", decoder.model)):
+        check_finite(part.state_dict(), f"{name}.path: {getattr(getattr(config, name), 'path', name)}")
     return Built(
         model=model,
         frontend=frontend,
@@ -220,7 +222,7 @@ def read_experiment(
 
 
 def is_begun(exp_dir: Path) -> bool:
-    """Return whether an experiment has a checkpoint from which its training goes on."""
+    """Return whether an experiment has a resume checkpoint."""
     return (exp_dir / "checkpoints" / "resume.json").exists()
 
 

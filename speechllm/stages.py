@@ -44,6 +44,7 @@ from speechllm.models.weights import average_weights, file_digest, load_weights,
 from speechllm.pretrained.directory import WEIGHTS, find_model
 from speechllm.train.config import TrainConfig
 from speechllm.train.plan import make_plan, torch_dtype, zero_stage
+from speechllm.train.quiet import silence_missing_gpu
 from speechllm.train.validation import Validator
 
 
@@ -92,6 +93,7 @@ def train(
     Returns:
         The signal that ended the training before its last step, if one did.
     """
+    silence_missing_gpu()
     # here, because no other stage needs DeepSpeed, and it takes seconds
     from speechllm.train.engine import check_precision, deepspeed_config, start_processes
     from speechllm.train.ranks import locked_by_rank_0

@@ -151,9 +151,9 @@ def test_a_base_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 def test_another_type_begins_from_its_own_defaults(tmp_path: Path) -> None:
     """By an override and by a file; keys that overrides set are kept, in any order of the two."""
-    for overrides in (["connector.type=qformer", "connector.num_queries=3"],) * 2:
-        assert load(tmp_path, GOOD, *overrides).connector == qformer.Config(num_queries=3)
-        assert load(tmp_path, GOOD, *reversed(overrides)).connector == qformer.Config(num_queries=3)
+    overrides = ["connector.type=qformer", "connector.num_queries=3"]
+    for order in (overrides, overrides[::-1]):
+        assert load(tmp_path, GOOD, *order).connector == qformer.Config(num_queries=3)
     assert load(tmp_path, GOOD, "connector.type=fc", "connector.hidden=9").connector.merge == 7
     assert load(tmp_path, GOOD, "connector={type: fc, hidden: 9}").connector.merge == 5
     assert (
@@ -173,8 +173,6 @@ def test_an_error_names_the_file_or_the_override_that_sets_the_key(tmp_path: Pat
         configs.load(Outer, tmp_path / "high.yaml", ["inner={}"])
     with pytest.raises(ConfigError, match=r"^--set steps=x: steps: expected int, found 'x'"):
         configs.load(Outer, tmp_path / "high.yaml", ["steps=x", "inner={}", "maybe=null"])
-    with pytest.raises(ConfigError, match=r"^--set connector\.hidden=0: connector\.merge and hidden: |hidden"):
-        load(tmp_path, GOOD, "connector.hidden=0")
 
 
 @pytest.mark.parametrize("value", [".nan", ".inf", "-.inf", "nan", "1e999", "1" + "0" * 400])

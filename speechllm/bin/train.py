@@ -1,7 +1,8 @@
 """Train an experiment with DeepSpeed, from its last checkpoint if there is one.
 
 Ctrl-C (SIGINT), SIGTERM and SIGUSR1 end it after the current optimizer step, with a checkpoint and the exit status 130,
-143 or 138; a second signal ends it at once. The same command goes on from the checkpoint.
+143 or 138; a second signal ends it at once. The same command goes on from the checkpoint. The launchers deepspeed and
+torchrun kill their processes 30 seconds after they have passed on a signal: a step and its checkpoint have to fit.
 """
 
 import argparse

@@ -26,7 +26,7 @@ Speech: TypeAlias = tuple[Tensor, Tensor]
 
 
 class Targets(NamedTuple):
-    """Numbers of targets, by which summed losses are divided."""
+    """Numbers of targets of a loss."""
 
     tokens: float
     """Target tokens of the LLM's loss, end-of-sequence included."""

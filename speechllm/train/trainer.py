@@ -210,7 +210,7 @@ class Trainer:
         self._sums.pause(time.perf_counter() - start)
 
     def _save(self) -> None:
-        """Save what a resume needs."""
+        """Write a resume checkpoint."""
         position = Position(
             step=self.step, sampler=self.sampler.state_dict(), best=self.best, validated=self._validated
         )
@@ -218,7 +218,7 @@ class Trainer:
         self._saved = self.step
 
     def _save_interrupted(self) -> None:
-        """Save what a resume needs, unless this step has been saved; say so."""
+        """Write a resume checkpoint, unless there is one of this step, and print a sentence about it."""
         if self._saved != self.step:
             self._save()
         if self.metrics:

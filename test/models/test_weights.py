@@ -1,12 +1,16 @@
 """Checkpoints of trained weights: what goes in, what is refused."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import nn
 
+from speechllm import config as configs
+from speechllm import experiment
 from speechllm.decoders import causal_lm
 from speechllm.errors import ConfigError
 from speechllm.models.weights import (
@@ -169,3 +173,24 @@ def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path, monkeypatch:
         save_weights(path, trained(layer(2.0)), {})
     assert (read_weights(path)["0.weight"] == 1.0).all()
     assert [file.name for file in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_a_base_model_with_weights_that_are_no_numbers_is_refused(
+    tiny_whisper: Path, tiny_llm: Path, tmp_path: Path, part: str
+) -> None:
+    paths = {"encoder": tiny_whisper, "decoder": tiny_llm}
+    paths[part] = shutil.copytree(paths[part], tmp_path / "base")
+    state = load_file(paths[part] / "model.safetensors")
+    name = next(name for name in state if "decoder" not in name and name.endswith("layers.1.self_attn.v_proj.weight"))
+    state[name][0, 0] = float("nan")
+    save_file(state, paths[part] / "model.safetensors", {"format": "pt"})
+    tree = {
+        "frontend": {"type": "log_mel"},
+        "encoder": {"type": "whisper", "path": str(paths["encoder"])},
+        "connector": {"type": "fc"},
+        "decoder": {"type": "causal_lm", "path": str(paths["decoder"])},
+    }
+    config = configs.from_tree(experiment.ExperimentConfig, tree, where="test")
+    with pytest.raises(ConfigError, match=rf"{part}\.path: .*base: .*v_proj\.weight: found NaN or infinite values"):
+        experiment.build(config, torch.float32)

@@ -219,7 +219,7 @@ def test_a_damaged_checkpoint_is_a_sentence(tmp_path: Path, text: str, message: 
 
 
 def test_a_full_disk_leaves_the_previous_checkpoint(toy: Toy, tmp_path: Path) -> None:
-    """A limit on the size of a file stands for the disk."""
+    """The disk is simulated by a limit on the size of files."""
     exp_dir = tmp_path / "exp"
     assert toy.run(exp_dir, "train.max_steps=1").returncode == 0
     limited = ["prlimit", "--fsize=60000", *toy.command(exp_dir, "train.max_steps=2")]

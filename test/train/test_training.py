@@ -17,7 +17,7 @@ from toy_experiment import Toy
 from speechllm import experiment, stages
 from speechllm.data.table import read_table
 from speechllm.decode.generate import merge_jobs
-from speechllm.models.weights import read_weights
+from speechllm.models.weights import file_digest, read_weights
 from speechllm.train.metrics import read_metrics
 
 
@@ -52,6 +52,7 @@ def trained(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = toy.run(exp_dir)
     assert result.returncode == 0, result.stderr[-3000:]
     assert "memory per process" in result.stdout
+    assert "CUDA" not in result.stderr and "accelerator" not in result.stdout + result.stderr
     assert "loss with another utterance's speech" in result.stdout
     assert result.stdout.count("HYP") == 3 * 3
     return exp_dir
@@ -105,6 +106,8 @@ def test_a_connector_that_ctc_alone_has_aligned_is_one_to_begin_from(toy: Toy, t
     still = [f"train.init_from={aligned}", "connector.num_queries=24", "train.max_steps=1", "train.lr=1e-12"]
     result = toy.run(exp_dir, *still)
     assert result.returncode == 0, result.stderr[-3000:]
+    path = aligned / "model.safetensors"
+    assert f"initial weights: {path}, fingerprint {file_digest(path)}, " in result.stdout
     assert all("loss" in row for row in read_metrics(exp_dir / "metrics.jsonl"))
     begun, first = read_weights(aligned / "model.safetensors"), read_weights(exp_dir / "best/step_00000001.safetensors")
     assert all(torch.allclose(begun[name], first[name], atol=1e-6) for name in begun)
