@@ -309,7 +309,7 @@ class _Search(LogitsProcessor):
             max_new_tokens=self.max_cap + 1,
             num_beams=options.num_beams,
             num_return_sequences=options.nbest,
-            length_penalty=options.length_penalty,
+            length_penalty=options.length_penalty if options.num_beams > 1 else 1.0,  # else transformers warns
             early_stopping=False,
             return_dict_in_generate=True,
             output_scores=options.num_beams > 1,

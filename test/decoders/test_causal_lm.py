@@ -1,5 +1,6 @@
 """The LLM: tokens, loss positions, and generation that does not depend on batch mates."""
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,11 @@ def test_tokens_and_their_log_probabilities(decoder: CausalLM, options: dict) ->
         assert [log_prob for _, log_prob in hypothesis.tokens] == pytest.approx(expected, abs=1e-4)
         compared += 1
     assert compared > 0
+
+
+def test_greedy_search_with_a_length_penalty_causes_no_warning(
+    decoder: CausalLM, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    decoder.generate(prompts_of(decoder, "she had"), [3], GenerationOptions(length_penalty=0.5))
+    assert "generation flags" not in caplog.text
