@@ -70,6 +70,7 @@ def test_ctrl_c_saves_and_the_same_weights_follow(toy: Toy, tmp_path: Path) -> N
     assert_same(ended, whole)
 
 
+@pytest.mark.slow
 def test_two_ranks_stop_at_the_same_step(toy: Toy, tmp_path: Path) -> None:
     whole, ended, options = tmp_path / "whole", tmp_path / "ended", ("train.max_steps=30", "train.valid_every=29")
     assert toy.run(whole, *options, processes=2).returncode == 0
@@ -99,6 +100,7 @@ sys.exit(main({arguments!r}))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", [3, 5])  # before and in the first validation, which follows step 3
 def test_an_interrupted_validation_is_made_up_for(toy: Toy, tmp_path: Path, call: int) -> None:
     exp_dir, whole = tmp_path / "exp", tmp_path / "whole"
@@ -218,6 +220,7 @@ def test_a_damaged_checkpoint_is_a_sentence(tmp_path: Path, text: str, message: 
         read_resume(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_previous_checkpoint(toy: Toy, tmp_path: Path) -> None:
     """The disk is simulated by a limit on the size of files."""
     exp_dir = tmp_path / "exp"

@@ -33,6 +33,7 @@ def curve(toy: Toy, exp_dir: Path, *overrides: str, processes: int = 1) -> list[
     return [row["loss"] for row in read_metrics(exp_dir / "metrics.jsonl")]
 
 
+@pytest.mark.slow
 def test_one_batch_equals_accumulated_batches_and_two_ranks(unequal: Toy, tmp_path: Path) -> None:
     whole = curve(unequal, tmp_path / "whole", "data.batch_size=2")
     accumulated = curve(unequal, tmp_path / "accumulated", "data.batch_size=1", "train.accumulation=2")
