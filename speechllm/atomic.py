@@ -87,6 +87,11 @@ def recover_dir(path: Path) -> None:
             return
 
 
+def is_temporary(name: str) -> bool:
+    """Whether a file name is that of a temporary file of this module."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
 def _replace_dir(new: Path, path: Path) -> None:
     """Rename ``new`` to ``path``; the directory that was there is deleted."""
     if not path.exists():

@@ -11,6 +11,7 @@ from types import ModuleType
 
 from speechllm.data.dropped import status
 from speechllm.data.importers import Options
+from speechllm.data.target import check_apart
 from speechllm.data.validate import validate_data_dir
 from speechllm.data.write_rows import write_rows
 from speechllm.errors import ConfigError, DataError
@@ -40,8 +41,7 @@ def run(args: Namespace) -> int:
     """Import."""
     if not args.source.exists():
         raise DataError(f"{args.source}: no such file or folder, expected what is to be imported; is the path right?")
-    if args.source.resolve().is_relative_to(args.target.resolve()):
-        raise DataError(f"{args.target}: would replace {args.source}, which is in it; name another directory")
+    check_apart(args.target, args.source)
     name = args.format or _detect(args.source)
     importer = component_module(_KIND, name)
     options = _options(args, name, importer)

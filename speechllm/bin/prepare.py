@@ -8,6 +8,7 @@ from pathlib import Path
 
 from speechllm.corpora._prepare import check_request
 from speechllm.data.dropped import status
+from speechllm.data.target import check_apart
 from speechllm.data.validate import validate_data_dir
 from speechllm.registry import available, component_module
 
@@ -24,6 +25,8 @@ def run(args: Namespace) -> int:
     """Prepare what is asked for."""
     corpus = component_module("corpora", args.corpus)
     root = check_request(corpus, args.root, args.sets)
+    for name in args.sets:
+        check_apart(args.data / name, root)
     corpus.prepare(root, args.data, args.sets)
     for name in args.sets:
         print(f"{args.data / name}: {validate_data_dir(args.data / name)}")

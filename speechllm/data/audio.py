@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from speechllm.atomic import new_file
 from speechllm.data.formats import foreign_format
 from speechllm.data.resample import HIGHEST_RATE, LOWEST_RATE, resample
 from speechllm.data.streams import check_single_flac, split_streams
@@ -116,22 +115,6 @@ def read_blocks(path: str | Path, block: Seconds) -> Iterator[tuple[np.ndarray, 
         for stream in streams:
             for samples_NC in stream.blocks(block):
                 yield finite(samples_NC.mean(1), path), stream.file.samplerate
-
-
-def write_audio(stem: Path, samples_N: np.ndarray, sample_rate: int) -> Path:
-    """Write one channel, whole or not at all, as FLAC of 16 bits, or as WAV where that would clip; return its path.
-
-    Args:
-        stem: path without ``.flac`` or ``.wav``; dots in it are kept.
-        samples_N: full scale being 1, beyond which resampling and decoding may go.
-        sample_rate: in Hz.
-    """
-    clips = bool(np.abs(samples_N).max() > 1)
-    path = stem.with_name(stem.name + (".wav" if clips else ".flac"))
-    form = {"format": "WAV", "subtype": "FLOAT"} if clips else {"format": "FLAC", "subtype": "PCM_16"}
-    with new_file(path) as temporary:
-        soundfile.write(temporary, samples_N, sample_rate, **form)
-    return path
 
 
 def finite(samples: np.ndarray, source: str | Path) -> np.ndarray:

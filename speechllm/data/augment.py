@@ -4,7 +4,6 @@ To train on as well, or to test on: speech that is made, or read into a good mic
 What is drawn for an utterance follows from its id, so a copy can be made again.
 """
 
-import hashlib
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import soundfile
 
 from speechllm.data.audio import read_audio
 from speechllm.data.changed_audio import SAMPLE_RATE, copy_changed
+from speechllm.data.files import fingerprint
 from speechllm.data.formats import SUFFIXES
 from speechllm.data.no_speech import brown, hum, pink, white
 from speechllm.data.resample import resample
@@ -105,8 +105,7 @@ def augment(source: str | Path, target: str | Path, augmentation: Augmentation, 
             samples_N = through_codec(samples_N, CODECS[name], rng.uniform(0, MOST_PRESSED))
         return samples_N.astype(np.float32)
 
-    sizes = repr([(str(path), path.stat().st_size) for path in paths])
-    by = f"augment {prefix} {augmentation} {hashlib.sha256(sizes.encode()).hexdigest()[:16]}"
+    by = f"augment {prefix} {augmentation} {fingerprint(paths)}"
     return copy_changed(source, target, prefix, change, by=by)
 
 

@@ -1,67 +1,129 @@
-"""A copy of a data directory whose audio is changed, utterance by utterance: what the makers of such copies share."""
+"""A copy of a data directory with other audio: the part that all verbs with such a copy share."""
 
+import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from tqdm import tqdm
 
-from speechllm.atomic import new_dir
-from speechllm.data.audio import read_audio, write_audio
-from speechllm.data.data_dir import Utterance, fingerprint, is_made, read_data_dir, write_data_dir
+from speechllm.data.audio import audio_duration, read_audio
+from speechllm.data.audio_writer import write_audio
+from speechllm.data.data_dir import Utterance, fingerprint, read_data_dir, write_data_dir
+from speechllm.data.files import fingerprint as files_fingerprint
+from speechllm.data.target import (
+    SUFFIXES,
+    UTT_IDS,
+    check_apart,
+    check_file_names,
+    check_target,
+    is_made,
+    new_target,
+)
+from speechllm.errors import DataError
 
 SAMPLE_RATE = 16000  # Hz
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
-"""samples_N at 16 kHz to those of the copy; what it draws is the utterance's own."""
+"""samples_N at 16 kHz to those of the copy; the generator is the utterance's own."""
+Make = Callable[[Utterance], np.ndarray]
+"""A new utterance to its samples_N at 16 kHz."""
 
 
 def copy_changed(source: str | Path, target: str | Path, prefix: str, change: Change, *, by: str) -> bool:
-    """Write the utterances of ``source`` as ``change`` leaves them, and their audio into ``<target>_audio``.
+    """Write a copy of the utterances of ``source`` that ``change`` is applied to, and its audio to ``<target>_audio``.
 
-    Utterance and speaker ids get the prefix ``<prefix>-``. A run that was cut off goes on where it stopped.
+    Utterance and speaker ids get the prefix ``<prefix>-``. A run that was killed continues.
 
     Args:
         source: data directory.
         target: data directory.
         prefix: of the ids.
         change: makes the copy.
-        by: what ``change`` does, in words and numbers that differ where it does.
+        by: words and numbers that differ where ``change`` does.
 
     Returns:
-        Whether anything was written: not if the target is there already.
+        Whether anything was written: not if the target is complete.
+
+    Raises:
+        DataError: if the source cannot be read, an id cannot be the name of a file, or something that no verb wrote
+            would be lost.
     """
-    made_by = f"{by}\n{fingerprint(source)}\n"
-    if is_made(target, made_by):
-        return False
     utts = read_data_dir(source, need_text=False).utts
+    originals = {f"{prefix}-{utt.utt_id}": utt for utt in utts}
+
+    def make(utt: Utterance) -> np.ndarray:
+        original = originals[utt.utt_id]
+        samples_N = read_audio(original.path, SAMPLE_RATE, original.start, original.end)
+        return change(samples_N, np.random.default_rng(zlib.crc32(utt.utt_id.encode())))
+
+    copies = [
+        replace(utt, utt_id=utt_id, speaker=f"{prefix}-{utt.speaker}", start=0.0, end=None, recording="")
+        for utt_id, utt in originals.items()
+    ]
+    return write_with_audio(source, target, copies, make, by=by, title=prefix, files={utt.path for utt in utts})
+
+
+def write_with_audio(
+    source: str | Path,
+    target: str | Path,
+    utts: Sequence[Utterance],
+    make: Make,
+    *,
+    by: str,
+    title: str,
+    files: Iterable[Path],
+) -> bool:
+    """Write a data directory of new utterances, and their audio to ``<target>_audio``.
+
+    Args:
+        source: data directory that the utterances are made from.
+        target: data directory.
+        utts: the utterances; path and duration are set here.
+        make: makes the samples of one.
+        by: the command, for ``is_made``.
+        title: of the progress bar.
+        files: audio files of the source.
+
+    Returns:
+        Whether anything was written: not if the target was made by the same command from the same tables and files.
+
+    Raises:
+        DataError: as ``copy_changed``.
+    """
+    check_file_names((utt.utt_id for utt in utts), target)
+    files = sorted(file for file in files if file.is_file())
+    made_by = f"{by}\n{fingerprint(source)} {files_fingerprint(files)}\n"
     audio = Path(f"{Path(target)}_audio")
-    if not is_made(audio, made_by):  # what lies there may be of other tables
-        with new_dir(audio) as temporary:
-            (temporary / "made_by").write_text(made_by, encoding="utf-8")
-    copies = [_copy(utt, prefix, change, audio) for utt in tqdm(utts, desc=prefix, dynamic_ncols=True)]
-    write_data_dir(target, copies, made_by=made_by)
+    if is_made(target, made_by) and is_made(audio, made_by):
+        return False
+    check_target(target, [source], None if is_made(audio, made_by) else audio)
+    if not is_made(audio, made_by):  # otherwise a run that was killed continues
+        for folder in {os.path.realpath(file.parent) for file in files}:
+            check_apart(audio, folder, inside=False)
+        with new_target(audio, "audio", made_by) as temporary:
+            (temporary / UTT_IDS).write_text("".join(f"{utt.utt_id}\n" for utt in utts), encoding="utf-8")
+    written = [_write(utt, make, audio) for utt in tqdm(utts, desc=title, unit="utt", dynamic_ncols=True)]
+    write_data_dir(target, written, made_by=made_by)
     return True
 
 
-def _copy(utt: Utterance, prefix: str, change: Change, folder: Path) -> Utterance:
-    """Return the copy of an utterance; its audio is written unless it is there."""
-    utt_id = f"{prefix}-{utt.utt_id}"
-    path = next((path for end in (".flac", ".wav") if (path := folder / f"{utt_id}{end}").exists()), None)
-    if path is None:
-        samples_N = read_audio(utt.path, SAMPLE_RATE, utt.start, utt.end)
-        rng = np.random.default_rng(zlib.crc32(utt_id.encode()))
-        path = write_audio(folder / utt_id, change(samples_N, rng), SAMPLE_RATE)
-    return replace(
-        utt,
-        utt_id=utt_id,
-        speaker=f"{prefix}-{utt.speaker}",
-        path=path,
-        start=0.0,
-        end=None,
-        duration=soundfile.info(path).frames / SAMPLE_RATE,
-        recording="",
-    )
+def _write(utt: Utterance, make: Make, folder: Path) -> Utterance:
+    """Write the audio of an utterance unless its file is complete; return the utterance with path and duration."""
+    for suffix in SUFFIXES:
+        path = folder / f"{utt.utt_id}{suffix}"
+        if path.exists() and (duration := _duration(path)):
+            return replace(utt, path=path, duration=duration)
+    samples_N = make(utt)
+    path = write_audio(folder / utt.utt_id, samples_N, SAMPLE_RATE)
+    return replace(utt, path=path, duration=len(samples_N) / SAMPLE_RATE)
+
+
+def _duration(path: Path) -> float | None:
+    """Return the duration of a file; None if it is damaged, as after a power failure."""
+    try:
+        return audio_duration(path)
+    except DataError:
+        return None

@@ -7,7 +7,7 @@
     spk2utt    speaker -> its utterances
     utt2dur    utterance -> duration in seconds
     dropped    utterance -> why it was left out; only where some were
-    made_by    what the directory was made by and from; only where a verb of this package made it
+    made_by    command and input of the directory; only where a verb of this package wrote it
 
 A path is absolute or, as everywhere in Kaldi, relative to the working directory; Kaldi's pipes are refused.
 """
@@ -19,14 +19,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from speechllm.atomic import new_dir
 from speechllm.data.table import iter_table, read_table, write_table
+from speechllm.data.target import TABLES, check_target, is_made, new_target
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
 
-__all__ = ["DataDir", "Utterance", "iter_table", "read_data_dir", "read_table", "write_data_dir", "write_table"]
-
-TABLES = ("wav.scp", "segments", "text", "utt2spk", "spk2utt", "utt2dur")
+__all__ = [
+    "TABLES",
+    "DataDir",
+    "Utterance",
+    "is_made",
+    "iter_table",
+    "read_data_dir",
+    "read_table",
+    "write_data_dir",
+    "write_table",
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,7 +120,7 @@ def write_data_dir(
     made_by: str = "",
     files: Mapping[str, str] | None = None,
 ) -> None:
-    """Write the utterances as a data directory, in place of the one that may be there, complete or not at all.
+    """Write the utterances as a data directory, complete or not at all; ``check_target`` says what may be replaced.
 
     Args:
         path: the directory.
@@ -122,21 +130,16 @@ def write_data_dir(
         files: further files, name to content.
 
     Raises:
-        DataError: if there are no utterances, two have one id, two files one recording id, or some have no text.
+        DataError: if there are no utterances, two have one id, two files one recording id, some have no text, or
+            something that no verb wrote would be lost.
     """
+    check_target(path)
     tables = to_tables(utts, Path(path), dropped)
-    with new_dir(Path(path)) as temporary:
+    with new_target(path, "data directory", made_by, files or ()) as temporary:
         for name, table in tables.items():
             write_table(temporary / name, table)
-        for name, content in {**(files or {}), "made_by": made_by}.items():
-            if content:
-                (temporary / name).write_text(content, encoding="utf-8")
-
-
-def is_made(path: str | Path, made_by: str) -> bool:
-    """Whether the directory is there, complete, and made by and from just this."""
-    file = Path(path) / "made_by"
-    return file.is_file() and file.read_text(encoding="utf-8") == made_by
+        for name, content in (files or {}).items():
+            (temporary / name).write_text(content, encoding="utf-8")
 
 
 def fingerprint(path: str | Path) -> str:

@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-from speechllm.data.audio import read_audio, write_audio
-from speechllm.data.data_dir import Utterance, fingerprint, is_made, read_data_dir, write_data_dir
+from speechllm.data.audio import read_audio
+from speechllm.data.changed_audio import write_with_audio
+from speechllm.data.data_dir import Utterance, read_data_dir
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
 
@@ -39,14 +39,16 @@ def join_data_dir(source: str | Path, target: str | Path, duration: Seconds, sil
     """
     if duration <= 0 or silence < 0:
         raise DataError(f"join: found {duration} s and a silence of {silence} s, expected more than 0, and at least 0")
-    made_by = f"join {duration} {silence}\n{fingerprint(source)}\n"
-    if is_made(target, made_by):
-        return False
-    audio = Path(f"{Path(target)}_audio")
-    groups = neighbours(read_data_dir(source).utts, duration, silence)
-    joined = [_write_joined(group, audio, silence) for group in tqdm(groups, desc="join", unit="utt")]
-    write_data_dir(target, joined, made_by=made_by)
-    return True
+    utts = read_data_dir(source).utts
+    groups = {_joined_id(group): group for group in neighbours(utts, duration, silence)}
+
+    def make(utt: Utterance) -> np.ndarray:
+        parts = [read_audio(part.path, SAMPLE_RATE, part.start, part.end) for part in groups[utt.utt_id]]
+        return joined_samples(parts, silence)
+
+    joined = [_joined(utt_id, group) for utt_id, group in groups.items()]
+    files = {utt.path for utt in utts}
+    return write_with_audio(source, target, joined, make, by=f"join {duration} {silence}", title="join", files=files)
 
 
 def neighbours(utts: Sequence[Utterance], duration: Seconds, silence: Seconds) -> list[list[Utterance]]:
@@ -81,11 +83,11 @@ def joined_samples(parts: Sequence[np.ndarray], silence: Seconds) -> np.ndarray:
     return samples_N
 
 
-def _write_joined(group: Sequence[Utterance], audio: Path, silence: Seconds) -> Utterance:
-    """Write the audio of a run; return the utterance that it is, named by its first and the number of them."""
-    utt_id = f"{group[0].utt_id}+{len(group) - 1}" if len(group) > 1 else group[0].utt_id
-    samples_N = joined_samples([read_audio(utt.path, SAMPLE_RATE, utt.start, utt.end) for utt in group], silence)
-    path = write_audio(audio / utt_id, samples_N, SAMPLE_RATE)
+def _joined_id(group: Sequence[Utterance]) -> str:
+    """Return the id of a run: that of its first utterance, and the number of the others."""
+    return f"{group[0].utt_id}+{len(group) - 1}" if len(group) > 1 else group[0].utt_id
+
+
+def _joined(utt_id: str, group: Sequence[Utterance]) -> Utterance:
     text = " ".join(utt.text or "" for utt in group)
-    duration = len(samples_N) / SAMPLE_RATE
-    return replace(group[0], utt_id=utt_id, path=path, start=0.0, end=None, recording="", text=text, duration=duration)
+    return replace(group[0], utt_id=utt_id, start=0.0, end=None, recording="", text=text)

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
-from speechllm.atomic import new_file
+from speechllm.data.audio_writer import write_flac
 from speechllm.data.data_dir import Utterance, is_made, write_data_dir
+from speechllm.data.target import check_target
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
 
@@ -105,15 +105,14 @@ def make_no_speech(target: str | Path, seed: int = 0, train: int = 0, kinds: Seq
     made_by = f"no_speech {seed} {span} {LEVEL} {PEAK} {' '.join(kinds)}\n"
     if is_made(target, made_by):
         return False
+    check_target(target)
     audio = Path(f"{target}_audio") / hashlib.sha256(made_by.encode()).hexdigest()[:8]  # other noise has another path
     utts = []
     for kind in kinds:
         for number, duration in enumerate(durations):
             utt_id = f"{kind}-{number}"
-            path = audio / f"{utt_id}.flac"
-            with new_file(path) as temporary:
-                samples_N = _at_level(KINDS[kind](round(duration * SAMPLE_RATE), rng))
-                soundfile.write(temporary, samples_N, SAMPLE_RATE, subtype="PCM_16", format="FLAC")
+            samples_N = _at_level(KINDS[kind](round(duration * SAMPLE_RATE), rng))
+            path = write_flac(audio / f"{utt_id}.flac", samples_N, SAMPLE_RATE)
             text = "" if train else None
             utts.append(Utterance(utt_id=utt_id, speaker=kind, path=path, duration=duration, text=text))
     write_data_dir(target, utts, made_by=made_by)

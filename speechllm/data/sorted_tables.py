@@ -11,9 +11,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from speechllm.atomic import new_dir
 from speechllm.data.data_dir import Utterance, format_seconds, format_segment
 from speechllm.data.dropped import kind, none_left, tell_dropped
+from speechllm.data.target import check_target, new_target
 from speechllm.errors import DataError
 
 _MEMORY = "512M"  # that sort may use
@@ -62,14 +62,15 @@ def new_sorted_tables(path: Path, made_by: str) -> Iterator[SortedTables]:
     """Yield the tables of a data directory, which is there, complete, when the block succeeds.
 
     Args:
-        path: the directory; one that is there is replaced.
+        path: the directory; see ``check_target`` for one that is there.
         made_by: see ``data_dir.is_made``.
 
     Raises:
-        DataError: if there is no utterance, or two have one id.
+        DataError: if there is no utterance, two have one id, or something that no verb wrote would be lost.
     """
     names = ("wav.scp", "segments", "text", "utt2spk", "utt2dur", "dropped")
-    with new_dir(path) as folder:
+    check_target(path)
+    with new_target(path, "data directory", made_by) as folder:
         with ExitStack() as stack:
             files = {name: stack.enter_context((folder / name).open("w", encoding="utf-8")) for name in names}
             tables = SortedTables(files)
@@ -83,7 +84,6 @@ def new_sorted_tables(path: Path, made_by: str) -> Iterator[SortedTables]:
         _write_spk2utt(folder)
         if not tables.kinds:
             (folder / "dropped").unlink()
-        (folder / "made_by").write_text(made_by, encoding="utf-8")
     tell_dropped(path, tables.kinds)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from speechllm.atomic import new_file
+from speechllm.data.audio_writer import write_flac
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
 
@@ -35,9 +35,7 @@ def split_channels(path: Path, folder: Path) -> tuple[list[Path], Seconds]:
         raise DataError(f"{path}: truncated: found {len(samples_NC)} samples a channel, expected {count} by its header")
     files = []
     for number, samples_N in enumerate(samples_NC.T):
-        files.append(folder / f"{path.stem}-{chr(ord('A') + number)}.flac")
-        with new_file(files[-1]) as temporary:
-            soundfile.write(temporary, samples_N, rate, format="FLAC", subtype="PCM_16")
+        files.append(write_flac(folder / f"{path.stem}-{chr(ord('A') + number)}.flac", samples_N, rate))
     return files, count / rate
 
 

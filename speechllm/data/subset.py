@@ -9,6 +9,7 @@ from pathlib import Path
 
 from speechllm.data.data_dir import Utterance, fingerprint, is_made, read_data_dir, write_data_dir
 from speechllm.data.table import read_table
+from speechllm.data.target import check_apart, check_target
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
 
@@ -46,6 +47,7 @@ def subset_data_dir(
     made_by = f"subset {asked}\n{fingerprint(source)}\n"
     if is_made(target, made_by):
         return False
+    check_target(target, [source])
     chosen = read_data_dir(source, need_text=False).utts
     _check_known(source, "utterance", utts, {utt.utt_id for utt in chosen})
     _check_known(source, "speaker", speakers, {utt.speaker for utt in chosen})
@@ -77,6 +79,7 @@ def combine_data_dirs(sources: Sequence[str | Path], target: str | Path) -> bool
     made_by = "\n".join(["combine", *map(fingerprint, sources), ""])
     if is_made(target, made_by):
         return False
+    check_target(target, sources)
     utts: dict[str, Utterance] = {}
     dropped: dict[str, str] = {}
     for source in map(Path, sources):
@@ -107,6 +110,7 @@ def hold_out_speakers(
     Raises:
         DataError: unless some speakers are left for training.
     """
+    check_apart(train, valid)
     utts = read_data_dir(source, need_text=False).utts
     speakers = sorted({utt.speaker for utt in utts}, key=lambda speaker: _draw(seed, speaker))
     if not 0 < num_speakers < len(speakers):

@@ -17,8 +17,8 @@ from speechllm.data.dropped import kind, none_left, tell_dropped
 from speechllm.data.durations import measure_durations
 from speechllm.data.files import fingerprint
 from speechllm.data.rows import BadRow, Named, Row, free_name, name_recordings, name_utterances
+from speechllm.data.target import check_target
 from speechllm.data.validate import ABSURD, ROUNDING, segment_flaw
-from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
 
 
@@ -36,9 +36,8 @@ def write_rows(target: str | Path, rows: Iterable[Row | BadRow], made_from: str,
         Whether anything was written: not if the target is there already, made of the same rows and files.
 
     Raises:
-        DataError: if nothing can be used, or the target is a folder of something else.
+        DataError: if nothing can be used, or something that no verb wrote would be lost.
     """
-    _check_target(Path(target))
     good: list[Row] = []
     dropped: dict[str, str] = {}
     taken: dict[str, int] = {}
@@ -50,6 +49,7 @@ def write_rows(target: str | Path, rows: Iterable[Row | BadRow], made_from: str,
     made_by = _made_by(made_from, good, dropped)
     if is_made(target, made_by):
         return False
+    check_target(target)
     named = [Named(row.utt_id, row.speaker, row) for row in good] if keep_ids else name_utterances(good)
     utts, unusable = _sort_out(named, Path(target).name)
     for utt, reason in unusable.items():
@@ -60,12 +60,6 @@ def write_rows(target: str | Path, rows: Iterable[Row | BadRow], made_from: str,
     write_data_dir(target, utts, dropped, made_by)
     tell_dropped(Path(target), kinds)
     return True
-
-
-def _check_target(target: Path) -> None:
-    """Refuse to put a data directory in the place of a folder that is none, such as one of audio."""
-    if target.exists() and not (target / "utt2spk").is_file() and not (target.is_dir() and not any(target.iterdir())):
-        raise DataError(f"{target}: is there, and is no data directory, expected a new name or one to be replaced")
 
 
 def _made_by(made_from: str, rows: Sequence[Row], dropped: Mapping[str, str]) -> str:

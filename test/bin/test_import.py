@@ -112,10 +112,10 @@ def test_what_is_there_is_not_replaced(
 ) -> None:
     before = sorted(tmp_path.rglob("*"))
     for source, target, message in [
-        ("table", tmp_path / "folder", "folder: is there, and is no data directory"),
-        ("kaldi", sources["kaldi"], "would replace"),
-        ("kaldi", tmp_path, "would replace"),
-        ("kaldi", sources["table"], "table.tsv: is there, and is no data directory"),
+        ("table", tmp_path / "folder", "folder: found 4 files that speechllm did not write, such as a.txt"),
+        ("kaldi", sources["kaldi"], "kaldi: is the source"),
+        ("kaldi", tmp_path, "holds the source"),
+        ("kaldi", sources["table"], "table.tsv: found a file, expected a directory"),
     ]:
         assert main(["import", str(sources[source]), str(target)]) == 1
         assert message in capsys.readouterr().err

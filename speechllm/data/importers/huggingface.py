@@ -8,6 +8,7 @@ rounded to 24 and 16 bits.
 import hashlib
 import io
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from speechllm.atomic import new_file
 from speechllm.data.audio import audio_duration
+from speechllm.data.audio_writer import write_flac
 from speechllm.data.files import files_below, fingerprint
 from speechllm.data.importers import Options
 from speechllm.data.importers._fields import find_columns, locate, string
@@ -144,24 +145,26 @@ def _write(audio: dict[str, Any], target: Path) -> None:
     Raises:
         DataError: if it is damaged or of several channels.
     """
-    with new_file(target) as temporary:
-        if audio.get("bytes") is None:
-            bits, rate = 24, audio["sampling_rate"]
-            samples_N = _to_integers(np.asarray(audio["array"], np.float64), bits)
-        else:
-            temporary.write_bytes(audio["bytes"])
+    if audio.get("bytes") is None:
+        bits, rate = 24, audio["sampling_rate"]
+        samples_N = _to_integers(np.asarray(audio["array"], np.float64), bits)
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".", suffix=".tmp") as file:
+            file.write(audio["bytes"])
+            file.flush()
             try:
-                audio_duration(temporary)
+                audio_duration(file.name)
             except DataError as error:
                 raise DataError(f"unusable audio: {str(error).partition(': ')[2]}") from None
-            with soundfile.SoundFile(io.BytesIO(audio["bytes"])) as file:
-                rate = file.samplerate
-                if file.subtype in _INTEGERS:
-                    bits, samples_N = _INTEGERS[file.subtype], file.read(dtype="int32")
-                else:
-                    bits = _FLOATS.get(file.subtype, 16)
-                    samples_N = _to_integers(file.read(dtype="float64"), bits)
-        soundfile.write(temporary, samples_N, rate, subtype=f"PCM_{bits}", format="FLAC")
+        with soundfile.SoundFile(io.BytesIO(audio["bytes"])) as sound:
+            rate = sound.samplerate
+            if sound.subtype in _INTEGERS:
+                bits, samples_N = _INTEGERS[sound.subtype], sound.read(dtype="int32")
+            else:
+                bits = _FLOATS.get(sound.subtype, 16)
+                samples_N = _to_integers(sound.read(dtype="float64"), bits)
+    write_flac(target, samples_N, rate, bits)
 
 
 def _to_integers(samples_N: np.ndarray, bits: int) -> np.ndarray:
