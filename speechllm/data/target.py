@@ -48,9 +48,10 @@ def check_target(target: str | Path, sources: Iterable[str | Path] = (), audio: 
             continue
         foreign = _foreign_audio(folder, Path(target)) if folder != Path(target) else _foreign(folder)
         if foreign:
+            listed = f"{', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''}"
             raise DataError(
-                f"{folder}: found {len(foreign)} files that speechllm did not write, such as {foreign[0]}, expected an "
-                "empty or new directory, or one written by a verb; name another one, or move these files"
+                f"{folder}: found files that speechllm did not write ({listed}), expected an empty or new directory, or "
+                "one written by a verb; name another directory, or move these files"
             )
 
 
