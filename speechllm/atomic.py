@@ -34,7 +34,7 @@ def new_file(path: Path, *, sync: bool = True) -> Iterator[Path]:
             file; False for many small files that can be made again.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(path.parent)
+    _remove_abandoned_once(path.parent)
     temporary = _temporary(path, "tmp")
     try:
         yield temporary
@@ -59,7 +59,7 @@ def new_dir(path: Path) -> Iterator[Path]:
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
     recover_dir(path)
-    _remove_abandoned(path.parent)
+    remove_abandoned(path.parent)
     temporary = _temporary(path, "tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
@@ -161,8 +161,13 @@ def _host() -> str:
 
 
 @functools.lru_cache(maxsize=1024)
-def _remove_abandoned(folder: Path) -> None:
-    """Remove the temporary files that killed processes left in a folder; a process looks once into each folder."""
+def _remove_abandoned_once(folder: Path) -> None:
+    """Remove abandoned files in a folder, which may hold millions, unless this process has done so."""
+    remove_abandoned(folder)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove the temporary files that killed processes left in a folder."""
     try:
         files = list(folder.iterdir())
     except PermissionError:  # files may be written into a folder that must not be listed

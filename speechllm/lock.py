@@ -32,7 +32,7 @@ def exclusive_lock(path: Path, what: str) -> Iterator[None]:
     """Hold a lock on the file ``path`` for the duration of the block.
 
     The lock is the kernel's (``flock``): a process that is killed releases it, so that no stale lock remains. The file
-    itself stays, with the holder's machine and process number in it.
+    itself stays; while the lock is held, it has the holder's machine and process number in it.
 
     Args:
         path: lock file; its folder is created.
@@ -59,3 +59,4 @@ def exclusive_lock(path: Path, what: str) -> Iterator[None]:
             yield
         finally:
             _FILES.discard(file)
+            file.truncate(0)

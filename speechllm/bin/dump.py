@@ -16,10 +16,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--job", type=int, help="which job to run, from 1; without it, join what all jobs have written")
     parser.add_argument("data_dir", type=Path)
     parser.add_argument("dump_dir", type=Path)
+    parser.set_defaults(refuse=parser.error)
 
 
 def run(args: argparse.Namespace) -> None:
     """Run one job, or join all."""
+    if not 1 <= (1 if args.job is None else args.job) <= args.nj:
+        args.refuse(f"--job: found {args.job} of {args.nj} jobs, expected 1 to --nj, which is at least 1")
     if args.job is None:
         from speechllm.data.dump import merge_dump
 

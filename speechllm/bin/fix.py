@@ -1,4 +1,4 @@
-"""Sort Kaldi data directories and drop what cannot be used; see DIR/dropped and DIR/.backup."""
+"""Sort Kaldi data directories and drop what cannot be used; see DIR/dropped and DIR/.backup*."""
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -14,7 +14,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Fix, then validate."""
-    for path in args.dirs:
+    for path in [path.absolute() for path in args.dirs]:  # the working directory may be replaced
         dropped = fix_data_dir(path)
         summary = validate_data_dir(path, need_text=(path / "text").exists())
         print(f"{path}: dropped {len(dropped)} utterances, kept {summary}")

@@ -11,6 +11,7 @@ from speechllm.data.data_dir import Utterance, write_data_dir
 from speechllm.data.dropped import kind, none_left, tell_dropped
 from speechllm.data.durations import measure_durations
 from speechllm.data.files import files_below, fingerprint
+from speechllm.data.target import check_target
 from speechllm.errors import ConfigError, DataError
 
 __all__ = ["check_request", "files_below", "fingerprint", "index_audio", "write_set"]
@@ -61,8 +62,9 @@ def write_set(
         made_by: see ``data_dir.is_made``.
 
     Raises:
-        DataError: if nothing can be used.
+        DataError: if nothing can be used, or something that no verb wrote would be lost.
     """
+    check_target(target)
     dropped = dict(dropped)
     for utt in sorted((audio.keys() | texts.keys()) - dropped.keys()):
         if utt not in audio:

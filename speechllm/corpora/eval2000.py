@@ -16,6 +16,7 @@ from speechllm.corpora._prepare import fingerprint
 from speechllm.data.data_dir import Utterance, is_made, write_data_dir
 from speechllm.data.dropped import kind, none_left, tell_dropped
 from speechllm.data.sph import split_channels
+from speechllm.data.target import check_target
 from speechllm.data.validate import ROUNDING, overlaps, segment_flaw
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
@@ -79,6 +80,7 @@ def _find(root: Path) -> tuple[list[Path], Path, Path]:
 
 
 def _prepare_set(data: Path, name: str, paths: Sequence[Path], stm: Path, glm: Path, made_by: str) -> None:
+    check_target(data / name)
     with ThreadPoolExecutor() as pool:
         split = pool.map(lambda path: _split(path, data.absolute() / "eval2000_audio"), paths)
         channels = {key: found for one in split for key, found in one.items()}

@@ -194,6 +194,8 @@ def _utterance(
         return f"garbage utterance: {text}"
     if not text:
         return "empty transcript"
+    if "\0" in text:
+        return "a NUL character in the transcript"
     if tags := re.findall(r"<[^> ]*>", text):
         return f"unknown tag: {tags[0]} in {text[:80]}"
     return Utterance(

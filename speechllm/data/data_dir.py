@@ -94,11 +94,15 @@ def iter_utterances(path: str | Path, need_text: bool = True, text: bool = True)
     wavs: dict[str, Path] = {}
     if has_segments:
         wavs = {key: parse_wav(value, f"{path}/wav.scp: {key}") for key, value in iter_table(path / "wav.scp")}
+    empty = True
     names = ["utt2spk", "utt2dur", "segments" if has_segments else "wav.scp", *(["text"] if has_text else [])]
     for utt, speaker, duration, audio, *words in _iter_same_ids(path, names):
+        empty = False
         recording, start, end = utt, 0.0, None
         if has_segments:
             recording, start, end = parse_segment(audio, f"{path}/segments: {utt}")
+            if start < 0 or (end is not None and end <= start):
+                raise DataError(f"{path}/segments: {utt}: found {start} s to {end} s, expected an end behind the start")
             if recording not in wavs:
                 raise DataError(f"{path}/segments: {utt} is a part of {recording!r}, which wav.scp does not list")
         yield Utterance(
@@ -107,10 +111,12 @@ def iter_utterances(path: str | Path, need_text: bool = True, text: bool = True)
             path=wavs[recording] if has_segments else parse_wav(audio, f"{path}/wav.scp: {utt}"),
             start=start,
             end=end,
-            duration=parse_seconds(duration, f"{path}/utt2dur: {utt}"),
+            duration=_parse_duration(duration, f"{path}/utt2dur: {utt}"),
             text=words[0] if words and text else None,
             recording=recording if has_segments else "",
         )
+    if empty:
+        raise DataError(f"{path}: no utterances, expected at least one; see how the directory was made")
 
 
 def write_data_dir(
@@ -133,7 +139,7 @@ def write_data_dir(
         DataError: if there are no utterances, two have one id, two files one recording id, some have no text, or
             something that no verb wrote would be lost.
     """
-    check_target(path)
+    check_target(path, need_marker=bool(made_by))
     tables = to_tables(utts, Path(path), dropped)
     with new_target(path, "data directory", made_by, files or ()) as temporary:
         for name, table in tables.items():
@@ -173,6 +179,12 @@ def parse_seconds(value: str, where: str) -> Seconds:
         seconds = math.nan
     if not math.isfinite(seconds):
         raise DataError(f"{where}: found {value!r}, expected a number of seconds")
+    return seconds
+
+
+def _parse_duration(value: str, where: str) -> Seconds:
+    if (seconds := parse_seconds(value, where)) <= 0:
+        raise DataError(f"{where}: found {value!r}, expected more than 0 seconds; `speechllm fix` measures the audio")
     return seconds
 
 

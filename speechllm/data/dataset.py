@@ -1,12 +1,15 @@
 """The utterances of a dump, read one at a time when they are asked for."""
 
 import copy
+import math
 import re
 import struct
+import tokenize
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import kaldiio.matio
 import numpy as np
@@ -16,6 +19,13 @@ from speechllm.data.config import DataConfig, TranscriptCase
 from speechllm.data.data_dir import read_table, write_table
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
+
+_DAMAGED = (
+    *(OSError, ValueError, AssertionError, EOFError, MemoryError, OverflowError, TypeError, LookupError),
+    *(struct.error, SyntaxError, tokenize.TokenError),
+)
+"""Errors by which kaldiio and numpy report damaged matrices."""
+_Number = TypeVar("_Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -54,8 +64,8 @@ class DumpDataset(Dataset[Example]):
         self._places = read_table(self.dump_dir / "feats.scp")
         self.utt_ids = list(self._places)
         self.speakers = self._table("utt2spk")
-        self.num_frames = {utt_id: int(n) for utt_id, n in self._table("utt2num_frames").items()}
-        self.durations: dict[str, Seconds] = {utt_id: float(d) for utt_id, d in self._table("utt2dur").items()}
+        self.num_frames = self._numbers("utt2num_frames", int)
+        self.durations: dict[str, Seconds] = self._numbers("utt2dur", float)
         self.texts: dict[str, str] | None = None
         """Transcripts; None if the dump has none, which is enough for decoding."""
         if (self.dump_dir / "text").is_file():
@@ -80,6 +90,20 @@ class DumpDataset(Dataset[Example]):
             )
         text = "" if self.texts is None else self.texts[utt_id]
         return Example(utt_id, self.speakers[utt_id], inputs_TF, text, self.durations[utt_id])
+
+    def _numbers(self, name: str, kind: Callable[[str], _Number]) -> dict[str, _Number]:
+        """Read a table of positive numbers."""
+        numbers = {}
+        for utt_id, value in self._table(name).items():
+            try:
+                numbers[utt_id] = kind(value)
+            except ValueError:
+                numbers[utt_id] = kind("0")
+            if not 0 < numbers[utt_id] < math.inf:
+                raise DataError(
+                    f"{self.dump_dir}/{name}: {utt_id}: found {value!r}, expected a positive number; run stage 2 again"
+                )
+        return numbers
 
     def _table(self, name: str) -> dict[str, str]:
         table = read_table(self.dump_dir / name, allow_empty=name == "text")
@@ -182,5 +206,7 @@ def _read_matrix(place: str, where: str) -> np.ndarray:
         raise DataError(
             f"{where}: no file {path}; dumps are read from the directory where they were made, or re-run stage 2"
         ) from error
-    except (OSError, ValueError, AssertionError, EOFError, struct.error) as error:
-        raise DataError(f"{where}: cannot read {place}: {error}; delete the dump and run stage 2 again") from error
+    except _DAMAGED as error:
+        raise DataError(
+            f"{where}: cannot read {place!r}: {str(error)[:200]!r}; delete the dump and run stage 2 again"
+        ) from error

@@ -1,8 +1,8 @@
 """Features, or encoder states, of a data directory: computed once, by ``nj`` jobs that know nothing of each other.
 
     feats.JOB.ark  feats.JOB.scp  utt2num_frames.JOB   one job's matrices, where each begins, how long it is
-    feats.JOB.yaml                                     what they were made from; written last, so that a
-                                                       shard without it is not finished
+    feats.JOB.yaml                                     tables, audio files and frontend that they were made from;
+                                                       written last, so that a shard without it is not finished
     utt2num_frames  frontend.yaml  feats.scp           all jobs together, and the identity of what made them
     text  utt2spk  spk2utt  utt2dur                    copied from the data directory
     feats.yaml                                         as for a shard; written last of all
@@ -11,25 +11,25 @@ Features are Kaldi matrices, compressed (16 bits a value) or float32; float16 st
 the ark, because Kaldi knows no float16.
 """
 
-import hashlib
 import heapq
 import itertools
-import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import kaldiio
 import numpy as np
-import yaml
 from tqdm import tqdm
 
-from speechllm.atomic import new_file
+from speechllm.atomic import new_file, remove_abandoned
 from speechllm.data.audio import open_audio
-from speechllm.data.data_dir import Utterance, iter_table, iter_utterances, write_table
-from speechllm.errors import DataError
-from speechllm.interfaces import Seconds
+from speechllm.data.contents import Contents, add_fingerprints, audio_fingerprint, fingerprint, read_contents, speech
+from speechllm.data.data_dir import Utterance, iter_table, write_table
+from speechllm.data.dump_record import check_identity, describe, is_there, read_record, write_record
+from speechllm.errors import ConfigError, DataError
+from speechllm.lock import exclusive_lock
+
+__all__ = ["check_identity", "dump_job", "finished_job", "merge_dump", "read_contents"]
 
 Extract = Callable[[np.ndarray], np.ndarray]
 """samples_N to feats_TF (float32) or states_LD (float16)."""
@@ -47,8 +47,11 @@ def dump_job(
     nj: int,
     job: int,
     compress: bool,
+    files: str = "",
 ) -> None:
     """Dump one job's share of the utterances; a share that is already there is left alone.
+
+    An earlier dump stays as it is until the new share is complete.
 
     Args:
         data_dir: Kaldi data directory.
@@ -59,32 +62,83 @@ def dump_job(
         nj: number of jobs.
         job: which one this is, from 1.
         compress: whether float32 matrices are stored in 16 bits.
+        files: fingerprint of the encoder's files, by which ``finished_job`` knows the dump again.
 
     Raises:
+        LockedError: if another process runs the same job.
+        ConfigError: if there is no such job.
         DataError: naming every utterance of the share whose audio cannot be read; nothing is written then.
     """
-    assert 1 <= job <= nj
+    check_job(nj, job)
     out_dir = Path(out_dir)
     contents = read_contents(data_dir)
+    if _is_finished(contents, out_dir, identity, nj, job, compress):
+        return
+    with exclusive_lock(out_dir / f".feats.{job}.lock", f"job {job} of the dump {out_dir}"):
+        share = contents.share(nj, job)
+        audio = audio_fingerprint(contents.share_files(nj, job))
+        record = describe(fingerprint(share), identity, compress) | {"audio": audio, "jobs": nj, "encoder_files": files}
+        size = _write_shard(out_dir, share, extract, sample_rate, nj, job, compress)
+        write_record(out_dir / f"feats.{job}.yaml", {**record, "bytes": size})
     where = f"{out_dir}: job {job} of {nj}"
-    if _is_there(out_dir, "feats", _description(contents.fingerprint, identity, compress)):
-        print(f"{where}: the whole dump is complete, nothing to do", flush=True)
-        return
-    share = contents.share(nj, job)
-    description = _description(_fingerprint(share), identity, compress)
-    if _is_there(out_dir, f"feats.{job}", description):
-        print(f"{where}: finished earlier ({len(share)} utterances), left alone", flush=True)
-        return
-    out_dir.mkdir(parents=True, exist_ok=True)
-    for name in ("feats.yaml", "feats.scp", "frontend.yaml", f"feats.{job}.yaml"):
-        (out_dir / name).unlink(missing_ok=True)
-    size = _write_shard(out_dir, share, extract, sample_rate, nj, job, compress)
-    _write_yaml(out_dir / f"feats.{job}.yaml", {**description, "bytes": size})
     if share:
         seconds = sum(utt.duration for utt in share)
-        print(f"{where}: {len(share)} utterances, {_speech(seconds)}, {size / 1e6:.1f} MB", flush=True)
+        print(f"{where}: {len(share)} utterances, {speech(seconds)}, {size / 1e6:.1f} MB", flush=True)
     else:
         print(f"{where}: nothing to do, the {contents.num_utts} utterances are shared out among fewer jobs", flush=True)
+
+
+def check_job(nj: int, job: int) -> None:
+    """Check the number of a job.
+
+    Raises:
+        ConfigError: if there is no such job.
+    """
+    if not 1 <= job <= nj:
+        raise ConfigError(f"job: found {job} of {nj} jobs, expected 1 to the number of jobs, which is at least 1")
+
+
+def finished_job(data_dir: str | Path, out_dir: str | Path, files: str, nj: int, job: int, compress: bool) -> bool:
+    """Whether a job was finished earlier with an encoder whose files are the same; then say so.
+
+    Args:
+        data_dir: Kaldi data directory.
+        out_dir: the dump.
+        files: fingerprint of the encoder's configuration and files, for ``dump_job``; empty: unknown.
+        nj: number of jobs.
+        job: number of the job, from 1.
+        compress: as for ``dump_job``.
+    """
+    check_job(nj, job)
+    for stem in ("feats", f"feats.{job}"):
+        record = read_record(Path(out_dir) / f"{stem}.yaml")
+        if files and record is not None and record.get("encoder_files") == files:
+            return _is_finished(read_contents(data_dir), Path(out_dir), record["identity"], nj, job, compress)
+    return False
+
+
+def _is_finished(
+    contents: Contents, out_dir: Path, identity: dict[str, Any], nj: int, job: int, compress: bool
+) -> bool:
+    """Whether the dump, or the share of a job, is complete and its audio is the same as then; then say so."""
+    where = f"{out_dir}: job {job} of {nj}"
+    whole, shard = (read_record(out_dir / f"{stem}.yaml") for stem in ("feats", f"feats.{job}"))
+    if whole is not None and is_there(out_dir, "feats", describe(contents.fingerprint, identity, compress)):
+        if shard is not None and shard.get("jobs") == nj:  # each job checks the audio of its own share
+            same = shard.get("audio") == audio_fingerprint(contents.share_files(nj, job))
+        else:
+            same = whole.get("audio") == audio_fingerprint(contents.files)
+        if same:
+            print(f"{where}: the whole dump is complete, nothing to do", flush=True)
+            return True
+    if shard is None:
+        return False
+    share = contents.share(nj, job)
+    audio = audio_fingerprint(contents.share_files(nj, job))
+    if not is_there(out_dir, f"feats.{job}", describe(fingerprint(share), identity, compress) | {"audio": audio}):
+        return False
+    print(f"{where}: finished earlier ({len(share)} utterances), left alone", flush=True)
+    return True
 
 
 def merge_dump(data_dir: str | Path, out_dir: str | Path, nj: int) -> None:
@@ -96,8 +150,8 @@ def merge_dump(data_dir: str | Path, out_dir: str | Path, nj: int) -> None:
     """
     data_dir, out_dir = Path(data_dir), Path(out_dir)
     contents = read_contents(data_dir)
-    merged = _read_yaml(out_dir / "feats.yaml")
-    if merged is not None and _is_there(out_dir, "feats", {**merged, "utterances": contents.fingerprint}):
+    merged = read_record(out_dir / "feats.yaml")
+    if merged is not None and is_there(out_dir, "feats", {**merged, "utterances": contents.fingerprint}):
         _copy_tables(data_dir, out_dir)
         print(f"{out_dir}: complete ({contents}), left alone", flush=True)
         return
@@ -105,76 +159,13 @@ def merge_dump(data_dir: str | Path, out_dir: str | Path, nj: int) -> None:
     _remove_shards_above(out_dir, nj)
     _copy_tables(data_dir, out_dir)
     _join(out_dir, "utt2num_frames", "utt2num_frames.{}", nj)
-    _write_yaml(out_dir / "frontend.yaml", shards[0]["identity"])
+    write_record(out_dir / "frontend.yaml", shards[0]["identity"])
     _join(out_dir, "feats.scp", "feats.{}.scp", nj)
     size = sum(shard["bytes"] for shard in shards)
-    _write_yaml(out_dir / "feats.yaml", {**shards[0], "utterances": contents.fingerprint, "bytes": size})
+    audio = add_fingerprints(shard["audio"] for shard in shards)
+    whole = {**shards[0], "utterances": contents.fingerprint, "audio": audio, "bytes": size}
+    write_record(out_dir / "feats.yaml", whole)
     print(f"{out_dir}: {contents}, {size / 1e6:.1f} MB", flush=True)
-
-
-def check_identity(dump_dir: str | Path, expected: dict[str, Any]) -> None:
-    """Make sure that a dump was made as a model expects it.
-
-    Raises:
-        DataError: if it was not, naming every difference, or if there is no finished dump.
-    """
-    found = _read_yaml(Path(dump_dir) / "frontend.yaml")
-    if found is None:
-        raise DataError(f"{dump_dir}: no finished dump (frontend.yaml is missing); run stage 2")
-    differences = _differences(found, _as_yaml(expected))
-    if differences:
-        raise DataError(
-            f"{dump_dir}: dump made with another frontend than the encoder expects: {differences}; re-run stage 2"
-        )
-
-
-@dataclass(frozen=True)
-class Contents:
-    """What a data directory holds, without its utterances, of which there may be millions."""
-
-    data_dir: Path
-    fingerprint: str
-    num_utts: int
-    files: dict[str, Seconds]
-    """Path to duration of all utterances in it, in the order in which they first occur."""
-
-    def share(self, nj: int, job: int) -> list[Utterance]:
-        """Return one of ``nj`` shares of about equal duration, from 1, without transcripts.
-
-        All segments of a recording are in one share, one behind the other, where the recording first occurs;
-        with few recordings some shares are empty.
-        """
-        total, done = sum(self.files.values()), 0.0
-        segments: dict[str, list[Utterance]] = {}
-        for path, duration in self.files.items():
-            if min(int((done + duration / 2) / total * nj), nj - 1) == job - 1:
-                segments[path] = []
-            done += duration
-        for utt in iter_utterances(self.data_dir, need_text=False, text=False):
-            if str(utt.path) in segments:
-                segments[str(utt.path)].append(utt)
-        return list(itertools.chain.from_iterable(segments.values()))
-
-    def __str__(self) -> str:
-        """Return a line for people."""
-        return f"{self.num_utts} utterances, {_speech(sum(self.files.values()))}"
-
-
-def read_contents(data_dir: str | Path) -> Contents:
-    """Read a data directory once.
-
-    Raises:
-        DataError: as ``data_dir.read_data_dir``.
-    """
-    files: dict[str, Seconds] = {}
-
-    def utterances() -> Iterator[Utterance]:
-        for utt in iter_utterances(data_dir, need_text=False, text=False):
-            files[str(utt.path)] = files.get(str(utt.path), 0.0) + utt.duration
-            yield utt
-
-    fingerprint = _fingerprint(utterances())
-    return Contents(Path(data_dir), fingerprint, int(fingerprint.split()[0]), files)
 
 
 def _write_shard(
@@ -182,8 +173,7 @@ def _write_shard(
 ) -> int:
     """Write ark, scp and utt2num_frames of one job; return the size of the ark in bytes."""
     ark_path = out_dir / f"feats.{job}.ark"
-    for left in out_dir.glob(f".{ark_path.name}.*.tmp"):
-        left.unlink()  # by a job that was killed
+    remove_abandoned(out_dir)
     scp, num_frames, bad = {}, {}, []
     with new_file(ark_path) as temporary, temporary.open("wb") as ark:
         for utt, samples in tqdm(_read(share, sample_rate), f"dump {job}/{nj}", len(share), unit="utt"):
@@ -199,6 +189,9 @@ def _write_shard(
                 f"{out_dir}: job {job} of {nj}: {len(bad)} of {len(share)} utterances cannot be read, nothing was "
                 "written; mend them or take them out of the data directory:\n  " + "\n  ".join(bad)
             )
+        ark.close()  # an error of the disk is noticed before the earlier dump is given up
+        for name in ("feats.yaml", "feats.scp", "frontend.yaml", f"feats.{job}.yaml"):
+            (out_dir / name).unlink(missing_ok=True)
     write_table(out_dir / f"feats.{job}.scp", scp)
     write_table(out_dir / f"utt2num_frames.{job}", num_frames)
     return ark_path.stat().st_size
@@ -232,43 +225,22 @@ def _append(ark: BinaryIO, utt_id: str, matrix: np.ndarray, compress: bool) -> i
     return offset
 
 
-def _description(fingerprint: str, identity: dict[str, Any], compress: bool) -> dict[str, Any]:
-    """Return all that a shard, or the whole dump, was made from."""
-    return {"identity": _as_yaml(identity), "compress": compress, "utterances": fingerprint}
-
-
-def _fingerprint(utts: Iterable[Utterance]) -> str:
-    digest, number = hashlib.sha256(), 0
-    for number, utt in enumerate(utts, start=1):
-        row = json.dumps((utt.utt_id, str(utt.path), utt.start, utt.end))
-        digest.update(f"{'[' if number == 1 else ', '}{row}".encode())
-    digest.update(b"]" if number else b"[]")
-    return f"{number} {digest.hexdigest()[:16]}"
-
-
-def _is_there(out_dir: Path, stem: str, description: dict[str, Any]) -> bool:
-    """Whether the shard or dump called ``stem`` is finished, fits ``description`` and has kept its size."""
-    found = _read_yaml(out_dir / f"{stem}.yaml")
-    if found is None or any(found.get(key) != value for key, value in description.items()):
-        return False
-    arks = out_dir.glob("feats.*.ark" if stem == "feats" else f"{stem}.ark")
-    return found["bytes"] == sum(path.stat().st_size for path in arks)
-
-
 def _read_shards(out_dir: Path, contents: Contents, nj: int) -> list[dict[str, Any]]:
     """Return the descriptions of all shards, which agree with each other and with their shares."""
     shards = []
     for job in range(1, nj + 1):
         where = f"{out_dir}: job {job} of {nj}"
-        shard = _read_yaml(out_dir / f"feats.{job}.yaml")
+        shard = read_record(out_dir / f"feats.{job}.yaml")
         if shard is None:
             raise DataError(f"{where}: not finished; see its log for the reason and run it again")
         share = contents.share(nj, job)
-        if not _is_there(out_dir, f"feats.{job}", {"utterances": _fingerprint(share)}):
+        if not is_there(out_dir, f"feats.{job}", {"utterances": fingerprint(share)}):
             raise DataError(
                 f"{where}: its shard holds {shard['utterances'].split()[0]} utterances, expected {len(share)} as they "
                 "are now in the data directory (another number of jobs, or data that changed); run the jobs again"
             )
+        if shard.get("audio") != audio_fingerprint(contents.share_files(nj, job)):
+            raise DataError(f"{where}: its audio files have changed since it was run, expected the same; run it again")
         shards.append(shard)
         for key in ("identity", "compress"):
             if shard[key] != shards[0][key]:
@@ -315,35 +287,3 @@ def _copy_tables(data_dir: Path, out_dir: Path) -> None:
                     temporary.write_bytes(content)
         else:
             (out_dir / name).unlink(missing_ok=True)
-
-
-def _differences(found: dict[str, Any], expected: dict[str, Any]) -> str:
-    flat, wanted = _flatten(found), _flatten(expected)
-    keys = sorted(key for key in flat.keys() | wanted.keys() if flat.get(key) != wanted.get(key))
-    return ", ".join(f"{key} found {flat.get(key)}, expected {wanted.get(key)}" for key in keys)
-
-
-def _flatten(tree: dict[str, Any], where: str = "") -> dict[str, Any]:
-    """Return nested keys joined by dots."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flatten(value, f"{where}{key}.") if isinstance(value, dict) else {f"{where}{key}": value}
-    return flat
-
-
-def _speech(seconds: Seconds) -> str:
-    return f"{seconds:.0f} s of speech ({seconds / 3600:.2f} h)"
-
-
-def _as_yaml(content: dict[str, Any]) -> dict[str, Any]:
-    """Return ``content`` as it will be when it has been written and read: a tuple becomes a list."""
-    return yaml.safe_load(yaml.safe_dump(content))
-
-
-def _read_yaml(path: Path) -> dict[str, Any] | None:
-    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def _write_yaml(path: Path, content: dict[str, Any]) -> None:
-    with new_file(path) as temporary:
-        temporary.write_text(yaml.safe_dump(content, sort_keys=True), encoding="utf-8")

@@ -1,18 +1,18 @@
 """Make a data directory valid, by sorting it and dropping what cannot be used."""
 
+import itertools
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from speechllm.atomic import new_dir
+from speechllm.atomic import new_dir, recover_dir
 from speechllm.data.data_dir import TABLES, Utterance, parse_segment, parse_wav, to_tables
 from speechllm.data.durations import measure_durations
 from speechllm.data.table import format_table, read_table, scan_table, write_table
+from speechllm.data.target import BACKUP
 from speechllm.data.validate import ABSURD, segment_flaw
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
-
-_BACKUP = ".backup"
 
 Tables = dict[str, dict[str, str]]
 
@@ -21,8 +21,8 @@ def fix_data_dir(path: str | Path) -> dict[str, str]:
     """Sort the tables, drop what cannot be used, and build spk2utt and utt2dur anew from the audio.
 
     An utterance without words is dropped, except where none has words: a set in which nothing is said.
-    The tables as they were lie in ``.backup/``; ``dropped`` lists every utterance that was left out, now or
-    earlier, with the reason. A directory in which there is nothing to fix is left alone.
+    The tables as they were are kept in ``.backup/``, those before a second run in ``.backup.2/``; ``dropped`` lists
+    every utterance that was left out, now or earlier, with the reason. A valid directory is left alone.
 
     Returns:
         The utterances dropped now, each with the reason.
@@ -31,6 +31,7 @@ def fix_data_dir(path: str | Path) -> dict[str, str]:
         DataError: if wav.scp or utt2spk is missing or nothing would be left; then nothing is changed.
     """
     path = Path(path)
+    recover_dir(path)
     tables, flawed = _read(path)
     recordings, commands = _paths(tables["wav.scp"])
     wordless = "text" in tables and not any(tables["text"].values())
@@ -118,15 +119,24 @@ def _utterance(
 
 
 def _replace(path: Path, tables: Mapping[str, Mapping[str, str]]) -> None:
-    """Replace the tables of a directory all at once, keeping those that were there in its backup."""
+    """Replace the tables of a directory all at once, and keep those that were there in a new backup."""
     names = (*TABLES, "dropped")
     before = {name: (path / name).read_bytes() for name in names if (path / name).exists()}
     if before == {name: format_table(table).encode() for name, table in tables.items()}:
         return
     with new_dir(path) as temporary:
-        shutil.copytree(path, temporary, ignore=shutil.ignore_patterns(_BACKUP, *names), dirs_exist_ok=True)
+        ignored = shutil.ignore_patterns(*names)
+        shutil.copytree(
+            path,
+            temporary,
+            symlinks=True,
+            ignore=lambda folder, files: ignored(folder, files) if Path(folder) == path else set(),
+            dirs_exist_ok=True,
+        )
         for name, table in tables.items():
             write_table(temporary / name, table)
-        (temporary / _BACKUP).mkdir()
+        backups = (temporary / (BACKUP if number == 1 else f"{BACKUP}.{number}") for number in itertools.count(1))
+        backup = next(one for one in backups if not one.exists())
+        backup.mkdir()
         for name, content in before.items():
-            (temporary / _BACKUP / name).write_bytes(content)
+            (backup / name).write_bytes(content)

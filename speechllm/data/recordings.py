@@ -18,7 +18,11 @@ def files_and_channels(data_dir: Path, recordings: Iterable[str]) -> dict[str, t
     if not path.exists():
         return {recording: (recording, "1") for recording in recordings}
     found = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}), expected a text table") from error
+    for number, line in enumerate(lines, start=1):
         try:
             recording, file, channel = line.split()
         except ValueError as error:

@@ -5,6 +5,7 @@ makes a data directory of them. Ids consist of letters and digits of any script,
 speaker: ``-`` sorts before all of the others, so the utterances of a speaker stay together in sorted tables.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -122,7 +123,7 @@ def _times(row: Row) -> str:
 
 
 def _milliseconds(seconds: Seconds) -> str:
-    return f"{round(seconds * 1000):08d}"
+    return f"{round(seconds * 1000):08d}" if math.isfinite(seconds) else str(seconds)  # a row that will be dropped
 
 
 def _distinct(names: dict[_Key, str]) -> dict[_Key, str]:

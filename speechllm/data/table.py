@@ -3,13 +3,16 @@
 Python orders strings by code point, which for UTF-8 is the byte order that LC_ALL=C means.
 """
 
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from speechllm.atomic import new_file
 from speechllm.errors import DataError
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # that some editors write at the beginning of a file
 
 
 class Flaw(NamedTuple):
@@ -48,7 +51,7 @@ def is_sorted(path: Path) -> bool:
     """Whether every line of a table begins with an id behind that of the line before, looked at line by line."""
     last = b""
     with path.open("rb") as lines:
-        for line in lines:
+        for line in _without_mark(lines):
             key = line.split(None, 1)[0] if line.strip() else b""
             if key <= last:
                 return False
@@ -87,7 +90,7 @@ def read_table(path: str | Path, allow_empty: bool = False) -> dict[str, str]:
 
     Raises:
         DataError: with the line number of the first duplicate or unsorted id, missing value, empty line
-            or line that is not UTF-8; or if there is no such file.
+            line that is not UTF-8 or has a NUL character; or if there is no such file.
     """
     return dict(iter_table(path, allow_empty))
 
@@ -97,27 +100,35 @@ def _lines(path: Path, allow_empty: bool) -> Iterator[tuple[int, tuple[str, str]
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(_without_mark(lines), start=1):
             try:
                 key, value = [*re.split("[ \t]+", line.decode().strip(" \t\r\n"), maxsplit=1), ""][:2]
             except UnicodeDecodeError:
                 yield number, Flaw(number, line.split(b" ")[0].decode(errors="backslashreplace"), "not UTF-8")
                 continue
-            if key and (value or allow_empty):
+            if b"\0" in line:
+                yield number, Flaw(number, key.replace("\0", "\\0"), "a NUL character")
+            elif key and (value or allow_empty):
                 yield number, (key, value)
             else:
                 yield number, Flaw(number, key, "nothing behind the id" if key else "an empty line")
+
+
+def _without_mark(lines: BinaryIO) -> Iterator[bytes]:
+    """Return the lines of a file without a byte order mark at its beginning."""
+    first = lines.readline().removeprefix(_BYTE_ORDER_MARK)
+    return itertools.chain([first] if first else [], lines)
 
 
 def read_ids(path: str | Path) -> set[str]:
     """Return the ids that begin the lines of a list or table, in any order.
 
     Raises:
-        DataError: at the first line that is empty or not UTF-8; or if there is no such file.
+        DataError: at the first line that is empty, not UTF-8 or has a NUL character; or if there is no such file.
     """
     rows, flaws = scan_table(Path(path), allow_empty=True)
     for line, key, kind in flaws:
-        if kind in ("not UTF-8", "an empty line"):
+        if kind in ("not UTF-8", "an empty line", "a NUL character"):
             raise DataError(f"{path}:{line}: {kind}, found {key!r}, expected an id")
     return {key for key, _ in rows}
 
@@ -126,10 +137,10 @@ def format_table(mapping: Mapping[str, str]) -> str:
     """Return the text of a table, sorted.
 
     Raises:
-        DataError: if an id is empty or holds white space, or a value holds a line break.
+        DataError: if an id is empty or holds white space, or a value holds a line break or a NUL character.
     """
     for key, value in mapping.items():
-        if not key or key.split() != [key] or "\n" in value:
+        if not key or key.split() != [key] or "\n" in value or "\0" in key + value:
             raise DataError(f"found the line {f'{key} {value}'!r}, expected an id without spaces, and one line of text")
     return "".join(f"{key} {mapping[key]}".rstrip(" ") + "\n" for key in sorted(mapping))
 

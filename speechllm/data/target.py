@@ -24,13 +24,20 @@ _FILES = "files: "  # last line of made_by, if there are files other than the ta
 _LONGEST_NAME = 255  # bytes, of a file
 
 
-def check_target(target: str | Path, sources: Iterable[str | Path] = (), audio: str | Path | None = None) -> None:
+def check_target(
+    target: str | Path,
+    sources: Iterable[str | Path] = (),
+    audio: str | Path | None = None,
+    *,
+    need_marker: bool = True,
+) -> None:
     """Check that a data directory, and the folder of its audio, may be written.
 
     Args:
         target: a data directory that is absent, empty, or was written by a verb and holds no other file.
         sources: directories or files that are read, links resolved; the target is, holds or is inside none of them.
         audio: folder for the audio of ``target``, checked in the same way.
+        need_marker: whether a directory of nothing but tables is refused if it has no ``made_by``.
 
     Raises:
         DataError: if something that no verb wrote would be lost.
@@ -46,12 +53,12 @@ def check_target(target: str | Path, sources: Iterable[str | Path] = (), audio: 
         names = {file.name for file in folder.iterdir()}
         if not names:
             continue
-        foreign = _foreign_audio(folder, Path(target)) if folder != Path(target) else _foreign(folder)
+        foreign = _foreign(folder, need_marker) if folder == Path(target) else _foreign_audio(folder, Path(target))
         if foreign:
             listed = f"{', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''}"
             raise DataError(
-                f"{folder}: found files that speechllm did not write ({listed}), expected an empty or new directory, or "
-                "one written by a verb; name another directory, or move these files"
+                f"{folder}: found files that speechllm did not write ({listed}), expected an empty or new directory "
+                "or one written by a verb; name another directory, or move these files"
             )
 
 
@@ -82,7 +89,7 @@ def new_target(path: str | Path, what: str, made_by: str, files: Iterable[str] =
     Args:
         path: the directory; ``check_target`` allows it.
         what: what is replaced, for people.
-        made_by: for ``is_made``.
+        made_by: for ``is_made``; empty: no marker.
         files: names of further files, other than the tables, that are written.
     """
     path = Path(path)
@@ -90,8 +97,9 @@ def new_target(path: str | Path, what: str, made_by: str, files: Iterable[str] =
     extra = " ".join(sorted(files))
     with new_dir(path) as folder:
         yield folder
-        marker = (made_by or "speechllm\n") + (f"{_FILES}{extra}\n" if extra else "")
-        (folder / MADE_BY).write_text(marker, encoding="utf-8")
+        if made_by:
+            marker = made_by + (f"{_FILES}{extra}\n" if extra else "")
+            (folder / MADE_BY).write_text(marker, encoding="utf-8")
     if replaced is not None:
         print(f"{path}: replaced the {what} of `{replaced[:100]}`", file=sys.stderr)
 
@@ -123,7 +131,7 @@ def names_a_file(utt_id: str) -> bool:
     """Whether an utterance id can be the name of an audio file in a folder."""
     if "/" in utt_id or "\0" in utt_id or utt_id in (".", ".."):
         return False
-    return len(os.fsencode(utt_id + SUFFIXES[0])) <= _LONGEST_NAME
+    return len(utt_id) < _LONGEST_NAME // 4 - 5 or len(os.fsencode(utt_id + SUFFIXES[0])) <= _LONGEST_NAME
 
 
 def _identities(path: Path) -> list[tuple[int, int] | Path]:
@@ -133,12 +141,14 @@ def _identities(path: Path) -> list[tuple[int, int] | Path]:
     return [one if stat is None else (stat.st_dev, stat.st_ino) for one, stat in stats]
 
 
-def _foreign(folder: Path) -> list[str]:
-    """Return the names in a data directory that no verb wrote; all of them if it has no marker."""
+def _foreign(folder: Path, need_marker: bool) -> list[str]:
+    """Return the names in a data directory that no verb wrote; all of them if it has no marker but needs one."""
     names = sorted(file.name for file in folder.iterdir())
-    if MADE_BY not in names or not (folder / MADE_BY).is_file():
+    marker = folder / MADE_BY
+    if need_marker and not marker.is_file():
         return names
-    last = (folder / MADE_BY).read_text(encoding="utf-8", errors="replace").rstrip("\n").rpartition("\n")[2]
+    content = marker.read_text(encoding="utf-8", errors="replace") if marker.is_file() else ""
+    last = content.rstrip("\n").rpartition("\n")[2]
     known = {*TABLES, "dropped", MADE_BY, *(last.removeprefix(_FILES).split() if last.startswith(_FILES) else ())}
     return [name for name in names if not _is_backup(folder / name) and not (name in known and _is_file(folder / name))]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from speechllm.data.data_dir import parse_seconds, parse_segment, parse_wav
 from speechllm.data.durations import measure_durations
 from speechllm.data.table import Flaw, is_sorted, iter_good_lines, scan_table
+from speechllm.data.target import names_a_file
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
 
@@ -76,12 +77,15 @@ class Summary:
     hours: float
     num_long: int
     """Utterances over 30 s, which are listed and skipped in training unless the connector takes long speech."""
+    num_unnamable: int = 0
+    """Utterances with ids that cannot be names of files, which verbs that write audio refuse."""
     wordless: bool = False
     """Whether there are transcripts and all are empty: nothing is said in any utterance."""
 
     def __str__(self) -> str:
         """Return one line for people."""
         long = f", {self.num_long} utterances over {LONG:.0f} s" if self.num_long else ""
+        long += f", {self.num_unnamable} ids that cannot be names of files" if self.num_unnamable else ""
         wordless = ", in none of which anything is said" if self.wordless else ""
         return f"{self.num_utts} utterances, {self.num_speakers} speakers, {self.hours:.2f} hours{long}{wordless}"
 
@@ -106,7 +110,7 @@ def validate_data_dir(path: str | Path, need_text: bool = True, open_audio: bool
     tables = _open_tables(path, need_text, problems)
     speakers = _Speakers(tables.pop("spk2utt", None), problems)
     audio = _Segments(tables.pop("wav.scp", ()), problems) if "segments" in tables else _Files(open_audio, problems)
-    num_utts, num_long, total = 0, 0, 0.0
+    num_utts, num_long, num_unnamable, total = 0, 0, 0, 0.0
     for utt, row in _rows(tables):
         for name in tables:
             if name not in row:
@@ -118,13 +122,19 @@ def validate_data_dir(path: str | Path, need_text: bool = True, open_audio: bool
         if "utt2spk" in row:
             speakers.check(utt, row["utt2spk"])
         num_utts, num_long, total = num_utts + 1, num_long + (duration > LONG), total + duration
+        num_unnamable += not names_a_file(utt)
     audio.finish()
     speakers.finish()
     wordless = problems.forgive(_EMPTY, num_utts)  # which a model may be taught
     if problems:
         raise DataError(f"{path}: not a valid data directory; `speechllm fix` drops what cannot be used\n{problems}")
     return Summary(
-        num_utts=num_utts, num_speakers=speakers.number, hours=total / 3600, num_long=num_long, wordless=wordless
+        num_utts=num_utts,
+        num_speakers=speakers.number,
+        hours=total / 3600,
+        num_long=num_long,
+        num_unnamable=num_unnamable,
+        wordless=wordless,
     )
 
 

@@ -125,6 +125,8 @@ def _flaw(row: Row) -> str | None:
         return "empty transcript"
     if not _is_utf8(row.text):
         return "not UTF-8: the transcript"
+    if "\0" in row.text:
+        return "a NUL character: in the transcript"
     path = str(row.path)
     if not _is_utf8(path) or "\n" in path or path.strip(" \t\r") != path or path.endswith("|"):
         return f"a path that wav.scp cannot hold: {path!r}; rename the file"

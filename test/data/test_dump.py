@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import re
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ import pytest
 import soundfile
 from toy_data import energies, half, make_data_dir
 
+from speechllm.bin import main
 from speechllm.data.data_dir import Utterance, read_data_dir, read_table, write_data_dir, write_table
 from speechllm.data.dataset import DumpDataset
 from speechllm.data.dump import check_identity, dump_job, merge_dump, read_contents
-from speechllm.errors import DataError
+from speechllm.errors import ConfigError, DataError
+from speechllm.lock import LockedError
 
 IDENTITY = {"type": "toy", "bins": (4,)}
 DURATIONS = (0.5, 1.0, 0.3, 0.8, 1.2, 0.4, 0.6)
@@ -32,7 +35,7 @@ def run_job(data_dir: Path, out_dir: Path, nj: int, job: int, **changes: object)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".lock"}
 
 
 def refuse(samples_N: np.ndarray) -> np.ndarray:
@@ -275,3 +278,132 @@ def test_a_dump_of_another_frontend_is_refused_with_every_difference(tmp_path: P
 def test_no_dump_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no finished dump .* run stage 2"):
         check_identity(tmp_path, IDENTITY)
+
+
+def test_other_audio_under_the_same_name_is_dumped_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data_dir, out_dir = make_data_dir(tmp_path, *DURATIONS), tmp_path / "dump"
+    dump(data_dir, out_dir, 2)
+    before = contents(out_dir)
+    utt = read_data_dir(data_dir).utts[0]
+    noise = soundfile.read(utt.path)[0]
+    soundfile.write(utt.path, -noise, 16000, subtype="FLOAT")  # of the same size
+    capsys.readouterr()
+    dump(data_dir, out_dir, 2)
+    said = capsys.readouterr().out
+    assert "job 1 of 2: 4 utterances" in said and "job 2 of 2: finished earlier" in said
+    assert np.array_equal(DumpDataset(out_dir)[utt.utt_id].inputs_TF, energies(-noise.astype(np.float32)))
+    assert before["feats.2.ark"] == contents(out_dir)["feats.2.ark"]
+    soundfile.write(utt.path, noise, 16000, subtype="FLOAT")
+    with pytest.raises(AssertionError, match="nothing was to be computed"):  # with another number of jobs, too
+        run_job(data_dir, out_dir, 3, 1, extract=refuse)
+
+
+def test_audio_that_changes_between_jobs_and_merge_is_noticed(tmp_path: Path) -> None:
+    data_dir, out_dir = make_data_dir(tmp_path, *DURATIONS), tmp_path / "dump"
+    for job in (1, 2):
+        run_job(data_dir, out_dir, 2, job)
+    os.utime(read_data_dir(data_dir).utts[0].path, (1, 1))
+    with pytest.raises(DataError, match="job 1 of 2: its audio files have changed"):
+        merge_dump(data_dir, out_dir, 2)
+
+
+def test_an_earlier_dump_stays_until_the_new_one_is_written(tmp_path: Path) -> None:
+    data_dir, out_dir = make_data_dir(tmp_path, *DURATIONS), tmp_path / "dump"
+    dump(data_dir, out_dir)
+    before = contents(out_dir)
+
+    def full_disk(samples_N: np.ndarray) -> np.ndarray:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        run_job(data_dir, out_dir, 1, 1, compress=True, extract=full_disk)
+    assert contents(out_dir) == before
+    dump(data_dir, out_dir, extract=refuse)
+
+
+def test_a_job_that_is_running_is_not_started_again(tmp_path: Path) -> None:
+    data_dir, out_dir = make_data_dir(tmp_path, 0.5, 0.6), tmp_path / "dump"
+    refused = []
+
+    def extract(samples_N: np.ndarray) -> np.ndarray:
+        with pytest.raises(LockedError, match=r"job 1 of the dump .* is in use by process") as error:
+            run_job(data_dir, out_dir, 1, 1)
+        refused.append(error)
+        return energies(samples_N)
+
+    dump(data_dir, out_dir, extract=extract)
+    assert len(refused) == 2 and len(DumpDataset(out_dir)) == 2
+
+
+@pytest.mark.parametrize(("nj", "job"), [(2, 5), (2, 0), (2, -1), (0, 1)])
+def test_there_is_no_such_job(nj: int, job: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ConfigError, match=f"found {job} of {nj} jobs"):
+        run_job(tmp_path, tmp_path / "dump", nj, job)
+    with pytest.raises(SystemExit) as stop:
+        main(["dump", "--config", "x.yaml", "--nj", str(nj), "--job", str(job), "data", "dump"])
+    assert stop.value.code == 2
+    assert f"--job: found {job} of {nj} jobs" in capsys.readouterr().err
+
+
+DAMAGE = (
+    b"",
+    b"- 1\n",
+    b"\xff",
+    b"a: [",
+    b"{}\n",
+    b"1: 2\n",
+    b"bytes: x\nidentity: {}\ncompress: true\nutterances: 1 a\n",
+)
+
+
+@pytest.mark.parametrize("content", DAMAGE)
+@pytest.mark.parametrize("name", ["feats.yaml", "feats.1.yaml", "frontend.yaml"])
+def test_a_damaged_description_is_named(tmp_path: Path, name: str, content: bytes) -> None:
+    data_dir, out_dir = make_data_dir(tmp_path, 0.5), tmp_path / "dump"
+    dump(data_dir, out_dir)
+    (out_dir / name).write_bytes(content)
+    with pytest.raises(DataError, match=f"{name}: damaged|dump made with another frontend"):
+        if name == "frontend.yaml":
+            check_identity(out_dir, IDENTITY)
+        dump(data_dir, out_dir)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("utt2num_frames", "spk0-000 many\n"),
+        ("utt2num_frames", "spk0-000 0\n"),
+        ("utt2num_frames", "spk0-000 -3\n"),
+        ("utt2dur", "spk0-000 nan\n"),
+        ("utt2dur", "spk0-000 long\n"),
+        ("feats.scp", "spk0-000 nowhere\n"),
+        ("feats.scp", "spk0-000 ARK:x\n"),
+        ("feats.scp", "spk0-000 ARK:-1\n"),
+        ("feats.scp", "spk0-000 ARK:999999\n"),
+        ("feats.scp", "spk0-000 \0:1\n"),
+        ("text", "\xff"),
+    ],
+)
+def test_a_damaged_table_of_a_dump_is_named(tmp_path: Path, name: str, content: str) -> None:
+    data_dir, out_dir = make_data_dir(tmp_path, 0.5), tmp_path / "dump"
+    dump(data_dir, out_dir)
+    (out_dir / name).write_text(content.replace("ARK", str(out_dir / "feats.1.ark")), encoding="latin-1")
+    with pytest.raises(DataError, match=rf"{out_dir}.*{'' if name == 'feats.scp' else name}"):
+        DumpDataset(out_dir)["spk0-000"]
+
+
+@pytest.mark.parametrize("compress", [True, False, None])
+def test_a_damaged_ark_is_an_error_wherever_it_is_damaged(tmp_path: Path, compress: bool | None) -> None:
+    data_dir, out_dir = make_data_dir(tmp_path, 0.2), tmp_path / "dump"
+    dump(data_dir, out_dir, compress=bool(compress), extract=half if compress is None else energies)
+    dataset, ark = DumpDataset(out_dir), (out_dir / "feats.1.ark").read_bytes()
+    rng = np.random.default_rng(0)
+    for cut in range(0, min(len(ark), 200)):
+        (out_dir / "feats.1.ark").write_bytes(ark[:cut])
+        with pytest.raises(DataError, match=r"feats\.1\.ark|utt2num_frames"):
+            dataset["spk0-000"]
+    for _ in range(300):  # a wrong value may go unnoticed, but nothing else may happen
+        place = int(rng.integers(9, 60))
+        (out_dir / "feats.1.ark").write_bytes(ark[:place] + rng.bytes(4) + ark[place + 4 :])
+        with suppress(DataError):
+            dataset["spk0-000"]

@@ -1,11 +1,14 @@
 """The fixer keeps what is good, lists what it drops, and loses nothing."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from speechllm import atomic
+from speechllm.bin import main
 from speechllm.data.data_dir import TABLES, read_data_dir, read_table, write_data_dir
 from speechllm.data.fix import fix_data_dir
 from speechllm.data.validate import validate_data_dir
@@ -135,3 +138,43 @@ def test_an_empty_result_is_refused(data: Path) -> None:
     ):
         fix_data_dir(data)
     assert contents(data) == before
+
+
+def test_a_second_run_keeps_the_backup_of_the_first(data: Path) -> None:
+    for number, backup in ((1, ".backup"), (2, ".backup.2"), (3, ".backup.3")):
+        (data / "utt2dur").write_text(f"spk0-000 {number}\n")
+        fix_data_dir(data)
+        assert (data / backup / "utt2dur").read_text() == f"spk0-000 {number}\n"
+    assert (data / ".backup/utt2dur").read_text() == "spk0-000 1\n"
+
+
+def test_links_and_folders_with_names_of_tables_are_kept_as_they_are(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/large").touch()
+    (data / "link").symlink_to(tmp_path / "elsewhere")
+    (data / "conf").mkdir()
+    (data / "conf/text").touch()
+    (data / "spk2utt").unlink()
+    fix_data_dir(data)
+    assert (data / "link").is_symlink() and (data / "conf/text").exists()
+
+
+def test_a_directory_lost_between_two_renames_is_taken_back(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (data / "spk2utt").unlink()
+    monkeypatch.setattr(atomic, "_renameat2", lambda: None)
+    if (pid := os.fork()) == 0:
+        rename = Path.rename
+        monkeypatch.setattr(Path, "rename", lambda self, to: (rename(self, to), os._exit(9)))
+        fix_data_dir(data)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+    assert not data.exists()
+    fix_data_dir(data)
+    assert validate_data_dir(data).num_utts == 6
+    assert [path.name for path in data.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_the_working_directory_can_be_fixed(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (data / "spk2utt").unlink()
+    monkeypatch.chdir(data)
+    assert main(["fix", "."]) == 0

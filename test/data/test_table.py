@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from speechllm.data.table import read_ids, read_table, scan_table, write_table
+from speechllm.data.table import is_sorted, read_ids, read_table, scan_table, write_table
 from speechllm.errors import DataError
 
 
@@ -50,6 +50,8 @@ def test_only_a_line_feed_ends_a_line(tmp_path: Path) -> None:
         (b"a 1\nb\n", "text:2: nothing behind the id, found 'b'"),
         (b"a 1\nb \xff\n", "text:2: not UTF-8, found 'b'"),
         (b"a 1\n\nb 2\n", "text:2: an empty line"),
+        (b"a 1\nb \0\n", "text:2: a NUL character, found 'b'"),
+        (b"a 1\nb\0 2\n", r"text:2: a NUL character, found 'b\\\\0'"),
     ],
 )
 def test_a_flaw_is_named_with_its_line(tmp_path: Path, content: bytes, message: str) -> None:
@@ -70,7 +72,7 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
         read_table(tmp_path / "text")
 
 
-@pytest.mark.parametrize("table", [{"a b": "x"}, {"": "x"}, {"a": "x\ny"}, {"a\n": "x"}])
+@pytest.mark.parametrize("table", [{"a b": "x"}, {"": "x"}, {"a": "x\ny"}, {"a\n": "x"}, {"a": "\0"}, {"\0": "x"}])
 def test_what_could_not_be_read_back_is_not_written(tmp_path: Path, table: dict[str, str]) -> None:
     (tmp_path / "text").write_text("as it was\n")
     with pytest.raises(DataError, match="text: found the line"):
@@ -85,3 +87,13 @@ def test_ids_of_a_list_in_any_order(tmp_path: Path) -> None:
     (tmp_path / "list").write_text("b\n\na\n")
     with pytest.raises(DataError, match="list:2: an empty line"):
         read_ids(tmp_path / "list")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_id(tmp_path: Path) -> None:
+    (tmp_path / "text").write_bytes(b"\xef\xbb\xbfa 1\nb 2\n")
+    assert read_table(tmp_path / "text") == {"a": "1", "b": "2"}
+    assert scan_table(tmp_path / "text") == ([("a", "1"), ("b", "2")], [])
+    assert is_sorted(tmp_path / "text")
+    assert read_ids(tmp_path / "text") == {"a", "b"}
+    (tmp_path / "text").write_bytes(b"\xef\xbb\xbf")
+    assert read_table(tmp_path / "text") == {}

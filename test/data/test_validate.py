@@ -1,5 +1,6 @@
 """The validator finds all that is wrong, and says how many and which."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -170,3 +171,43 @@ def test_every_kind_is_listed_with_its_count_and_first_ids(make_set: Callable[..
     message = complaint(data)
     assert "empty transcripts (8): spk0-000, spk0-001, spk0-002, spk0-003, spk0-004, ...\n" in message
     assert "utt2dur: not positive (8): spk0-000 (0.0 s)," in message
+
+
+def test_ids_that_cannot_be_names_of_files_are_counted_and_legal(data: Path) -> None:
+    for name in ("wav.scp", "text", "utt2spk", "utt2dur", "spk2utt"):
+        text = (data / name).read_text()
+        (data / name).write_text(re.sub(r"(^|spk0 )spk0-000 ", r"\1spk0-/../0 ", text, flags=re.MULTILINE))
+    summary = validate_data_dir(data)
+    assert summary.num_unnamable == 1
+    assert "1 ids that cannot be names of files" in str(summary)
+    assert read_data_dir(data).utts
+
+
+@pytest.mark.parametrize("duration", ["0", "-1.0", "nan", "inf"])
+def test_a_duration_is_a_positive_number(data: Path, duration: str) -> None:
+    edit(data / "utt2dur", spk0_000=duration)
+    assert "utt2dur: not" in complaint(data)
+    with pytest.raises(DataError, match=rf"utt2dur: spk0-000: found '{duration}'"):
+        read_data_dir(data)
+
+
+def test_a_segment_ends_behind_its_start(cut: Path) -> None:
+    for segment in ("0.5 0.5", "0.5 0.2", "-0.5 0.5", "nan 0.5", "0 inf"):
+        edit(cut / "segments", spk0_000=f"rec-spk0-000 {segment}")
+        with pytest.raises(DataError, match="segments: spk0-000: found"):
+            read_data_dir(cut)
+
+
+def test_an_empty_directory_is_an_error(data: Path) -> None:
+    for name in ("wav.scp", "text", "utt2spk", "utt2dur", "spk2utt"):
+        (data / name).write_text("")
+    assert "empty tables (5)" in complaint(data)
+    with pytest.raises(DataError, match="no utterances, expected at least one"):
+        read_data_dir(data)
+
+
+def test_a_byte_order_mark_is_ignored(data: Path) -> None:
+    for name in ("wav.scp", "text", "utt2spk", "utt2dur", "spk2utt"):
+        (data / name).write_bytes(b"\xef\xbb\xbf" + (data / name).read_bytes())
+    assert validate_data_dir(data).num_utts == 3
+    assert read_data_dir(data).utts[0].utt_id == "spk0-000"

@@ -165,3 +165,17 @@ def test_nothing_that_can_be_used_is_an_error(row: MakeRow, tmp_path: Path) -> N
     with pytest.raises(DataError, match=r"not one utterance can be used \(there are none\)$"):
         write_rows(tmp_path / "out", [], "test")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf, -1.0])
+@pytest.mark.parametrize("field", ["start", "duration"])
+def test_times_that_are_no_numbers_drop_their_row_alone(row: MakeRow, tmp_path: Path, field: str, wrong: float) -> None:
+    rows = [row("a", **{field: wrong}), row("a", start=0.5, duration=0.5, text="OTHER")]  # so that times name them
+    assert write_rows(tmp_path / "out", rows, "test")
+    assert validate_data_dir(tmp_path / "out").num_utts == 1
+    assert list(kinds(tmp_path / "out").values()) == [f"a wrong {field}"]
+
+
+def test_a_nul_character_drops_its_row_alone(row: MakeRow, tmp_path: Path) -> None:
+    assert write_rows(tmp_path / "out", [row("a", text="A\0B"), row("b")], "test")
+    assert list(kinds(tmp_path / "out").values()) == ["a NUL character"]

@@ -7,6 +7,7 @@ from typing import Any
 from speechllm.errors import ConfigError, DataError
 from speechllm.interfaces import Seconds
 
+_MOST_SECONDS: Seconds = 1e9  # 30 years; not infinite, not NaN
 USUAL = {
     "audio": ("audio", "path", "file_name", "file", "filename", "audio_filepath", "audio_path", "wav"),
     "text": ("text", "sentence", "transcript", "transcription", "normalized_text"),
@@ -61,11 +62,11 @@ def seconds(fields: Mapping[str, Any], key: str) -> Seconds:
     """Return a number of seconds.
 
     Raises:
-        DataError: if it is not there, or no number.
+        DataError: if it is not there, or no finite number.
     """
     value = fields.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise DataError(f"a wrong {key}: found {value!r}, expected a number of seconds")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _MOST_SECONDS:
+        raise DataError(f"a wrong {key}: found {str(value)[:40]}, expected a number of seconds")
     return float(value)
 
 

@@ -35,7 +35,7 @@ def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any] | BadRow]]
             found = json.loads(line.decode())
         except UnicodeDecodeError:
             yield where, BadRow(where, f"not UTF-8: line {number} of {path}")
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # a number of too many digits is no JSONDecodeError
             yield where, BadRow(where, f"wrong JSON: line {number} of {path}, {error}")
         else:
             if isinstance(found, dict):

@@ -46,6 +46,11 @@ def test_lines_that_cannot_be_read_are_told_with_their_numbers(tmp_path: Path, r
         b'{"text": "hello"}',
         b'{"audio_filepath": "a.wav", "text": "hello", "duration": "long"}',
         b'{"audio_filepath": "a.wav", "text": ["hello"]}',
+        b'{"audio_filepath": "a.wav", "text": "hello", "duration": NaN}',
+        b'{"audio_filepath": "a.wav", "text": "hello", "duration": -Infinity}',
+        b'{"audio_filepath": "a.wav", "text": "hello", "offset": 1e999}',
+        b'{"audio_filepath": "a.wav", "text": "hello", "offset": ' + b"9" * 400 + b"}",
+        b'{"audio_filepath": "a.wav", "text": "hello", "offset": ' + b"9" * 5000 + b"}",
     ]
     (tmp_path / "m.json").write_bytes(b"\n".join([good, b"", *wrong]))
     rows, bad = read("nemo", tmp_path / "m.json")
@@ -58,6 +63,11 @@ def test_lines_that_cannot_be_read_are_told_with_their_numbers(tmp_path: Path, r
         "no audio_filepath",
         "a wrong duration",
         "no text",
+        "a wrong duration",
+        "a wrong duration",
+        "a wrong offset",
+        "a wrong offset",
+        "wrong JSON",
     ]
     assert list(bad) == [f"m.json:{number}" for number in range(3, 10)]
     assert f"line 3 of {tmp_path / 'm.json'}" in bad["m.json:3"]
