@@ -59,7 +59,6 @@ def new_dir(path: Path) -> Iterator[Path]:
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
     recover_dir(path)
-    remove_abandoned(path.parent)
     temporary = _temporary(path, "tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
@@ -76,15 +75,17 @@ def new_dir(path: Path) -> Iterator[Path]:
 
 
 def recover_dir(path: Path) -> None:
-    """Take back the old directory if a process was killed while it replaced ``path``."""
+    """Undo what a process killed in ``new_dir`` left: take the old directory back, remove temporary ones."""
     path = Path(os.path.realpath(path))
-    if not path.parent.is_dir() or os.path.lexists(path):
+    if not path.parent.is_dir():
         return
-    for file in path.parent.iterdir():
-        match = _TEMPORARY.fullmatch(file.name)
-        if match and match["kind"] == "old" and match["name"] == _short(path.name) and _is_abandoned(file, match):
-            file.rename(path)
-            return
+    if not os.path.lexists(path):
+        for file in path.parent.iterdir():
+            match = _TEMPORARY.fullmatch(file.name)
+            if match and match["kind"] == "old" and match["name"] == _short(path.name) and _is_abandoned(file, match):
+                file.rename(path)
+                break
+    remove_abandoned(path.parent)
 
 
 def is_temporary(name: str) -> bool:

@@ -174,6 +174,27 @@ def build_encoder(config: ExperimentConfig, dtype: torch.dtype) -> tuple[Fronten
     return frontend, encoder, identity, bases
 
 
+def encoder_files(config: ExperimentConfig) -> str:
+    """Return a digest of frontend and encoder that needs no weights: configuration, and size and time of each file.
+
+    It is empty if the files are not on this machine, or the encoder has none.
+    """
+    path = getattr(config.encoder, "path", None)
+    if path is None:
+        return ""
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        try:
+            folder = Path(huggingface_hub.snapshot_download(path, local_files_only=True))
+        except (OSError, ValueError):
+            return ""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    states = [(str(file.relative_to(folder)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    frontend = configs.component_to_dict("frontends", config.frontend)
+    encoder = configs.component_to_dict("encoders", config.encoder)
+    return digest(frontend, encoder, str(folder.absolute()), states)
+
+
 def feature_identity(frontend: Frontend) -> dict[str, Any]:
     """Return the identity of a dump of features."""
     return {"dump": "features", "frontend": frontend.identity()}

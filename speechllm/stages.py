@@ -17,6 +17,7 @@ from speechllm.data.concat import JoinedDataset
 from speechllm.data.data_dir import read_data_dir
 from speechllm.data.dataset import DumpDataset, Example, join_dumps, select_for_training
 from speechllm.data.dump import check_identity, dump_job
+from speechllm.data.dump import finished_job as finished_dump_job
 from speechllm.data.sampler import BucketSampler, SequentialBatches
 from speechllm.decode.generate import decode_job, finished_job
 from speechllm.decode.recognize import recognizer
@@ -30,6 +31,7 @@ from speechllm.experiment import (
     build_encoder,
     check_same,
     digest,
+    encoder_files,
     feature_identity,
     is_begun,
     load_model,
@@ -50,20 +52,17 @@ from speechllm.train.validation import Validator
 
 def dump(config: ExperimentConfig, data_dir: Path, out_dir: Path, *, nj: int, job: int) -> None:
     """Dump features, or the frozen encoder's states, of one job's share of ``data_dir``."""
+    files = ""
     if config.data.dump == "features":
         frontend = config.frontend.build()  # no job needs the encoder for them
-        transform, identity = frontend.extract, feature_identity(frontend)
+        transform, identity, compress = frontend.extract, feature_identity(frontend), config.data.compress
     else:
+        files, compress = encoder_files(config), False
+        if finished_dump_job(data_dir, out_dir, files, nj, job, compress):
+            return
         frontend, transform, identity = _encoding(config, job_device(job))
     dump_job(
-        data_dir,
-        out_dir,
-        transform,
-        identity,
-        frontend.sample_rate,
-        nj=nj,
-        job=job,
-        compress=config.data.compress and config.data.dump == "features",
+        data_dir, out_dir, transform, identity, frontend.sample_rate, nj=nj, job=job, compress=compress, files=files
     )
 
 

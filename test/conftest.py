@@ -20,6 +20,11 @@ CHAT_TEMPLATE = (
 torch.set_num_threads(1)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marks."""
+    config.addinivalue_line("markers", "slow: takes minutes; left out by -m 'not slow'")
+
+
 @pytest.fixture(scope="session")
 def tiny_whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the directory of a Whisper with random weights: 80 mel bins, 64 wide, two layers."""

@@ -89,7 +89,7 @@ def audio_fingerprint(paths: Iterable[str]) -> str:
             state = f"{path} {stat.st_size} {stat.st_mtime_ns}"
         except OSError:
             state = f"{path} missing"
-        total += int.from_bytes(hashlib.sha256(state.encode(errors="surrogateescape")).digest()[:8])
+        total += int.from_bytes(hashlib.sha256(state.encode(errors="surrogateescape")).digest()[:8], "big")
     return f"{total % _MODULUS:016x}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from speechllm.atomic import is_temporary, new_dir
+from speechllm.atomic import is_temporary, new_dir, recover_dir
 from speechllm.data.table import iter_table, read_ids
 from speechllm.errors import DataError
 
@@ -105,7 +105,8 @@ def new_target(path: str | Path, what: str, made_by: str, files: Iterable[str] =
 
 
 def is_made(path: str | Path, made_by: str) -> bool:
-    """Whether the directory is there, complete, and made by and from just this."""
+    """Whether the directory is there, complete, and made by and from just this, once killed runs are undone."""
+    recover_dir(Path(path))
     file = Path(path) / MADE_BY
     if not file.is_file():
         return False

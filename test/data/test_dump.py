@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 from toy_data import energies, half, make_data_dir
+from toy_experiment import YAML
 
 from speechllm.bin import main
 from speechllm.data.data_dir import Utterance, read_data_dir, read_table, write_data_dir, write_table
@@ -407,3 +409,38 @@ def test_a_damaged_ark_is_an_error_wherever_it_is_damaged(tmp_path: Path, compre
         (out_dir / "feats.1.ark").write_bytes(ark[:place] + rng.bytes(4) + ark[place + 4 :])
         with suppress(DataError):
             dataset["spk0-000"]
+
+
+def test_a_finished_dump_of_states_loads_no_encoder(
+    tmp_path: Path,
+    tiny_whisper: Path,
+    tiny_llm: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from speechllm import experiment, stages
+
+    whisper = tmp_path / "whisper"
+    shutil.copytree(tiny_whisper, whisper)
+    (tmp_path / "toy.yaml").write_text(YAML.format(whisper=whisper, llm=tiny_llm))
+    config = experiment.load_config(tmp_path / "toy.yaml", ["data.dump=encoder"])
+    data_dir, out_dir = make_data_dir(tmp_path, 0.5, 0.6), tmp_path / "dump"
+    for job in (1, 2):
+        stages.dump(config, data_dir, out_dir, nj=2, job=job)
+    loaded = []
+    encoding = stages._encoding
+    monkeypatch.setattr(stages, "_encoding", lambda *args: (loaded.append(args), encoding(*args))[1])
+    stages.dump(config, data_dir, out_dir, nj=2, job=1)
+    merge_dump(data_dir, out_dir, 2)
+    stages.dump(config, data_dir, out_dir, nj=2, job=2)
+    stages.dump(config, data_dir, out_dir, nj=1, job=1)
+    assert not loaded
+    said = capsys.readouterr().out
+    assert "job 1 of 2: finished earlier" in said and "job 2 of 2: the whole dump is complete" in said
+    os.utime(whisper / "model.safetensors", (1, 1))  # another file, of the same weights
+    stages.dump(config, data_dir, out_dir, nj=2, job=1)
+    assert len(loaded) == 1 and "job 1 of 2: the whole dump is complete" in capsys.readouterr().out
+    os.utime(read_data_dir(data_dir).utts[0].path, (1, 1))
+    for job in (1, 2):
+        stages.dump(config, data_dir, out_dir, nj=2, job=job)
+    assert "job 1 of 2: 1 utterances" in capsys.readouterr().out
