@@ -1,8 +1,9 @@
 """Write a Kaldi data directory of a corpus as you have it: see egs/README.md, and validate it.
 
-SOURCE is a folder of audio with a .txt beside each file, a table `path<TAB>text[<TAB>speaker]` (.tsv, .csv), a Hugging
-Face data set on disk, a manifest of Lhotse or NeMo, or a Kaldi directory. Where speakers are unknown, every utterance
-is a speaker of its own. What cannot be used is listed in TARGET/dropped; if there is such, the exit status is 3.
+SOURCE is a folder of audio with a .txt beside each file, a table `path<TAB>text[<TAB>speaker]` (.tsv, .csv), lines
+`text (id)` (.trn, .transcription), a Hugging Face data set on disk, a manifest of Lhotse or NeMo, or a Kaldi directory.
+Where speakers are unknown, every utterance is a speaker of its own. What cannot be used is listed in TARGET/dropped; if
+there is such, the exit status is 3.
 """
 
 from argparse import ArgumentParser, Namespace

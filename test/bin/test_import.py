@@ -39,8 +39,9 @@ def sources(tmp_path: Path) -> dict[str, Path]:
     (tmp_path / "audiofolder").mkdir()
     metadata = "file_name,text\n" + "".join(f"{wav},hello {wav.stem}\n" for wav in wavs)
     (tmp_path / "audiofolder/metadata.csv").write_text(metadata)
-    files = {"table": "table.tsv", "nemo": "nemo.json"}
-    names = ("folder", "table", "nemo", "lhotse", "kaldi", "audiofolder")
+    (tmp_path / "x.trn").write_text("".join(f"hello {wav.stem} ({wav.stem})\n" for wav in wavs))
+    files = {"table": "table.tsv", "nemo": "nemo.json", "trn": "x.trn"}
+    names = ("folder", "table", "nemo", "lhotse", "kaldi", "audiofolder", "trn")
     return {name: tmp_path / files.get(name, name) for name in names}
 
 
