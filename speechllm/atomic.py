@@ -75,7 +75,7 @@ def new_dir(path: Path) -> Iterator[Path]:
 
 
 def recover_dir(path: Path) -> None:
-    """Undo what a process killed in ``new_dir`` left: take the old directory back, remove temporary ones."""
+    """Take the old directory back after a process was killed in ``new_dir``, and remove temporary files."""
     path = Path(os.path.realpath(path))
     if not path.parent.is_dir():
         return

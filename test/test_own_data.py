@@ -129,6 +129,12 @@ def make_nemo(mine: Path) -> None:
         write(mine / f"{name}_manifest.json", lines(objects))
 
 
+def make_transcription(mine: Path) -> None:
+    for name in SIZES:
+        rows = "".join(f"<s> {text} </s> ({wav.stem})\n" for wav, text, _ in utterances(mine, name))
+        write(mine / "etc" / f"mine_{name}.transcription", rows)
+
+
 def make_kaldi(mine: Path) -> None:
     for name in SIZES:
         utts = [(f"{who}-{wav.stem}", wav, text, who) for wav, text, who in utterances(mine, name)]
@@ -154,6 +160,7 @@ MAKERS = [
     make_huggingface,
     make_lhotse,
     make_nemo,
+    make_transcription,
     make_kaldi,
     make_one_table,
     make_root,

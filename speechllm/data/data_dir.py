@@ -126,7 +126,7 @@ def write_data_dir(
     made_by: str = "",
     files: Mapping[str, str] | None = None,
 ) -> None:
-    """Write the utterances as a data directory, complete or not at all; ``check_target`` says what may be replaced.
+    """Write the utterances as a data directory, complete or not at all; see ``check_target`` for one that is replaced.
 
     Args:
         path: the directory.

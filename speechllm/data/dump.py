@@ -62,7 +62,7 @@ def dump_job(
         nj: number of jobs.
         job: which one this is, from 1.
         compress: whether float32 matrices are stored in 16 bits.
-        files: fingerprint of the encoder's files, by which ``finished_job`` knows the dump again.
+        files: fingerprint of the encoder's files, for ``finished_job``.
 
     Raises:
         LockedError: if another process runs the same job.
