@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from speechllm.corpora import gigaspeech
+from speechllm.data import audio
 from speechllm.data.data_dir import read_data_dir
 from speechllm.data.dump import dump_job
 from speechllm.data.table import read_table
@@ -153,12 +154,12 @@ def test_a_file_is_opened_once_for_its_segments(
     data = prepare(tmp_path, audios, "xs")
     opened = []
 
-    class Counted(soundfile.SoundFile):
-        def __init__(self, path: Path) -> None:
+    class Counted(audio._SoundFile):
+        def __init__(self, path: bytes) -> None:
             opened.append(path)
             super().__init__(path)
 
-    monkeypatch.setattr(soundfile, "SoundFile", Counted)
+    monkeypatch.setattr(audio, "_SoundFile", Counted)
     dump_job(data / "xs", tmp_path / "dump", lambda samples_N: samples_N[:, None], {}, 16000, 1, 1, False)
     assert len(opened) == 2
     lengths = read_table(tmp_path / "dump/utt2num_frames.1")

@@ -6,7 +6,6 @@ rounded to 24 and 16 bits.
 """
 
 import hashlib
-import io
 import re
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from speechllm.data.audio import audio_duration
+from speechllm.data.audio import audio_duration, read_audio
 from speechllm.data.audio_writer import write_flac
 from speechllm.data.files import files_below, fingerprint
 from speechllm.data.importers import Options
@@ -157,13 +156,15 @@ def _write(audio: dict[str, Any], target: Path) -> None:
                 audio_duration(file.name)
             except DataError as error:
                 raise DataError(f"unusable audio: {str(error).partition(': ')[2]}") from None
-        with soundfile.SoundFile(io.BytesIO(audio["bytes"])) as sound:
-            rate = sound.samplerate
-            if sound.subtype in _INTEGERS:
-                bits, samples_N = _INTEGERS[sound.subtype], sound.read(dtype="int32")
-            else:
-                bits = _FLOATS.get(sound.subtype, 16)
-                samples_N = _to_integers(sound.read(dtype="float64"), bits)
+            with soundfile.SoundFile(file.name) as sound:
+                rate, subtype = sound.samplerate, sound.subtype
+                bits = _INTEGERS.get(subtype) or _FLOATS.get(subtype, 16)
+                if subtype in _INTEGERS:
+                    samples_N = sound.read(dtype="int32")
+                elif subtype in _FLOATS:
+                    samples_N = _to_integers(sound.read(dtype="float64"), bits)
+                else:  # a lossy format, possibly several files in one
+                    samples_N = _to_integers(read_audio(file.name, rate).astype(np.float64), bits)
     write_flac(target, samples_N, rate, bits)
 
 
