@@ -19,7 +19,7 @@ from speechllm.data.batch import Collate
 from speechllm.data.config import DataConfig
 from speechllm.decode.config import DecodeConfig
 from speechllm.errors import ConfigError
-from speechllm.interfaces import Frontend
+from speechllm.interfaces import Frontend, Seconds
 from speechllm.models.prompt import PromptConfig
 from speechllm.models.speech_llm import SpeechLLM
 from speechllm.models.weights import check_finite, fingerprint, load_weights
@@ -78,17 +78,18 @@ class Built:
 
     model: SpeechLLM
     frontend: Frontend
-    pad_multiple: int | None
-    segment_frames: int
     identity: dict[str, Any]
     """What a dump that this model reads must say of itself."""
     bases: dict[str, str]
     """Fingerprints of the base models."""
 
     def collate(self) -> Collate:
-        """Return what makes a batch for the model of utterances as they were dumped."""
-        encoded = self.identity["dump"] == "encoder"
-        return Collate(self.frontend, self.pad_multiple, segment_frames=self.segment_frames, encoded=encoded)
+        """Return a function that makes a batch for the model of utterances as dumped."""
+        return Collate(encoded=self.identity["dump"] == "encoder")
+
+    def padded_duration(self, duration: Seconds) -> Seconds:
+        """Return the duration that the model's encoder computes for an utterance; see ``Encoder.padded_duration``."""
+        return duration if self.model.encoder is None else self.model.encoder.padded_duration(duration)
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
@@ -149,8 +150,6 @@ def build(config: ExperimentConfig, dtype: torch.dtype) -> Built:
     return Built(
         model=model,
         frontend=frontend,
-        pad_multiple=encoder.pad_multiple,
-        segment_frames=encoder.segment_frames,
         identity=identity,
         bases=bases,
     )

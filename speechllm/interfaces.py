@@ -1,4 +1,4 @@
-"""The contracts between the rooms of the house. Read this file first.
+"""The contracts between the components. Read this file first.
 
 Shapes are written into names, with these letters:
 
@@ -7,10 +7,10 @@ Shapes are written into names, with these letters:
     L  encoder frames (Whisper: 50/s)     D  encoder dimension
     S  speech tokens (connector output)   E  embedding dimension of the LLM
     U  text tokens                        V  vocabulary of the LLM
-    M  encoder frames after merging       C  blank and pieces of text, of CTC
+    M  stacked encoder states             C  CTC classes: blank and subword units
     R  rows of a search: beams            H  attention heads, or a hidden dimension
 
-so ``feats_BTF`` is a padded batch of features and ``lens_B`` the number of valid frames of each
+so ``feats_BTF`` is a padded batch of features and ``feat_lens_B`` the number of valid frames of each
 utterance. Padding is always on the right, except in ``Decoder.generate``. Durations are ``Seconds``.
 
 Data flows one way::
@@ -24,10 +24,10 @@ A size that a neighbour knows is never configured twice: a connector is built fr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:  # so that what prepares data or reads configurations starts without torch
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     import numpy as np
@@ -40,7 +40,7 @@ class Utterances(Protocol):
     """A batch of utterances, as ``speechllm.data.batch`` makes it."""
 
     utt_ids: list[str]
-    inputs: Tensor  # feats_BTF, normalised, or states_BLD as the encoder gave them
+    inputs: Tensor  # feats_BTF, or states_BLD as dumped
     lens_B: Tensor
     texts: list[str]
     encoded: bool  # whether ``inputs`` are states
@@ -56,96 +56,93 @@ class Frontend(Protocol):
     silence_value: float  # of every feature where the samples are zero
 
     def extract(self, samples_N: np.ndarray) -> np.ndarray:
-        """Return feats_TF (float32) as they are dumped: not yet normalised."""
+        """Return feats_TF (float32) as they are dumped."""
         ...
 
-    def valid_frames(self, num_frames: int, segment_frames: int) -> int:
-        """Return how many of ``num_frames`` frames from ``extract`` an encoder of such segments is to see."""
-        ...
-
-    def normalize(self, feats_TF: Tensor, num_frames: int, segment_frames: int) -> Tensor:
-        """Pad feats_TF with silence to ``num_frames`` frames and normalise each segment for the encoder."""
-        ...
-
-    def identity(self) -> dict[str, Any]:
-        """Return what must be equal in a dump and in the model that reads it."""
+    def identity(self) -> dict[str, object]:
+        """Return the settings that a dump and the model that reads it must share."""
         ...
 
 
 class Encoder(Protocol):
-    """Features to states; frozen unless its config says otherwise."""
+    """Features to states, for speech of any length; frozen unless its config says otherwise.
 
-    feature_dim: int  # F, what the frontend must give
+    The encoder owns its window: it normalises features, pads them and cuts them into segments on its own device.
+    """
+
+    feature_dim: int  # F of the frontend
     output_dim: int  # D
     frame_rate: float  # states per second
-    segment_frames: int  # feature frames of a segment; longer speech is encoded segment by segment
-    segment_states: int  # states of a whole segment
-    pad_multiple: int | None
-    """Number of feature frames, a multiple of which the input must be padded to; None: any number."""
+    segment_states: int  # states of a whole segment; longer speech is encoded segment by segment
 
-    def output_lengths(self, lens_B: Tensor) -> Tensor:
+    def output_lengths(self, feat_lens_B: Tensor) -> Tensor:
         """Return the number of valid states for each number of feature frames."""
         ...
 
-    def __call__(self, feats_BTF: Tensor, lens_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Return states_BLD and their lens_B."""
+    def padded_duration(self, duration: Seconds) -> Seconds:
+        """Return the duration that is computed for an utterance of ``duration``, padding of its window included."""
         ...
 
-    def identity(self) -> dict[str, Any]:
-        """Return what must be equal in a dump of states and in the model that reads it."""
+    def __call__(self, feats_BTF: Tensor, feat_lens_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Return states_BLD and state_lens_B; features beyond ``feat_lens_B`` have no influence."""
         ...
+
+    def identity(self) -> dict[str, object]:
+        """Return the settings that a dump of states and the model that reads it must share."""
+        ...
+
+
+class SubwordUnits(Protocol):
+    """Subword units of the LLM's vocabulary, few enough that each is frequent."""
+
+    ids: list[int]
+    """Token ids of all units."""
+
+    def __call__(self, text: str) -> list[int]:
+        """Return the places in ``ids`` of the units of ``text``."""
+        ...
+
+    def units(self, token: int, first: bool = False) -> list[int]:
+        """Return the places in ``ids`` of the units of a token of the LLM, of a text's first word if ``first``."""
+        ...
+
+
+class Posteriors(NamedTuple):
+    """Log-probabilities of a blank and subword units (C classes) in each stacked state (M), from a CTC head."""
+
+    log_probs_BMC: Tensor
+    """Class 0 is the blank, class i + 1 the unit ``subwords.ids[i]``."""
+    lens_B: Tensor
+    """Number of valid stacked states."""
+    subwords: SubwordUnits
+
+
+class ConnectorOutput(NamedTuple):
+    """Speech tokens of a batch, and the posteriors of a connector with a CTC head."""
+
+    embeds_BSE: Tensor
+    speech_lens_B: Tensor
+    posteriors: Posteriors | None = None
 
 
 class Connector(Protocol):
-    """States to embeddings of the LLM: the part that is trained."""
+    """States to embeddings of the LLM: the trained part."""
 
-    def output_lengths(self, lens_B: Tensor) -> Tensor:
-        """Return the number of speech tokens, at most, for each number of states."""
-        ...
-
-    def __call__(self, states_BLD: Tensor, lens_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Return embeds_BSE and their lens_B; states beyond ``lens_B`` have no influence."""
-        ...
-
-
-@runtime_checkable
-class TableReader(Protocol):
-    """A connector that also reads the LLM's embedding table, which stays the LLM's own."""
-
-    def read_table(self, table: Callable[[], Tensor]) -> None:
-        """Take the function that returns the table (V, E)."""
-        ...
-
-
-@runtime_checkable
-class Speller(Protocol):
-    """A connector that learns by a CTC loss of its own to spell what it hears in the LLM's tokens."""
-
+    subwords: SubwordUnits | None
+    """Subword units of its CTC head; None without one."""
     ctc_weight: float
-    """Weight of that loss beside the LLM's."""
+    """Weight of the CTC head's loss beside the LLM's loss."""
 
-    def read_decoder(self, decoder: Decoder) -> None:
-        """Take the LLM with whose tokens it is to spell."""
+    def bind(self, decoder: Decoder) -> None:
+        """Take the parts of the LLM that the connector needs, such as its embedding matrix; called once."""
         ...
 
-    def hear(self, states_BLD: Tensor, lens_B: Tensor) -> Any:
-        """Return what ``loss`` and ``embed`` are made of."""
+    def output_lengths(self, state_lens_B: Tensor) -> Tensor:
+        """Return the largest number of speech tokens for each number of states."""
         ...
 
-    def count_units(self, texts: list[str]) -> int:
-        """Return the number of subword units in transcripts, at least one for each."""
-        ...
-
-    def loss(self, heard: Any, texts: list[str]) -> Tensor:
-        """Return the summed loss of the transcripts."""
-        ...
-
-    def embed(self, heard: Any) -> tuple[Tensor, Tensor]:
-        """Return embeds_BSE and their lens_B, as calling the connector does."""
-        ...
-
-    def spelt(self, heard: Any) -> Spelt:
-        """Return what was heard, for a search that the LLM and CTC do together."""
+    def __call__(self, states_BLD: Tensor, state_lens_B: Tensor) -> ConnectorOutput:
+        """Return the speech tokens; states beyond ``state_lens_B`` have no influence."""
         ...
 
 
@@ -189,32 +186,8 @@ class Hypothesis:
     """Each token: what it adds to the text, and its log-probability (nats) in the search."""
 
 
-class Spelling(Protocol):
-    """Text in pieces of the LLM's vocabulary that are short enough to be frequent."""
-
-    ids: list[int]
-    """Token ids of all pieces."""
-
-    def __call__(self, text: str) -> list[int]:
-        """Return the places in ``ids`` of the pieces of ``text``."""
-        ...
-
-    def pieces(self, token: int, first: bool = False) -> list[int]:
-        """Return the places in ``ids`` of the pieces of a token of the LLM, of a text's first word if ``first``."""
-        ...
-
-
-class Spelt(NamedTuple):
-    """What a connector that spells heard: log-probabilities of a blank and pieces (C) in each merged state (M)."""
-
-    log_probs_BMC: Tensor
-    """Class 0 is the blank, class i + 1 the piece ``spelling.ids[i]``."""
-    lens_B: Tensor
-    spelling: Spelling
-
-
 class Decoder(Protocol):
-    """The LLM: tokenizer, embedding table, loss and generation."""
+    """The LLM: tokenizer, embedding matrix, loss and generation."""
 
     embedding_dim: int  # E
 
@@ -245,8 +218,8 @@ class Decoder(Protocol):
         """
         ...
 
-    def spelling(self, merges: int) -> Spelling:
-        """Return a tokenizer of shorter pieces, those that the first ``merges`` of the LLM's own make."""
+    def subword_units(self, merges: int) -> SubwordUnits:
+        """Return the subword units that the first ``merges`` BPE merges of the LLM's tokenizer define."""
         ...
 
     def chat(self, message: str) -> str:
@@ -257,8 +230,8 @@ class Decoder(Protocol):
         """Return the embeddings (U, E) of token ids."""
         ...
 
-    def table(self) -> Tensor:
-        """Return the whole embedding table (V, E)."""
+    def embedding_matrix(self) -> Tensor:
+        """Return the embedding matrix (V, E)."""
         ...
 
     def logits(self, embeds_BUE: Tensor, mask_BU: Tensor, select_BU: Tensor) -> Tensor:
@@ -266,10 +239,11 @@ class Decoder(Protocol):
         ...
 
     def generate(
-        self, prompts: list[Tensor], caps: list[int], options: GenerationOptions, spelt: Spelt | None = None
+        self, prompts: list[Tensor], caps: list[int], options: GenerationOptions, posteriors: Posteriors | None = None
     ) -> list[list[Hypothesis]]:
         """Continue each prompt (U, E) by at most its cap of tokens; return the n-best, best first.
 
-        With ``spelt`` and ``options.ctc_weight``, CTC has its say in the choice of each token.
+        With ``posteriors`` and ``options.ctc_weight``, the scores of the LLM and of CTC are combined in the choice of
+        each token.
         """
         ...

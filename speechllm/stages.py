@@ -15,7 +15,7 @@ from speechllm.data.audio import read_audio
 from speechllm.data.batch import BatchList, Collate, Loader
 from speechllm.data.concat import JoinedDataset
 from speechllm.data.data_dir import read_data_dir
-from speechllm.data.dataset import DumpDataset, Example, join_dumps, select_for_training
+from speechllm.data.dataset import DumpDataset, join_dumps, select_for_training
 from speechllm.data.dump import check_identity, dump_job
 from speechllm.data.dump import finished_job as finished_dump_job
 from speechllm.data.sampler import BucketSampler, SequentialBatches
@@ -38,9 +38,8 @@ from speechllm.experiment import (
     with_recorded_prompt,
     write_record,
 )
-from speechllm.interfaces import Frontend, Hypothesis, Seconds, Speller
+from speechllm.interfaces import Frontend, Hypothesis, Seconds
 from speechllm.lock import exclusive_lock
-from speechllm.models.ctc import CTC, ConnectorCTC, EmbeddingCTC
 from speechllm.models.prompt import Prompt
 from speechllm.models.weights import average_weights, file_digest, load_weights, read_metadata, save_weights
 from speechllm.pretrained.directory import WEIGHTS, find_model
@@ -71,15 +70,13 @@ def _encoding(
 ) -> tuple[Frontend, Callable[[np.ndarray], np.ndarray], dict[str, Any]]:
     """Return the frontend, the function from samples to the encoder's states, and the identity of their dump."""
     frontend, encoder, identity, _ = build_encoder(config, torch.float32)
-    collate = Collate(frontend, encoder.pad_multiple, segment_frames=encoder.segment_frames, encoded=False)
     encoder.to(device).eval()
 
     @torch.inference_mode()
     def states(samples_N: np.ndarray) -> np.ndarray:
-        example = Example(utt_id="", speaker="", inputs_TF=frontend.extract(samples_N), text="", duration=0.0)
-        batch = collate([example]).to(device)
-        states_BLD, lens_B = encoder(batch.inputs, batch.lens_B)
-        return states_BLD[0, : int(lens_B)].half().cpu().numpy()
+        feats_TF = torch.from_numpy(frontend.extract(samples_N)).to(device)
+        states_BLD, state_lens_B = encoder(feats_TF[None], torch.tensor([len(feats_TF)], device=device))
+        return states_BLD[0, : int(state_lens_B)].half().cpu().numpy()
 
     return frontend, states, identity
 
@@ -129,13 +126,14 @@ def _train(
     collate = built.collate()
     torch.manual_seed(config.seed + rank)  # every rank drops out different units
     sampler, loader, texts = _training_data(config, built, collate, train_dirs, exp_dir)
+    if config.train.ctc_steps > 0:
+        built.model.add_ctc_head(texts)
     trainer = Trainer(
         start_engine(built.model, config.train),
         config.train,
         sampler=sampler,
         loader=loader,
         validator=_validator(config, built, collate, valid_dir),
-        ctc=_ctc(config.train, built, texts),
         exp_dir=exp_dir,
         bases=built.bases,
     )
@@ -229,7 +227,7 @@ def decode(
     def of_dump(utt_ids: list[str]) -> list[list[Hypothesis]]:
         return recognize([dataset[speech[utt_id]] for utt_id in utt_ids])
 
-    batches = list(SequentialBatches(mine, config.decode, pad_to=_pad_to(built, config))) if mine else []
+    batches = list(SequentialBatches(mine, config.decode, padded_duration=built.padded_duration)) if mine else []
     decode_job(of_dump, batches, dataset.durations, out_dir, job, identity)
     write_job_record(out_dir, job, {})
 
@@ -293,11 +291,6 @@ def _by_duration(durations: Mapping[str, Seconds]) -> list[str]:
     return sorted(durations, key=lambda utt_id: (durations[utt_id], utt_id))
 
 
-def _pad_to(built: Built, config: ExperimentConfig) -> Seconds:
-    """Return the duration to a multiple of which the encoder pads; 0 if to none, or if it has been there already."""
-    return 0.0 if config.data.dump == "encoder" else (built.pad_multiple or 0) / built.frontend.frame_rate
-
-
 def _training_data(
     config: ExperimentConfig, built: Built, collate: Collate, train_dirs: Sequence[Path], exp_dir: Path
 ) -> tuple[BucketSampler, Loader, list[str]]:
@@ -308,8 +301,8 @@ def _training_data(
     dataset = join_dumps(sets)
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     kept, _ = select_for_training(dataset, config.data, exp_dir / "skipped" if rank == 0 else None)
-    if rank == 0 and config.train.ctc_steps > 0 and not isinstance(built.model.connector, Speller):
-        _say_what_ctc_leaves_out(built, dataset, kept)
+    if rank == 0 and config.train.ctc_steps > 0 and built.model.connector.subwords is None:
+        _warn_of_long_texts(built, dataset, kept)
     joined = JoinedDataset(dataset, config.data.concat, built.frontend)
     sampler = BucketSampler(
         joined.lengths(kept),
@@ -317,7 +310,7 @@ def _training_data(
         config.seed,
         rank,
         world_size,
-        pad_to=_pad_to(built, config),
+        padded_duration=built.padded_duration,
         silence=joined.silence,
         shares=_shares(config.data.shares, sets),
         joins=config.train.ctc_steps == 0,
@@ -325,24 +318,21 @@ def _training_data(
     return sampler, Loader(joined, sampler, collate, config.data.num_workers), joined.texts(kept)
 
 
-def _say_what_ctc_leaves_out(built: Built, dataset: DumpDataset, kept: Sequence[str]) -> None:
-    """Say how many utterances have more tokens of text than of speech, as far as a thousand of them can tell.
+def _warn_of_long_texts(built: Built, dataset: DumpDataset, kept: Sequence[str]) -> None:
+    """Print the share of utterances with more text tokens than speech tokens, estimated from a thousand of them.
 
-    Where a token is said twice in a row CTC needs one more, so there may be some others.
+    CTC needs one more speech token where a text token occurs twice in a row, so the share is a lower bound.
     """
     assert dataset.texts is not None, "training needs transcripts"
     some = kept[:: -(-len(kept) // 1000)]
-    lens = [dataset.num_frames[utt_id] for utt_id in some]
-    if built.model.encoder is not None:
-        lens = [built.frontend.valid_frames(frames, built.segment_frames) for frames in lens]
-    lens_B = torch.tensor(lens)
+    lens_B = torch.tensor([dataset.num_frames[utt_id] for utt_id in some])
     states_B = lens_B if built.model.encoder is None else built.model.encoder.output_lengths(lens_B)
     tokens_B = torch.tensor([len(built.model.decoder.tokenize(dataset.texts[utt_id])) for utt_id in some])
     left_out = (tokens_B > built.model.connector.output_lengths(states_B)).double().mean().item()
     if left_out > 0.05:
         print(
-            f"train.ctc_steps: at least {left_out:.0%} of the utterances have more tokens of text than the connector "
-            "has of speech, which CTC cannot align, so that they teach nothing in these steps; give it more tokens",
+            f"train.ctc_steps: at least {left_out:.0%} of the utterances have more text tokens than speech tokens, "
+            "which CTC cannot align: they have no loss in these steps; configure a connector with more speech tokens",
             flush=True,
         )
 
@@ -356,15 +346,6 @@ def _shares(shares: Sequence[float], sets: Sequence[DumpDataset]) -> dict[str, f
     return {utt_id: share for one, share in zip(sets, shares, strict=True) for utt_id in one.utt_ids}
 
 
-def _ctc(config: TrainConfig, built: Built, texts: list[str]) -> CTC | None:
-    """Return the loss of the first steps; None if there are none."""
-    if config.ctc_steps == 0:
-        return None
-    if isinstance(built.model.connector, Speller):
-        return ConnectorCTC()
-    return EmbeddingCTC(built.model.decoder, texts, temperature=config.ctc_temperature, pull=config.ctc_pull)
-
-
 def _validator(config: ExperimentConfig, built: Built, collate: Collate, valid_dir: Path) -> Validator:
     """Return what scores the model on the validation set, of which nothing is skipped."""
     check_identity(valid_dir, built.identity)
@@ -373,7 +354,7 @@ def _validator(config: ExperimentConfig, built: Built, collate: Collate, valid_d
         raise DataError(f"{valid_dir}: no text, expected the transcripts of the validation set; run stage 2 again")
     if dataset.wordless:
         raise DataError(f"{valid_dir}: all transcripts are empty, expected those of speech; see {valid_dir / 'text'}")
-    pad_to = _pad_to(built, config)
+    batches = SequentialBatches(dataset.durations, config.data, padded_duration=built.padded_duration)
     ids = _by_duration(dataset.durations)
     shown = ids[:: max(1, len(ids) // max(1, config.train.decode_utterances))][: config.train.decode_utterances]
     examples = None
@@ -381,7 +362,7 @@ def _validator(config: ExperimentConfig, built: Built, collate: Collate, valid_d
         caps = [config.decode.cap(dataset.durations[utt_id]) for utt_id in shown]
         examples = (collate([dataset[utt_id] for utt_id in shown]), caps)
     return Validator(
-        BatchList(dataset, list(SequentialBatches(dataset.durations, config.data, pad_to=pad_to)), collate),
+        BatchList(dataset, list(batches), collate),
         mismatched_batches=config.train.mismatched_batches,
         examples=examples,
     )

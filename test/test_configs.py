@@ -35,8 +35,7 @@ def test_an_experiment_builds_and_steps(
     assert deepspeed_config(config.train)["train_micro_batch_size_per_gpu"] == 1
     built = experiment.build(config, torch.float32)
     encoded = config.data.dump == "encoder"
-    frames = built.pad_multiple or 100
-    inputs = torch.randn(2, 50, 64) if encoded else torch.randn(2, frames, 80)
+    inputs = torch.randn(2, 50, 64) if encoded else torch.randn(2, 100, 80)
     batch = Batch(["a", "b"], inputs, torch.tensor([inputs.shape[1], 20]), ["she had", "all year"], [1.0, 0.4], encoded)
     output = built.model(batch)
     output.loss.backward()

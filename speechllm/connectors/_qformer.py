@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 from transformers import Blip2QFormerConfig, Blip2QFormerModel
 
 from speechllm.errors import ConfigError
+from speechllm.lengths import length_mask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +63,9 @@ class QFormer(nn.Module):
         )
         self.output = nn.Linear(options.hidden, output_dim)
 
-    def forward(self, states_BLD: Tensor, lens_B: Tensor) -> Tensor:
-        """Return embeds_BSE, one embedding for each query; states beyond ``lens_B`` are masked."""
-        mask_BL = torch.arange(states_BLD.shape[1], device=lens_B.device) < lens_B[:, None]
+    def forward(self, states_BLD: Tensor, state_lens_B: Tensor) -> Tensor:
+        """Return embeds_BSE, one embedding for each query; states beyond ``state_lens_B`` are masked."""
+        mask_BL = length_mask(state_lens_B, states_BLD.shape[1])
         hidden_BSH = self.qformer(
             query_embeds=self.queries_1QH.expand(len(states_BLD), -1, -1),
             encoder_hidden_states=self.norm(states_BLD),
@@ -73,18 +73,3 @@ class QFormer(nn.Module):
         ).last_hidden_state
         embeds_BSE: Tensor = self.output(hidden_BSH)
         return embeds_BSE
-
-    def read_pieces(self, states_BLD: Tensor, lens_B: Tensor, size: int) -> Tensor:
-        """Return the embeddings of every piece of ``size`` states, one piece after the other, as embeds_BSE.
-
-        A piece that holds no state of its utterance gives zeros; the last one that does may be short.
-        """
-        batch, length, dim = states_BLD.shape
-        size = min(size, length)
-        pieces_PLD = pad(states_BLD, (0, 0, 0, -length % size)).reshape(-1, size, dim)
-        starts = torch.arange(0, length, size, device=lens_B.device)
-        lens_P = (lens_B[:, None] - starts).clamp(0, size).flatten()
-        used_P = lens_P > 0  # the others have nothing to attend to
-        embeds_PQE = self(pieces_PLD[used_P], lens_P[used_P])
-        all_PQE = embeds_PQE.new_zeros(len(used_P), *embeds_PQE.shape[1:])
-        return all_PQE.index_put((used_P,), embeds_PQE).reshape(batch, -1, all_PQE.shape[-1])

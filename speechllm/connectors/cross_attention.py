@@ -13,7 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from speechllm.connectors._base import BaseConnector
 from speechllm.errors import ConfigError
+from speechllm.interfaces import ConnectorOutput, Decoder
+from speechllm.lengths import ceil_div, length_mask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +52,7 @@ class Config:
         return CrossAttention(input_dim, output_dim, self)
 
 
-class CrossAttention(nn.Module):
+class CrossAttention(BaseConnector):
     """One speech token for every ``stride`` states, a mixture of projected rows of the embedding table."""
 
     def __init__(self, input_dim: int, output_dim: int, config: Config) -> None:
@@ -58,27 +61,27 @@ class CrossAttention(nn.Module):
         self.conv = nn.Conv1d(input_dim, config.hidden, config.kernel, config.stride)
         self.query = nn.Linear(config.hidden, output_dim)
         self.attention = nn.MultiheadAttention(output_dim, config.num_heads, batch_first=True)
-        self._table: Callable[[], Tensor] | None = None
+        self._embedding_matrix: Callable[[], Tensor] | None = None
 
-    def read_table(self, table: Callable[[], Tensor]) -> None:
-        """Take the function that returns the LLM's embedding table (V, E)."""
-        self._table = table
+    def bind(self, decoder: Decoder) -> None:
+        """Attend to the embedding matrix (V, E) of the LLM, which stays the LLM's own."""
+        self._embedding_matrix = decoder.embedding_matrix
 
-    def output_lengths(self, lens_B: Tensor) -> Tensor:
+    def output_lengths(self, state_lens_B: Tensor) -> Tensor:
         """Return the number of speech tokens: the number of states over ``stride``, rounded up."""
-        return (lens_B + self.stride - 1).div(self.stride, rounding_mode="floor")
+        return ceil_div(state_lens_B, self.stride)
 
-    def forward(self, states_BLD: Tensor, lens_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Return embeds_BSE and their lens_B."""
-        assert self._table is not None, "read_table comes first"
+    def forward(self, states_BLD: Tensor, state_lens_B: Tensor) -> ConnectorOutput:
+        """Return embeds_BSE and their number for each utterance."""
+        assert self._embedding_matrix is not None, "bind comes first"
         batch, length, _ = states_BLD.shape
-        valid_BL1 = (torch.arange(length, device=lens_B.device) < lens_B[:, None])[..., None]
+        valid_BL1 = length_mask(state_lens_B, length)[..., None]
         # as much padding as gives one token for every stride begun, the same on both sides where it is even
         missing = (-(-length // self.stride) - 1) * self.stride + self.kernel - length
         left = (self.kernel - self.stride) // 2
         states_BDL = pad(torch.where(valid_BL1, states_BLD, 0.0).transpose(1, 2), (left, missing - left))
         query_BSE = self.query(self.conv(states_BDL).transpose(1, 2))
-        # all speech tokens of the batch ask at once, so that the table is projected once
-        table_1VE = self._table().to(query_BSE.dtype)[None]
-        found_1QE, _ = self.attention(query_BSE.flatten(0, 1)[None], table_1VE, table_1VE, need_weights=False)
-        return found_1QE[0].unflatten(0, (batch, -1)), self.output_lengths(lens_B)
+        # the queries of the whole batch are one sequence, so that the embedding matrix is projected once
+        matrix_1VE = self._embedding_matrix().to(query_BSE.dtype)[None]
+        found_1QE, _ = self.attention(query_BSE.flatten(0, 1)[None], matrix_1VE, matrix_1VE, need_weights=False)
+        return ConnectorOutput(found_1QE[0].unflatten(0, (batch, -1)), self.output_lengths(state_lens_B))

@@ -10,7 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from speechllm.connectors._base import BaseConnector
 from speechllm.errors import ConfigError
+from speechllm.interfaces import ConnectorOutput
+from speechllm.lengths import ceil_div, length_mask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +37,7 @@ class Config:
         return FullyConnected(input_dim, output_dim, self)
 
 
-class FullyConnected(nn.Module):
+class FullyConnected(BaseConnector):
     """One speech token for every ``merge`` states; the last one of an utterance is padded with zeros."""
 
     def __init__(self, input_dim: int, output_dim: int, config: Config) -> None:
@@ -45,15 +48,15 @@ class FullyConnected(nn.Module):
             nn.Linear(config.merge * input_dim, config.hidden), nn.ReLU(), nn.Linear(config.hidden, output_dim)
         )
 
-    def output_lengths(self, lens_B: Tensor) -> Tensor:
+    def output_lengths(self, state_lens_B: Tensor) -> Tensor:
         """Return the number of speech tokens: the number of states over ``merge``, rounded up."""
-        return (lens_B + self.merge - 1).div(self.merge, rounding_mode="floor")
+        return ceil_div(state_lens_B, self.merge)
 
-    def forward(self, states_BLD: Tensor, lens_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Return embeds_BSE and their lens_B."""
+    def forward(self, states_BLD: Tensor, state_lens_B: Tensor) -> ConnectorOutput:
+        """Return embeds_BSE and their number for each utterance."""
         batch, length, dim = states_BLD.shape
-        valid_BL1 = (torch.arange(length, device=lens_B.device) < lens_B[:, None])[..., None]
+        valid_BL1 = length_mask(state_lens_B, length)[..., None]
         states_BLD = torch.where(valid_BL1, self.norm(states_BLD), 0.0)
         states_BLD = pad(states_BLD, (0, 0, 0, -length % self.merge))
         merged_BSD = states_BLD.reshape(batch, -1, self.merge * dim)
-        return self.layers(merged_BSD), self.output_lengths(lens_B)
+        return ConnectorOutput(self.layers(merged_BSD), self.output_lengths(state_lens_B))

@@ -8,9 +8,11 @@ one call over its joined states.
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from speechllm.connectors._base import BaseConnector
 from speechllm.connectors._qformer import QFormer, QFormerOptions
+from speechllm.interfaces import ConnectorOutput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +24,7 @@ class Config(QFormerOptions):
         return QFormerConnector(input_dim, output_dim, self)
 
 
-class QFormerConnector(nn.Module):
+class QFormerConnector(BaseConnector):
     """``num_queries`` speech tokens for every utterance."""
 
     def __init__(self, input_dim: int, output_dim: int, config: Config) -> None:
@@ -30,10 +32,10 @@ class QFormerConnector(nn.Module):
         self.num_queries = config.num_queries
         self.qformer = QFormer(input_dim, output_dim, config)
 
-    def output_lengths(self, lens_B: Tensor) -> Tensor:
+    def output_lengths(self, state_lens_B: Tensor) -> Tensor:
         """Return the number of queries for every utterance."""
-        return torch.full_like(lens_B, self.num_queries)
+        return torch.full_like(state_lens_B, self.num_queries)
 
-    def forward(self, states_BLD: Tensor, lens_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Return embeds_BSE and their lens_B."""
-        return self.qformer(states_BLD, lens_B), self.output_lengths(lens_B)
+    def forward(self, states_BLD: Tensor, state_lens_B: Tensor) -> ConnectorOutput:
+        """Return embeds_BSE and their number for each utterance."""
+        return ConnectorOutput(self.qformer(states_BLD, state_lens_B), self.output_lengths(state_lens_B))

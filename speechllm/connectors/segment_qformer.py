@@ -9,9 +9,12 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from speechllm.connectors._base import BaseConnector
 from speechllm.connectors._qformer import QFormer, QFormerOptions
+from speechllm.interfaces import ConnectorOutput
+from speechllm.lengths import ceil_div, map_segments
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +29,7 @@ class Config(QFormerOptions):
         return SegmentQFormer(input_dim, output_dim, segment_states, self)
 
 
-class SegmentQFormer(nn.Module):
+class SegmentQFormer(BaseConnector):
     """``num_queries`` speech tokens for every segment of an utterance, in order."""
 
     def __init__(self, input_dim: int, output_dim: int, segment_states: int, config: Config) -> None:
@@ -34,18 +37,17 @@ class SegmentQFormer(nn.Module):
         self.num_queries, self.segment_states = config.num_queries, segment_states
         self.qformer = QFormer(input_dim, output_dim, config)
 
-    def output_lengths(self, lens_B: Tensor) -> Tensor:
-        """Return the number of queries times that of the segments, the last of which may be short."""
-        segments_B = (lens_B + self.segment_states - 1).div(self.segment_states, rounding_mode="floor")
-        return segments_B * self.num_queries
+    def output_lengths(self, state_lens_B: Tensor) -> Tensor:
+        """Return the number of queries times the number of segments; the last segment may be shorter."""
+        return ceil_div(state_lens_B, self.segment_states) * self.num_queries
 
-    def forward(self, states_BLD: Tensor, lens_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Return embeds_BSE and their lens_B."""
+    def forward(self, states_BLD: Tensor, state_lens_B: Tensor) -> ConnectorOutput:
+        """Return embeds_BSE and their number for each utterance."""
         length, dim = states_BLD.shape[1:]
         positions_ND = segment_positions(-(-length // self.segment_states), dim).to(states_BLD)
         positions_LD = positions_ND.repeat_interleave(self.segment_states, 0)[:length]
-        embeds_BSE = self.qformer.read_pieces(states_BLD + positions_LD, lens_B, self.segment_states)
-        return embeds_BSE, self.output_lengths(lens_B)
+        embeds_BSE = map_segments(self.qformer, states_BLD + positions_LD, state_lens_B, self.segment_states)
+        return ConnectorOutput(embeds_BSE, self.output_lengths(state_lens_B))
 
 
 def segment_positions(num_segments: int, dim: int) -> Tensor:

@@ -6,10 +6,13 @@ speech tokens stand for 30 s.
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from speechllm.connectors._base import BaseConnector
 from speechllm.connectors._qformer import QFormer, QFormerOptions
 from speechllm.errors import ConfigError
+from speechllm.interfaces import ConnectorOutput
+from speechllm.lengths import ceil_div, map_segments
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +35,7 @@ class Config(QFormerOptions):
         return WindowQFormer(input_dim, output_dim, self)
 
 
-class WindowQFormer(nn.Module):
+class WindowQFormer(BaseConnector):
     """``num_queries`` speech tokens for every window of an utterance; the last window may be short."""
 
     def __init__(self, input_dim: int, output_dim: int, config: Config) -> None:
@@ -40,10 +43,11 @@ class WindowQFormer(nn.Module):
         self.window, self.num_queries = config.window, config.num_queries
         self.qformer = QFormer(input_dim, output_dim, config)
 
-    def output_lengths(self, lens_B: Tensor) -> Tensor:
-        """Return the number of queries times that of the windows."""
-        return (lens_B + self.window - 1).div(self.window, rounding_mode="floor") * self.num_queries
+    def output_lengths(self, state_lens_B: Tensor) -> Tensor:
+        """Return the number of queries times the number of windows."""
+        return ceil_div(state_lens_B, self.window) * self.num_queries
 
-    def forward(self, states_BLD: Tensor, lens_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Return embeds_BSE and their lens_B."""
-        return self.qformer.read_pieces(states_BLD, lens_B, self.window), self.output_lengths(lens_B)
+    def forward(self, states_BLD: Tensor, state_lens_B: Tensor) -> ConnectorOutput:
+        """Return embeds_BSE and their number for each utterance."""
+        embeds_BSE = map_segments(self.qformer, states_BLD, state_lens_B, self.window)
+        return ConnectorOutput(embeds_BSE, self.output_lengths(state_lens_B))

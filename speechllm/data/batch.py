@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from speechllm.data.concat import JoinedDataset
 from speechllm.data.dataset import DumpDataset, Example
 from speechllm.data.sampler import BucketSampler, SequentialBatches
-from speechllm.interfaces import Frontend, Seconds
+from speechllm.interfaces import Seconds
 
 
 @dataclass
@@ -24,7 +24,7 @@ class Batch:
 
     utt_ids: list[str]
     inputs: Tensor
-    """feats_BTF, normalised, silent beyond ``lens_B``; or states_BLD, zero beyond; float32."""
+    """feats_BTF or states_BLD, float32, zero beyond ``lens_B``."""
     lens_B: Tensor
     """Number of valid frames, int64."""
     texts: list[str]
@@ -45,38 +45,22 @@ class Batch:
 
 
 class Collate:
-    """Make a batch of examples; what becomes of one does not depend on the others.
+    """Make a batch of examples, padded with zeros to the longest.
 
     Args:
-        frontend: normalises features; not used for encoder states.
-        segment_frames: the encoder encodes every so many frames alone (``Encoder.segment_frames``).
-        pad_multiple: features are padded to a multiple of this many frames (``Encoder.pad_multiple``);
-            None: to the longest. Encoder states always to the longest.
         encoded: whether the examples are encoder states.
     """
 
-    def __init__(
-        self, frontend: Frontend | None, pad_multiple: int | None, *, segment_frames: int = 3000, encoded: bool
-    ) -> None:
-        assert encoded or frontend is not None, "features need their frontend"
-        self.frontend, self.pad_multiple, self.encoded = frontend, pad_multiple, encoded
-        self.segment_frames = segment_frames
+    def __init__(self, *, encoded: bool) -> None:
+        self.encoded = encoded
 
     def __call__(self, examples: list[Example]) -> Batch:
         """Return the batch of ``examples``, in their order."""
         arrays = [torch.tensor(example.inputs_TF, dtype=torch.float32) for example in examples]
-        if self.frontend is None or self.encoded:
-            lens = [len(array) for array in arrays]
-            inputs = pad_sequence(arrays, batch_first=True)
-        else:
-            frontend, multiple, segment = self.frontend, self.pad_multiple or 1, self.segment_frames
-            lens = [frontend.valid_frames(len(array), segment) for array in arrays]
-            num_frames = -(-max(lens) // multiple) * multiple
-            inputs = torch.stack([frontend.normalize(array, num_frames, segment) for array in arrays])
         return Batch(
             utt_ids=[example.utt_id for example in examples],
-            inputs=inputs,
-            lens_B=torch.tensor(lens),
+            inputs=pad_sequence(arrays, batch_first=True),
+            lens_B=torch.tensor([len(array) for array in arrays]),
             texts=[example.text for example in examples],
             durations=[example.duration for example in examples],
             encoded=self.encoded,

@@ -6,8 +6,8 @@ works out the same plan on its own and takes its share of it.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -16,6 +16,12 @@ from speechllm.data.concat import draw_joined
 from speechllm.data.config import DataConfig
 from speechllm.errors import ConfigError
 from speechllm.interfaces import Seconds
+
+PaddedDuration: TypeAlias = Callable[[Seconds], Seconds]
+
+
+def _unpadded(duration: Seconds) -> Seconds:
+    return duration
 
 
 class BatchCaps(Protocol):
@@ -54,8 +60,8 @@ class BucketSampler(Sampler[list[str]]):
         seed: of the shuffling, together with the epoch.
         rank: which of the ``world_size`` shares this process takes.
         world_size: number of processes that train together.
-        pad_to: the model pads every utterance to a multiple of this (Whisper's window of 30 s), which
-            counts against ``config.batch_duration``; 0: to the longest of its batch.
+        padded_duration: maps a duration to the one that the encoder computes for it (``Encoder.padded_duration``),
+            which counts against ``config.batch_duration``.
         silence: between utterances that ``config.concat`` joins, as it will be.
         shares: how much of its set each utterance stands for in an epoch, above 0 and up to 1; None: all.
         joins: whether ``config.concat`` is followed in the first epoch; ``set_epoch`` says so of the others.
@@ -71,7 +77,7 @@ class BucketSampler(Sampler[list[str]]):
         seed: int,
         rank: int = 0,
         world_size: int = 1,
-        pad_to: Seconds = 0.0,
+        padded_duration: PaddedDuration = _unpadded,
         silence: Seconds = 0.0,
         shares: Mapping[str, float] | None = None,
         joins: bool = True,
@@ -79,7 +85,7 @@ class BucketSampler(Sampler[list[str]]):
         assert 0 <= rank < world_size
         self.joins = joins or config.concat is None
         self._shares = shares
-        self._single, self._pad_to, self._silence = dict(durations), pad_to, silence
+        self._single, self._padded_duration, self._silence = dict(durations), padded_duration, silence
         self.config, self.seed, self.rank, self.world_size = config, seed, rank, world_size
         self.position = 0
         self.epoch = 0
@@ -133,7 +139,7 @@ class BucketSampler(Sampler[list[str]]):
         items = self._single if self._shares is None else self._taken(self._shares)
         if self.config.concat is not None and self.joins and items:
             items = draw_joined(items, self.config.concat, self._silence, rng)
-        padded = _padded_durations(items, self._pad_to)
+        padded = _padded_durations(items, self._padded_duration)
         ids = np.array(sorted(items), dtype=object)
         num_utts = len(ids)
         order = rng.permutation(num_utts)  # decides between equal durations
@@ -167,7 +173,7 @@ class SequentialBatches(Sampler[list[str]]):
         rank: which of the ``world_size`` shares this process takes.
         world_size: 1 gives all batches to whoever asks.
         descending: longest first, so that too large a batch fails at once.
-        pad_to: as for ``BucketSampler``.
+        padded_duration: as for ``BucketSampler``.
 
     Raises:
         ConfigError: if there is no utterance.
@@ -181,11 +187,11 @@ class SequentialBatches(Sampler[list[str]]):
         world_size: int = 1,
         *,
         descending: bool = True,
-        pad_to: Seconds = 0.0,
+        padded_duration: PaddedDuration = _unpadded,
     ) -> None:
         assert 0 <= rank < world_size
         order = sorted(durations, key=lambda utt_id: (durations[utt_id], utt_id), reverse=descending)
-        batches = _fill(order, _padded_durations(durations, pad_to), config)
+        batches = _fill(order, _padded_durations(durations, padded_duration), config)
         self.num_repeated = _make_even(batches, world_size)
         self._batches = batches[rank::world_size]
 
@@ -203,12 +209,10 @@ _MEANING = {
 }
 
 
-def _padded_durations(durations: Mapping[str, Seconds], pad_to: Seconds) -> dict[str, Seconds]:
+def _padded_durations(durations: Mapping[str, Seconds], padded_duration: PaddedDuration) -> dict[str, Seconds]:
     if not durations:
         raise ConfigError("batches: found no utterance, expected at least one; see which were skipped and why")
-    if not pad_to:
-        return dict(durations)
-    return {utt_id: float(np.ceil(duration / pad_to) * pad_to) for utt_id, duration in durations.items()}
+    return {utt_id: padded_duration(duration) for utt_id, duration in durations.items()}
 
 
 def _fill(utt_ids: Iterable[str], padded: Mapping[str, Seconds], config: BatchCaps) -> list[list[str]]:

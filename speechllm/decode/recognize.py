@@ -10,7 +10,7 @@ from speechllm.data.dataset import Example
 from speechllm.decode.config import DecodeConfig
 from speechllm.decode.fallback import with_fallback
 from speechllm.errors import ConfigError
-from speechllm.interfaces import GenerationOptions, Hypothesis, Speller
+from speechllm.interfaces import GenerationOptions, Hypothesis
 from speechllm.models.speech_llm import SpeechLLM
 
 Recognizer: TypeAlias = Callable[[list[Example]], list[list[Hypothesis]]]
@@ -18,17 +18,17 @@ Recognizer: TypeAlias = Callable[[list[Example]], list[list[Hypothesis]]]
 
 
 def recognizer(model: SpeechLLM, collate: Collate, config: DecodeConfig, device: torch.device) -> Recognizer:
-    """Return what recognises batches of utterances with ``model``, which lies on ``device``.
+    """Return a function that recognises batches of utterances with ``model``, which lies on ``device``.
 
     Raises:
-        ConfigError: if CTC is to have a say, but the connector has none.
+        ConfigError: if the search needs a CTC head and the connector has none.
     """
     for name, options in (("search", config.search), ("fallback", config.fallback)):
         for key in ("ctc_weight", "ctc_confidence"):
             value = 0.0 if options is None else getattr(options, key)
-            if value > 0 and not isinstance(model.connector, Speller):
+            if value > 0 and model.connector.subwords is None:
                 raise ConfigError(
-                    f"decode.{name}.{key}: found {value}, but the connector spells nothing; "
+                    f"decode.{name}.{key}: found {value}, but the connector has no CTC head; "
                     "expected 0, or a connector of type ctc"
                 )
 

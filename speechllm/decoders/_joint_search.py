@@ -1,9 +1,8 @@
 """Joint decoding: the LLM and the connector's CTC choose each token together.
 
-Hori, Watanabe and Hershey (2017), "Joint CTC/attention decoding for end-to-end speech recognition". What the LLM would
-write without hearing it, a loop or an end before the speech has ended, CTC finds improbable; where CTC mishears, the
-LLM knows what makes sense. Sums over all alignments are cumulative sums, in double precision and without a loop over
-time.
+Hori, Watanabe and Hershey (2017), "Joint CTC/attention decoding for end-to-end speech recognition". CTC gives loops and
+early ends a low score; the LLM corrects the errors of CTC by context. Sums over all alignments are cumulative sums, in
+double precision and without a loop over time.
 """
 
 from typing import NamedTuple
@@ -13,23 +12,23 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import LogitsProcessor
 
-from speechllm.interfaces import GenerationOptions, Spelling, Spelt
+from speechllm.interfaces import GenerationOptions, Posteriors
 
-NEVER = float("-inf")
+NEG_INF = float("-inf")
 IMPOSSIBLE = -1e4  # in sums of scores
 
 
 class Prefixes(NamedTuple):
     """Log-probabilities of beginnings of transcripts (...), by CTC."""
 
-    sounding_M: Tensor
-    """That it ends at each merged state in its last piece; (..., M + 1), column 0 is before the first state."""
-    silent_M: Tensor
-    """The same, ending in a blank."""
+    non_blank_M: Tensor
+    """Of an end at each stacked state in the last unit; (..., M + 1), column 0 is before the first state."""
+    blank_M: Tensor
+    """Of an end at each stacked state in a blank."""
     last: Tensor
-    """The class of the last piece; -1: none."""
+    """The class of the last unit; -1: none."""
     total: Tensor
-    """Of all transcripts that begin so."""
+    """Of all transcripts with this beginning."""
 
     def take(self, *places: Tensor) -> "Prefixes":
         """Return those at ``places``, indices of the first dimensions."""
@@ -37,10 +36,10 @@ class Prefixes(NamedTuple):
 
 
 class CTCPrefixScorer:
-    """CTC's probability of transcripts that begin with given pieces (Watanabe et al., 2017, algorithm 2).
+    """CTC's probability of transcripts that begin with given units (Watanabe et al., 2017, algorithm 2).
 
     Args:
-        log_probs_RMC: of blank (class 0) and pieces, of R rows.
+        log_probs_RMC: log-probabilities of blank (class 0) and units, of R rows.
         lens_R: valid states.
     """
 
@@ -52,50 +51,51 @@ class CTCPrefixScorer:
     def begin(self) -> Prefixes:
         """Return the empty beginning of each row (R)."""
         none_R = torch.zeros_like(self._blanks_RM[:, 0])
-        sounding_RM = torch.full_like(self._blanks_RM, NEVER)
-        return Prefixes(sounding_RM, self._blanks_RM, none_R.long() - 1, none_R)
+        non_blank_RM = torch.full_like(self._blanks_RM, NEG_INF)
+        return Prefixes(non_blank_RM, self._blanks_RM, none_R.long() - 1, none_R)
 
     def extend(self, prefixes: Prefixes, classes_RK: Tensor) -> Prefixes:
-        """Return what K further pieces make of R x K beginnings; class -1 leaves a beginning as it is."""
+        """Return R x K beginnings, each extended by one of K units; class -1 leaves a beginning as it is."""
         row_R = torch.arange(len(classes_RK), device=classes_RK.device)[:, None]
-        piece_RKM = self._log_probs_RCM[row_R, classes_RK.clamp(min=0)]
-        sums_RKM = pad(piece_RKM.cumsum(-1), (1, 0))
-        again_RK1 = (classes_RK == prefixes.last)[..., None]  # the same piece twice has a blank between
-        before_RKM = torch.where(again_RK1, NEVER, prefixes.sounding_M).logaddexp(prefixes.silent_M)
-        sounding_RKM = _recur(before_RKM, sums_RKM)
-        silent_RKM = _recur(sounding_RKM, self._blanks_RM[:, None].expand_as(sums_RKM))
-        within_R1M = (torch.arange(piece_RKM.shape[-1], device=row_R.device) < self._lens_R[:, None])[:, None]
-        first_RKM = torch.where(within_R1M, before_RKM[..., :-1] + piece_RKM, NEVER)
-        longer = Prefixes(sounding_RKM, silent_RKM, classes_RK, first_RKM.logsumexp(-1))
+        unit_RKM = self._log_probs_RCM[row_R, classes_RK.clamp(min=0)]
+        sums_RKM = pad(unit_RKM.cumsum(-1), (1, 0))
+        again_RK1 = (classes_RK == prefixes.last)[..., None]  # a unit that occurs twice in a row needs a blank between
+        before_RKM = torch.where(again_RK1, NEG_INF, prefixes.non_blank_M).logaddexp(prefixes.blank_M)
+        non_blank_RKM = _recur(before_RKM, sums_RKM)
+        blank_RKM = _recur(non_blank_RKM, self._blanks_RM[:, None].expand_as(sums_RKM))
+        within_R1M = (torch.arange(unit_RKM.shape[-1], device=row_R.device) < self._lens_R[:, None])[:, None]
+        first_RKM = torch.where(within_R1M, before_RKM[..., :-1] + unit_RKM, NEG_INF)
+        longer = Prefixes(non_blank_RKM, blank_RKM, classes_RK, first_RKM.logsumexp(-1))
         kept_RK = classes_RK < 0
         return Prefixes(
             *(torch.where(_like(kept_RK, new), old, new) for old, new in zip(prefixes, longer, strict=True))
         )
 
     def complete(self, prefixes: Prefixes) -> Tensor:
-        """Return the log-probability (R) that each row's beginning is all that is said."""
+        """Return the log-probability (R) of each row's beginning as the whole transcript."""
         end_R1 = self._lens_R[:, None]
-        return prefixes.sounding_M.gather(1, end_R1).logaddexp(prefixes.silent_M.gather(1, end_R1))[:, 0]
+        return prefixes.non_blank_M.gather(1, end_R1).logaddexp(prefixes.blank_M.gather(1, end_R1))[:, 0]
 
 
 class JointSearch(LogitsProcessor):
-    """Gives the LLM's most probable tokens the score of both, and the others none.
+    """Combine the scores of the LLM and of CTC for the LLM's most probable tokens, and exclude all other tokens.
 
-    A token's score is (1 - w) times its log-probability by the LLM plus w times by what it changes the
-    log-probability of the transcript's beginning by CTC, w being ``options.ctc_weight``.
+    The score of a token is (1 - w) times its log-probability by the LLM plus w times the change of the log-probability
+    of the transcript's beginning by CTC; w is ``options.ctc_weight``.
 
     Args:
-        spelt: what CTC heard in each utterance.
+        posteriors: of the CTC head, for each utterance.
         options: of the search.
         eos: the end-of-sequence token.
     """
 
-    def __init__(self, spelt: Spelt, options: GenerationOptions, eos: int) -> None:
+    def __init__(self, posteriors: Posteriors, options: GenerationOptions, eos: int) -> None:
         self._beams, self._weight, self._number = options.num_beams, options.ctc_weight, options.ctc_candidates
-        self._spelling: Spelling = spelt.spelling
+        self._subwords = posteriors.subwords
         self._eos = eos
         self._scorer = CTCPrefixScorer(
-            spelt.log_probs_BMC.repeat_interleave(self._beams, 0), spelt.lens_B.repeat_interleave(self._beams, 0)
+            posteriors.log_probs_BMC.repeat_interleave(self._beams, 0),
+            posteriors.lens_B.repeat_interleave(self._beams, 0),
         )
         self._prefixes_R = self._scorer.begin()
         self._ids_RU: Tensor | None = None
@@ -111,9 +111,9 @@ class JointSearch(LogitsProcessor):
         for classes_RK in classes_RKP.unbind(-1):
             prefixes = self._scorer.extend(prefixes, classes_RK)
         self._extended_RK, self._ids_RU = prefixes, input_ids
-        unspeakable_RK = classes_RKP[..., 0] < 0
-        changes_RK = _change(self._prefixes_R.total[:, None], prefixes.total).masked_fill(unspeakable_RK, NEVER)
-        joint_RV = torch.full_like(log_probs_RV, NEVER)
+        untokenisable_RK = classes_RKP[..., 0] < 0
+        changes_RK = _change(self._prefixes_R.total[:, None], prefixes.total).masked_fill(untokenisable_RK, NEG_INF)
+        joint_RV = torch.full_like(log_probs_RV, NEG_INF)
         joint_RV.scatter_(1, self._candidates_RK, self._join(log_probs_RV.gather(1, self._candidates_RK), changes_RK))
         ends_R = _change(self._prefixes_R.total, self._scorer.complete(self._prefixes_R))
         joint_RV[:, self._eos] = self._join(log_probs_RV[:, self._eos], ends_R)
@@ -125,7 +125,7 @@ class JointSearch(LogitsProcessor):
         return (1 - self._weight) * both[0] + self._weight * both[1]
 
     def _follow(self, input_ids: Tensor) -> None:
-        """Find the beginnings that the search went on with among those of the last step."""
+        """Select the beginnings that the search kept from those of the last step."""
         if self._ids_RU is None:
             return
         number = len(input_ids)
@@ -141,25 +141,25 @@ class JointSearch(LogitsProcessor):
         self._prefixes_R = self._extended_RK.take(parent_R, candidate_R)
 
     def _classes(self, ids_RK: Tensor, first: bool) -> Tensor:
-        """Return the classes of the pieces of tokens (R, K, P), -1 where there are no more."""
-        pieces = [
-            [] if one == self._eos else [place + 1 for place in self._spelling.pieces(one, first=first)]
+        """Return the classes (R, K, P) of the units of each token, -1 beyond the last unit."""
+        units = [
+            [] if one == self._eos else [place + 1 for place in self._subwords.units(one, first=first)]
             for one in ids_RK.flatten().tolist()
         ]
-        longest = max(1, *map(len, pieces))
-        padded = [one + [-1] * (longest - len(one)) for one in pieces]
+        longest = max(1, *map(len, units))
+        padded = [one + [-1] * (longest - len(one)) for one in units]
         return torch.tensor(padded, device=ids_RK.device).reshape(*ids_RK.shape, longest)
 
 
 def _recur(before_M: Tensor, sums_M: Tensor) -> Tensor:
-    """Return x where x[m] = log(exp x[m-1] + exp before[m-1]) + p[m], from cumulative sums of p; x[0] is never."""
+    """Return x where x[m] = log(exp x[m-1] + exp before[m-1]) + p[m], from cumulative sums of p; x[0] is -inf."""
     entered_M = (before_M - sums_M)[..., :-1].logcumsumexp(-1)
-    return pad(entered_M, (1, 0), value=NEVER) + sums_M
+    return pad(entered_M, (1, 0), value=NEG_INF) + sums_M
 
 
 def _change(before: Tensor, after: Tensor) -> Tensor:
-    """Return the difference of log-probabilities, which of what can never be said is that it never will."""
-    return torch.where(after.isneginf(), NEVER, after - before)
+    """Return the difference of log-probabilities, -inf where ``after`` is."""
+    return torch.where(after.isneginf(), NEG_INF, after - before)
 
 
 def _like(mask: Tensor, other: Tensor) -> Tensor:

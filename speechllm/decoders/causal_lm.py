@@ -24,10 +24,10 @@ from speechllm.decoders._lora import LoraOptions, merged, with_lora
 from speechllm.decoders._packing import PACKED, positions
 from speechllm.decoders._recompute import recomputed_layers
 from speechllm.decoders._sizes import check_ids, check_vocabulary, position_limit
-from speechllm.decoders._spelling import Spelling
+from speechllm.decoders._subwords import SubwordUnits
 from speechllm.decoders._text import chat_text, text_tokenizer
 from speechllm.errors import ConfigError
-from speechllm.interfaces import GenerationOptions, Hypothesis, Spelt
+from speechllm.interfaces import GenerationOptions, Hypothesis, Posteriors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,9 +159,9 @@ class CausalLM(nn.Module):
         starts_with_bos = begin and self.tokenizer("a").input_ids[:1] == [self.tokenizer.bos_token_id]
         return [self.tokenizer.bos_token_id] * starts_with_bos + ids + [self.tokenizer.eos_token_id] * end
 
-    def spelling(self, merges: int) -> Spelling:
-        """Return a tokenizer that knows only the first ``merges`` merges of the LLM's own."""
-        return Spelling(self.tokenizer, merges)
+    def subword_units(self, merges: int) -> SubwordUnits:
+        """Return the subword units that the first ``merges`` BPE merges of the tokenizer define."""
+        return SubwordUnits(self.tokenizer, merges)
 
     def chat(self, message: str) -> str:
         """Return ``message`` as the user's turn of the chat template, up to the assistant's answer."""
@@ -171,8 +171,8 @@ class CausalLM(nn.Module):
         """Return the embeddings (U, E) of token ids."""
         return self.model.get_input_embeddings()(ids_U)
 
-    def table(self) -> Tensor:
-        """Return the whole embedding table (V, E), by a look-up, which gathers it where ZeRO has split it up."""
+    def embedding_matrix(self) -> Tensor:
+        """Return the embedding matrix (V, E) by a look-up, which gathers it where ZeRO has split it up."""
         embedding = self.model.get_input_embeddings()
         return embedding(torch.arange(embedding.num_embeddings, device=embedding.weight.device))
 
@@ -214,12 +214,12 @@ class CausalLM(nn.Module):
             self.model.set_attn_implementation(implementation)
 
     def generate(
-        self, prompts: list[Tensor], caps: list[int], options: GenerationOptions, spelt: Spelt | None = None
+        self, prompts: list[Tensor], caps: list[int], options: GenerationOptions, posteriors: Posteriors | None = None
     ) -> list[list[Hypothesis]]:
         """Continue each prompt (U, E) by at most its cap of tokens; return the n-best, best first.
 
         Prompts are padded on the left, and every one has its own cap, so that a hypothesis does not
-        depend on its batch mates. With ``spelt`` and ``options.ctc_weight``, CTC has its say in each token.
+        depend on its batch mates. With ``posteriors`` and ``options.ctc_weight``, CTC scores each token too.
         An LLM with a limited number of positions generates no tokens beyond them.
         """
         self.check()
@@ -227,7 +227,7 @@ class CausalLM(nn.Module):
             for prompt in prompts:
                 self._check_length(len(prompt) + 1)
             if len(prompts) > 1 and max(map(len, prompts)) + max(caps) > self.max_positions:
-                return self._generate_each(prompts, caps, options, spelt)
+                return self._generate_each(prompts, caps, options, posteriors)
             caps = [min(cap, self.max_positions - len(prompt)) for prompt, cap in zip(prompts, caps, strict=True)]
         self._attend_by(self._own_attention)
         embeds_BUE = pad_sequence(prompts, batch_first=True, padding_side="left")
@@ -239,7 +239,7 @@ class CausalLM(nn.Module):
             inputs_embeds=embeds_BUE,
             attention_mask=mask_BU.long(),
             generation_config=search.config(),
-            logits_processor=search.processors(spelt),
+            logits_processor=search.processors(posteriors),
         )
         greedy = options.num_beams == 1
         scores = search.greedy_scores() if greedy else output.sequences_scores
@@ -249,13 +249,13 @@ class CausalLM(nn.Module):
         return [[self._hypothesis(*next(rows), cap) for _ in range(options.nbest)] for cap in caps]
 
     def _generate_each(
-        self, prompts: list[Tensor], caps: list[int], options: GenerationOptions, spelt: Spelt | None
+        self, prompts: list[Tensor], caps: list[int], options: GenerationOptions, posteriors: Posteriors | None
     ) -> list[list[Hypothesis]]:
         """Continue each prompt alone, because in a batch all go on as long as the one with the largest cap."""
         found = []
         for k, (prompt, cap) in enumerate(zip(prompts, caps, strict=True)):
-            alone = spelt and spelt._replace(
-                log_probs_BMC=spelt.log_probs_BMC[k : k + 1], lens_B=spelt.lens_B[k : k + 1]
+            alone = posteriors and posteriors._replace(
+                log_probs_BMC=posteriors.log_probs_BMC[k : k + 1], lens_B=posteriors.lens_B[k : k + 1]
             )
             found += self.generate([prompt], [cap], options, alone)
         return found
@@ -315,7 +315,7 @@ class _Search(LogitsProcessor):
             output_scores=options.num_beams > 1,
         )
 
-    def processors(self, spelt: Spelt | None) -> LogitsProcessorList:
+    def processors(self, posteriors: Posteriors | None) -> LogitsProcessorList:
         """Return what changes the logits of each step, this cap last.
 
         The penalties are not left to the generation's configuration, from which transformers would
@@ -326,8 +326,8 @@ class _Search(LogitsProcessor):
             found.append(RepetitionPenaltyLogitsProcessor(self.options.repetition_penalty))
         if self.options.no_repeat_ngram > 0:
             found.append(NoRepeatNGramLogitsProcessor(self.options.no_repeat_ngram))
-        if spelt is not None and self.options.ctc_weight > 0:
-            found.append(JointSearch(spelt, self.options, self.eos))
+        if posteriors is not None and self.options.ctc_weight > 0:
+            found.append(JointSearch(posteriors, self.options, self.eos))
         return LogitsProcessorList([*found, self])
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from speechllm.base_models import load_base, reading
 from speechllm.encoders._layers import train_last
 from speechllm.errors import ConfigError
 from speechllm.interfaces import Seconds
+from speechllm.lengths import length_mask
 from speechllm.ranges import at_least
 
 SAMPLE_RATE = 16000  # Hz
@@ -81,7 +82,6 @@ class HFSpeech(nn.Module):
     """
 
     feature_dim = 1
-    pad_multiple = None
 
     def __init__(
         self, encoder: Any, *, normalize: bool, segment: Seconds, frozen: bool, trained_layers: int = 0
@@ -108,27 +108,33 @@ class HFSpeech(nn.Module):
         """Keep a frozen encoder in evaluation mode."""
         return super().train(mode and not self.frozen)
 
-    def output_lengths(self, lens_B: Tensor) -> Tensor:
+    def padded_duration(self, duration: Seconds) -> Seconds:
+        """Return ``duration``: nothing is padded."""
+        return duration
+
+    def output_lengths(self, feat_lens_B: Tensor) -> Tensor:
         """Return the number of states for each number of samples: those of the whole segments and of the rest."""
-        whole_B = lens_B.div(self.segment_frames, rounding_mode="floor")
-        rest_B = lens_B - whole_B * self.segment_frames
+        whole_B = feat_lens_B.div(self.segment_frames, rounding_mode="floor")
+        rest_B = feat_lens_B - whole_B * self.segment_frames
         return whole_B * self.segment_states + torch.where(rest_B > 0, self._convolved(rest_B), 0)
 
-    def forward(self, feats_BTF: Tensor, lens_B: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, feats_BTF: Tensor, feat_lens_B: Tensor) -> tuple[Tensor, Tensor]:
         """Encode samples.
 
         Args:
             feats_BTF: samples, F = 1.
-            lens_B: number of valid samples.
+            feat_lens_B: number of valid samples.
 
         Returns:
             states_BLD, zero where an utterance has ended, and the number of valid states of each.
         """
-        segments = [feats_BTF[b, :length, 0].split(self.segment_frames) for b, length in enumerate(lens_B.tolist())]
+        segments = [
+            feats_BTF[b, :length, 0].split(self.segment_frames) for b, length in enumerate(feat_lens_B.tolist())
+        ]
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.learns):
             states = self._encode([one_N for utterance in segments for one_N in utterance])
         joined = [torch.cat([states.pop(0) for _ in utterance]) for utterance in segments]
-        return pad_sequence(joined, batch_first=True), self.output_lengths(lens_B)
+        return pad_sequence(joined, batch_first=True), self.output_lengths(feat_lens_B)
 
     def _encode(self, segments: Sequence[Tensor]) -> list[Tensor]:
         """Return states_LD of each segment, which do not depend on the others."""
@@ -137,7 +143,7 @@ class HFSpeech(nn.Module):
         for group in self._batches([len(one_N) for one_N in samples]):
             lens_G = torch.tensor([len(samples[i]) for i in group], device=samples[0].device)
             padded_GN = pad_sequence([samples[i] for i in group], batch_first=True)
-            mask_GN = torch.arange(padded_GN.shape[1], device=lens_G.device) < lens_G[:, None]
+            mask_GN = length_mask(lens_G, padded_GN.shape[1])
             hidden_GLD = self.encoder(padded_GN, attention_mask=mask_GN.long()).last_hidden_state
             for i, length, hidden_LD in zip(group, self._convolved(lens_G).tolist(), hidden_GLD, strict=True):
                 states[i] = hidden_LD[:length]

@@ -1,13 +1,15 @@
 """Whisper's encoder (Radford et al., 2022, arXiv 2212.04356), of any size, for speech of any length.
 
-Speech is encoded in windows of 30 s, the length Whisper was trained on; longer speech takes several
-windows whose states are joined. What lies beyond the end of the speech is a choice:
+Speech is encoded in windows of 30 s, the length Whisper was trained on; the states of the windows of longer speech are
+concatenated. The log10 mel energies of each window are normalised here, as Whisper does: raised to at least their
+maximum minus 8, then mapped from x to (x + 4) / 4. The padding beyond the end of the speech is a choice:
 
     window   the last window is padded to 30 s with silence, whose states count as speech (the paper)
     masked   the last window is padded to 30 s, and the states of its silence are dropped
     none     only the speech itself is encoded, which is faster by the ratio of the lengths
 """
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,12 +22,15 @@ from speechllm.base_models import load_base
 from speechllm.encoders._layers import train_last
 from speechllm.errors import ConfigError
 from speechllm.interfaces import Seconds
+from speechllm.lengths import ceil_div, length_mask, map_segments
 from speechllm.ranges import at_least
 
 if TYPE_CHECKING:
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 WINDOW: Seconds = 30.0
+SILENCE = -10.0  # log10 mel energy of zero samples
+DYNAMIC_RANGE = 8.0  # of a window, in powers of ten
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +105,6 @@ class Whisper(nn.Module):
         self.frame_rate = encoder.config.max_source_positions / WINDOW
         self.segment_states = round(segment * self.frame_rate)
         self.segment_frames = 2 * self.segment_states
-        self.pad_multiple = None if padding == "none" else self.segment_frames
         encoder.requires_grad_(not frozen)
         train_last(encoder.layers, trained_layers)
         self.learns = not frozen or trained_layers > 0
@@ -110,52 +114,65 @@ class Whisper(nn.Module):
         """Keep a frozen encoder in evaluation mode."""
         return super().train(mode and not self.frozen)
 
-    def output_lengths(self, lens_B: Tensor) -> Tensor:
+    def output_lengths(self, feat_lens_B: Tensor) -> Tensor:
         """Return the number of states for each number of feature frames."""
+        frames_B = self._encoded_frames(feat_lens_B)
         if self.padding == "window":
-            windows_B = (lens_B + self.segment_frames - 1).div(self.segment_frames, rounding_mode="floor")
-            return windows_B * self.segment_states
-        return (lens_B + 1).div(2, rounding_mode="floor")
+            return ceil_div(frames_B, self.segment_frames) * self.segment_states
+        return ceil_div(frames_B, 2)
 
-    def forward(self, feats_BTF: Tensor, lens_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode normalised log-mel features.
+    def padded_duration(self, duration: Seconds) -> Seconds:
+        """Return ``duration``, rounded up to whole windows unless ``padding`` is ``none``."""
+        if self.padding == "none":
+            return duration
+        window = self.segment_states / self.frame_rate
+        return math.ceil(duration / window) * window
+
+    def forward(self, feats_BTF: Tensor, feat_lens_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode log10 mel energies.
 
         Args:
-            feats_BTF: features; T is a multiple of 3000 unless ``padding`` is ``none``.
-            lens_B: number of valid frames.
+            feats_BTF: features as the log-mel frontend extracts them, any number of frames.
+            feat_lens_B: number of valid frames, at least 1; frames beyond have no influence.
 
         Returns:
             states_BLD and the number of valid states of each utterance.
         """
-        num_frames = feats_BTF.shape[1]
-        assert self.pad_multiple is None or num_frames % self.pad_multiple == 0, "pad to the encoder's pad_multiple"
+        num_frames = int(self._encoded_frames(torch.tensor(feats_BTF.shape[1])))
+        frames_B = self._encoded_frames(feat_lens_B)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.learns):
-            if num_frames <= self.segment_frames:
-                states_BLD = self._encode_window(feats_BTF, lens_B)
-            else:
-                states_BLD = self._encode_windows(feats_BTF, lens_B)
-        return states_BLD, self.output_lengths(lens_B)
+            states_BLD = map_segments(self._encode_segment, feats_BTF[:, :num_frames], frames_B, self.segment_frames)
+        return states_BLD, self.output_lengths(feat_lens_B)
 
-    def _encode_windows(self, feats_BTF: Tensor, lens_B: Tensor) -> Tensor:
-        """Encode every window that holds speech on its own; join the states of an utterance in order."""
-        batch, num_frames, dim = feats_BTF.shape
-        windows = -(-num_frames // self.segment_frames)
-        feats_BTF = pad(feats_BTF, (0, 0, 0, windows * self.segment_frames - num_frames))
-        feats_WTF = feats_BTF.reshape(batch * windows, self.segment_frames, dim)
-        starts = torch.arange(windows, device=lens_B.device) * self.segment_frames
-        lens_W = (lens_B[:, None] - starts).clamp(0, self.segment_frames).flatten()
-        used = lens_W > 0
-        states_WLD = feats_BTF.new_zeros(batch * windows, self.segment_states, self.output_dim)
-        states_WLD = states_WLD.to(self.encoder.dtype)
-        states_WLD[used] = self._encode_window(feats_WTF[used], lens_W[used])
-        return states_WLD.reshape(batch, windows * self.segment_states, self.output_dim)
+    def normalize(self, feats_BTF: Tensor, lens_B: Tensor) -> Tensor:
+        """Return features of at most one segment, normalised, and padded with silence to a whole one if need be.
 
-    def _encode_window(self, feats_BTF: Tensor, lens_B: Tensor) -> Tensor:
-        """Encode at most 30 s; with ``padding: none``, frames beyond ``lens_B`` have no influence."""
+        Args:
+            feats_BTF: log10 mel energies, at most ``segment_frames`` frames.
+            lens_B: number of valid frames.
+        """
+        missing = 0 if self.padding == "none" else self.segment_frames - feats_BTF.shape[1]
+        feats_BTF = feats_BTF.float().masked_fill(~length_mask(lens_B, feats_BTF.shape[1])[..., None], SILENCE)
+        feats_BTF = pad(feats_BTF, (0, 0, 0, missing), value=SILENCE)
+        floor_B11 = feats_BTF.amax((1, 2), keepdim=True) - DYNAMIC_RANGE
+        return feats_BTF.maximum(floor_B11).add_(4.0).div_(4.0)
+
+    def _encoded_frames(self, feat_lens_B: Tensor) -> Tensor:
+        """Return the number of frames that fill whole segments.
+
+        The last two frames of the log-mel frontend reach at most a fraction of a hop beyond the end of the speech, so
+        3002 frames (up to 30.0075 s) are still one window of 3000.
+        """
+        segments_B = ceil_div(feat_lens_B - 2, self.segment_frames).clamp(min=1)
+        return feat_lens_B.minimum(segments_B * self.segment_frames)
+
+    def _encode_segment(self, feats_BTF: Tensor, lens_B: Tensor) -> Tensor:
+        """Return states_BLD of one segment each; with ``padding: none``, frames beyond ``lens_B`` have no influence."""
         encoder, mask_BL = self.encoder, None
+        feats_BTF = self.normalize(feats_BTF, lens_B)
         hidden_BDT = feats_BTF.to(encoder.dtype).transpose(1, 2)
         if self.padding == "none":
-            valid_B1T = (torch.arange(feats_BTF.shape[1], device=lens_B.device) < lens_B[:, None])[:, None]
+            valid_B1T = length_mask(lens_B, feats_BTF.shape[1])[:, None]
             hidden_BDT = gelu(encoder.conv1(hidden_BDT * valid_B1T)) * valid_B1T
             mask_BL = valid_B1T[:, :, ::2][:, None]
         else:

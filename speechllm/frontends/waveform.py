@@ -1,11 +1,9 @@
-"""The samples themselves, for encoders that listen to waveforms: HuBERT, WavLM, wav2vec 2.0."""
+"""The samples themselves, for encoders of waveforms: HuBERT, WavLM, wav2vec 2.0."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch import Tensor
-from torch.nn.functional import pad
 
 SAMPLE_RATE = 16000  # Hz
 
@@ -20,7 +18,7 @@ class Config:
 
 
 class Waveform:
-    """Samples at 16 kHz, each a frame of one feature; the encoder normalises them as its model wants it."""
+    """Samples at 16 kHz, each a frame of one feature; normalised by the encoder."""
 
     sample_rate = SAMPLE_RATE
     frame_rate = SAMPLE_RATE
@@ -31,14 +29,6 @@ class Waveform:
         """Return the samples as feats_TF, float32, with T = N."""
         assert len(samples_N) > 0, "no samples"
         return np.ascontiguousarray(samples_N, np.float32)[:, None]
-
-    def valid_frames(self, num_frames: int, segment_frames: int = 0) -> int:
-        """Return ``num_frames``: the encoder sees every sample."""
-        return num_frames
-
-    def normalize(self, feats_TF: Tensor, num_frames: int, segment_frames: int = 0) -> Tensor:
-        """Pad the samples with zeros to ``num_frames``."""
-        return pad(feats_TF, (0, 0, 0, num_frames - len(feats_TF)))
 
     def identity(self) -> dict[str, Any]:
         """Return what a dump must have in common with the model that reads it."""

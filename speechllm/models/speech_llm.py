@@ -1,6 +1,7 @@
-"""The whole model: encode, connect, splice into the prompt, and let the LLM read on (arXiv 2309.13963)."""
+"""The whole model: encoder, connector, prompt and LLM (arXiv 2309.13963)."""
 
-from typing import NamedTuple, TypeAlias
+from collections.abc import Iterable
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -8,21 +9,19 @@ from torch.nn.functional import cross_entropy
 
 from speechllm.interfaces import (
     Connector,
+    ConnectorOutput,
     Decoder,
     Encoder,
     GenerationOptions,
     Hypothesis,
-    Speller,
-    Spelt,
-    TableReader,
     Utterances,
 )
-from speechllm.models.ctc import CTC, EmbeddingCTC
+from speechllm.models.ctc import EmbeddingMatrixHead, confidence, count_units, ctc_objective
 from speechllm.models.prompt import Prompt, PromptConfig
 from speechllm.models.splice import splice, with_targets
 
-Speech: TypeAlias = tuple[Tensor, Tensor]
-"""Speech tokens embeds_BSE and their lens_B."""
+Objective: TypeAlias = Literal["llm", "ctc"]
+"""Loss of a training step: the LLM's cross entropy, or CTC of the connector alone."""
 
 
 class Targets(NamedTuple):
@@ -61,77 +60,76 @@ class SpeechLLM(nn.Module):
         self.connector = connector
         self.decoder = decoder
         self.prompt = Prompt(prompt, decoder)
-        if isinstance(connector, TableReader):
-            connector.read_table(decoder.table)
-        if isinstance(connector, Speller):
-            connector.read_decoder(decoder)
+        connector.bind(decoder)
+        self.ctc_head: EmbeddingMatrixHead | None = None
+        """CTC head for pre-training a connector that has none; see ``add_ctc_head``."""
+
+    def add_ctc_head(self, texts: Iterable[str]) -> None:
+        """Prepare the objective ``ctc``: a connector without a CTC head gets one over the tokens of ``texts``."""
+        if self.connector.subwords is None:
+            self.ctc_head = EmbeddingMatrixHead(self.decoder, texts)
 
     def encode(self, batch: Utterances) -> tuple[Tensor, Tensor]:
-        """Return states_BLD and lens_B, from features or as they were dumped."""
+        """Return states_BLD and state_lens_B, from features or as dumped."""
         if batch.encoded:
             return batch.inputs, batch.lens_B
         assert self.encoder is not None, "a model built without an encoder reads dumped states only"
         return self.encoder(batch.inputs, batch.lens_B)
 
-    def states(self, batch: Utterances) -> tuple[Tensor, Tensor]:
-        """Return what the connector reads: the states in its precision, and lens_B."""
-        states_BLD, lens_B = self.encode(batch)
+    def connect(self, batch: Utterances) -> ConnectorOutput:
+        """Return the speech tokens, and the posteriors of a connector with a CTC head."""
+        states_BLD, state_lens_B = self.encode(batch)
         dtype = next(self.connector.parameters()).dtype  # type: ignore[attr-defined]
-        return states_BLD.to(dtype), lens_B
+        return self.connector(states_BLD.to(dtype), state_lens_B)
 
-    def speech_tokens(self, batch: Utterances) -> tuple[Tensor, Tensor]:
-        """Return what the connector makes of the speech: embeds_BSE and lens_B."""
-        return self.connector(*self.states(batch))
-
-    def prompts(self, batch: Utterances, epoch: int | None = None, speech: Speech | None = None) -> list[Tensor]:
+    def prompts(self, batch: Utterances, output: ConnectorOutput, epoch: int | None = None) -> list[Tensor]:
         """Return the prompt embeddings (U, E) of each utterance, its speech in place."""
-        speech_BSE, lens_B = speech or self.speech_tokens(batch)
         parts = [self.prompt.parts(utt_id, epoch) for utt_id in batch.utt_ids]
-        before = self._embed([ids for ids, _ in parts], speech_BSE.device)
-        after = self._embed([ids for _, ids in parts], speech_BSE.device)
-        return splice(before, speech_BSE, lens_B, after)
+        before = self._embed([ids for ids, _ in parts], output.embeds_BSE.device)
+        after = self._embed([ids for _, ids in parts], output.embeds_BSE.device)
+        return splice(before, output.embeds_BSE, output.speech_lens_B, after)
 
-    def count_targets(self, texts: list[str], ctc: CTC | None = None) -> Targets:
-        """Return the number of targets in transcripts, for the loss that ``forward`` computes with ``ctc``."""
-        tokens = units = 0
-        if ctc is None:
-            tokens = sum(len(self.decoder.tokenize(text, end=True)) for text in texts)
-        if isinstance(ctc, EmbeddingCTC):
+    def count_targets(self, texts: list[str], objective: Objective = "llm") -> Targets:
+        """Return the number of targets in transcripts, for the loss that ``forward`` computes."""
+        tokens = sum(len(self.decoder.tokenize(text, end=True)) for text in texts) if objective == "llm" else 0
+        units = 0
+        if self.connector.subwords is not None:
+            units = count_units(self.connector.subwords, texts)
+        elif objective == "ctc":
             units = sum(max(1, len(self.decoder.tokenize(text))) for text in texts)
-        elif isinstance(self.connector, Speller):
-            units = self.connector.count_units(texts)
         return Targets(tokens, units)
 
-    def forward(self, batch: Utterances, ctc: CTC | None = None, per: Targets | None = None) -> LossOutput:
-        """Return the LLM's loss on the transcripts of ``batch``, or that of ``ctc``, which needs no LLM.
+    def forward(self, batch: Utterances, objective: Objective = "llm", per: Targets | None = None) -> LossOutput:
+        """Return the loss of ``batch`` by the LLM, or by CTC, which needs no pass through the LLM.
 
-        In training, a connector with a CTC loss of its own adds it to the LLM's.
+        In training, the loss of a CTC head of the connector is added to the LLM's with the weight ``ctc_weight``.
 
         Args:
             batch: utterances and their transcripts.
-            ctc: loss of the first training steps; None: the LLM's.
+            objective: the loss.
             per: numbers of targets by which the summed losses are divided; None: those of the batch.
         """
-        per = per or self.count_targets(batch.texts, ctc)
-        if isinstance(ctc, EmbeddingCTC):
-            texts = [self.decoder.tokenize(text) for text in batch.texts]
-            loss = ctc(*self.speech_tokens(batch), texts, self.decoder) / per.units
-            return LossOutput(loss, None, torch.tensor(sum(max(1, len(ids)) for ids in texts)))
-        if not isinstance(self.connector, Speller):
-            return self._llm_loss(batch, self.speech_tokens(batch), per)
-        heard = self.connector.hear(*self.states(batch))
-        if ctc is not None:
-            loss = self.connector.loss(heard, batch.texts) / per.units
-            return LossOutput(loss, None, torch.tensor(self.connector.count_units(batch.texts)))
-        output = self._llm_loss(batch, self.connector.embed(heard), per)
-        if not self.training:
-            return output
-        ctc_loss = self.connector.loss(heard, batch.texts) / per.units
-        return output._replace(loss=output.loss + self.connector.ctc_weight * ctc_loss)
+        counts = self.count_targets(batch.texts, objective)
+        per = per or counts
+        output = self.connect(batch)
+        if objective == "ctc":
+            return LossOutput(self._ctc_loss(output, batch.texts) / per.units, None, torch.tensor(counts.units))
+        result = self._llm_loss(batch, output, per)
+        if self.training and output.posteriors is not None:
+            by_ctc = self._ctc_loss(output, batch.texts) / per.units
+            result = result._replace(loss=result.loss + self.connector.ctc_weight * by_ctc)
+        return result
 
-    def _llm_loss(self, batch: Utterances, speech: Speech, per: Targets) -> LossOutput:
-        """Return the LLM's loss on the transcripts after prompts with ``speech`` in them."""
-        prompts = self.prompts(batch, batch.epoch, speech)
+    def _ctc_loss(self, output: ConnectorOutput, texts: list[str]) -> Tensor:
+        """Return the summed CTC loss."""
+        if output.posteriors is not None:
+            return ctc_objective(output.posteriors, texts)
+        assert self.ctc_head is not None, "add_ctc_head comes first"
+        return self.ctc_head(output, texts, self.decoder)
+
+    def _llm_loss(self, batch: Utterances, output: ConnectorOutput, per: Targets) -> LossOutput:
+        """Return the LLM's loss on the transcripts after prompts with the speech tokens of ``output``."""
+        prompts = self.prompts(batch, output, batch.epoch)
         ids = [self.decoder.tokenize(text, end=True) for text in batch.texts]
         targets = [torch.tensor(one, device=prompts[0].device) for one in ids]
         spliced = with_targets(prompts, targets, self._embed(ids, prompts[0].device))
@@ -145,19 +143,20 @@ class SpeechLLM(nn.Module):
     @torch.inference_mode()
     def generate(self, batch: Utterances, caps: list[int], options: GenerationOptions) -> list[list[Hypothesis]]:
         """Return the n-best hypotheses of each utterance, of at most ``caps`` tokens each."""
-        if not isinstance(self.connector, Speller):
-            return self.decoder.generate(self.prompts(batch), caps, options)
-        heard = self.connector.hear(*self.states(batch))
-        spelt = self.connector.spelt(heard)
-        prompts = self.prompts(batch, speech=self.connector.embed(heard))
-        said = (confidence(spelt) >= options.ctc_confidence).nonzero()[:, 0]
-        places = said.tolist()
-        spelt = spelt._replace(log_probs_BMC=spelt.log_probs_BMC[said], lens_B=spelt.lens_B[said])
-        nothing = Hypothesis(text="", score=0.0, num_tokens=0, truncated=False)
-        found = [[nothing] * options.nbest for _ in prompts]
+        output = self.connect(batch)
+        prompts = self.prompts(batch, output)
+        if output.posteriors is None:
+            return self.decoder.generate(prompts, caps, options)
+        confident = (confidence(output.posteriors) >= options.ctc_confidence).nonzero()[:, 0]
+        posteriors = output.posteriors._replace(
+            log_probs_BMC=output.posteriors.log_probs_BMC[confident], lens_B=output.posteriors.lens_B[confident]
+        )
+        empty = Hypothesis(text="", score=0.0, num_tokens=0, truncated=False)
+        found = [[empty] * options.nbest for _ in prompts]
+        places = confident.tolist()
         if places:
             chosen = [prompts[place] for place in places], [caps[place] for place in places]
-            for place, nbest in zip(places, self.decoder.generate(*chosen, options, spelt), strict=True):
+            for place, nbest in zip(places, self.decoder.generate(*chosen, options, posteriors), strict=True):
                 found[place] = nbest
         return found
 
@@ -165,11 +164,3 @@ class SpeechLLM(nn.Module):
         """Embed several token sequences with one look-up."""
         flat = torch.tensor([i for one in ids for i in one], dtype=torch.long, device=device)
         return list(self.decoder.embed(flat).split([len(one) for one in ids]))
-
-
-def confidence(spelt: Spelt) -> Tensor:
-    """Return the mean probability (B,) of what is spelt where something is rather than a blank; 0 where nothing is."""
-    probs_BM, best_BM = spelt.log_probs_BMC.exp().max(-1)
-    places_M = torch.arange(best_BM.shape[1], device=best_BM.device)
-    spells_BM = (best_BM > 0) & (places_M < spelt.lens_B[:, None])
-    return (probs_BM * spells_BM).sum(1) / spells_BM.sum(1).clamp(min=1)

@@ -24,11 +24,7 @@ class TrainConfig:
     init_resample: tuple[str, ...] = ()
     """Names or patterns of queries that are taken from init_from whatever their number: "*.queries_1QH"."""
     ctc_steps: int = 0
-    """First steps, by CTC against the LLM's embedding table; all of max_steps: for others to begin from (init_from)."""
-    ctc_temperature: tuple[float, ...] = (0.25, 0.25)
-    """First and last width of the Gaussian around each embedding in those steps, over the table's deviation."""
-    ctc_pull: tuple[float, ...] = (1.0, 1.0)
-    """First and last weight with which speech tokens are pulled to the expected embeddings in those steps."""
+    """First steps, of CTC pre-training of the connector without the LLM; up to max_steps."""
     lr: float = 1.0e-4
     """Peak learning rate of AdamW."""
     llm_lr: float | None = None
@@ -77,9 +73,5 @@ class TrainConfig:
             )
         if not 0 <= self.ctc_steps <= self.max_steps:
             raise ConfigError(f"ctc_steps: found {self.ctc_steps}, expected 0 to max_steps, {self.max_steps}")
-        for name in ("ctc_temperature", "ctc_pull"):
-            values = getattr(self, name)
-            if len(values) != 2 or min(values) <= 0:
-                raise ConfigError(f"{name}: found {list(values)}, expected two numbers above 0, the first and the last")
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise ConfigError(f"betas: found {list(self.betas)}, expected two numbers of at least 0 and less than 1")

@@ -16,8 +16,7 @@ from torch import Tensor
 from speechllm.data.batch import Batch, Loader
 from speechllm.data.sampler import BucketSampler
 from speechllm.errors import ConfigError, TrainingError
-from speechllm.models.ctc import CTC
-from speechllm.models.speech_llm import LossOutput, SpeechLLM, Targets
+from speechllm.models.speech_llm import LossOutput, Objective, SpeechLLM, Targets
 from speechllm.train.checkpoint import (
     Position,
     full_trainable_state,
@@ -45,7 +44,6 @@ class Trainer:
         sampler: order of the training batches.
         loader: reads the batches that remain of the sampler's epoch, and moves its position.
         validator: scores the model on the validation set.
-        ctc: the loss of the first ``config.ctc_steps`` steps; None if there are none.
         exp_dir: where everything is written.
         bases: fingerprints of the base models, for the checkpoints.
     """
@@ -58,7 +56,6 @@ class Trainer:
         sampler: BucketSampler,
         loader: Loader,
         validator: Validator,
-        ctc: CTC | None,
         exp_dir: Path,
         bases: dict[str, str],
     ) -> None:
@@ -68,7 +65,6 @@ class Trainer:
         self.sampler = sampler
         self.loader = loader
         self.validator = validator
-        self.ctc = None if ctc is None else ctc.to(engine.device)
         self.exp_dir = exp_dir
         self.bases = bases
         self.step = 0
@@ -135,28 +131,25 @@ class Trainer:
     def _optimizer_step(self, batches: list[Batch]) -> None:
         """Do forward and backward on the batches of an optimizer step, and the step."""
         self._set_learning_rate()
-        ctc = self._ctc_after(self.step)
-        per = self._mean_targets(batches, ctc)
+        objective = self._objective(self.step)
+        per = self._mean_targets(batches, objective)
         for batch in batches:
-            output: LossOutput = self.engine(batch.to(self.engine.device), ctc, per)
+            output: LossOutput = self.engine(batch.to(self.engine.device), objective, per)
             self._sums.add(output, batch, per)
             self.engine.backward(output.loss)
             self.engine.step()
 
-    def _ctc_after(self, step: int) -> CTC | None:
-        """Return the CTC loss of the optimizer step that follows ``step`` others; None where the LLM's is used."""
-        if self.ctc is None or step >= self.config.ctc_steps:
-            return None
-        self.ctc.anneal(step / self.config.ctc_steps)
-        return self.ctc
+    def _objective(self, step: int) -> Objective:
+        """Return the objective of the optimizer step that follows ``step`` others."""
+        return "ctc" if step < self.config.ctc_steps else "llm"
 
-    def _mean_targets(self, batches: list[Batch], ctc: CTC | None) -> Targets:
+    def _mean_targets(self, batches: list[Batch], objective: Objective) -> Targets:
         """Return the mean number of targets over the batches of an optimizer step on all ranks.
 
         DeepSpeed averages gradients over these batches. Where the summed loss of each is divided by this mean, the
         average is the gradient of the mean loss over all targets of the step.
         """
-        counts = [self.model.count_targets(batch.texts, ctc) for batch in batches]
+        counts = [self.model.count_targets(batch.texts, objective) for batch in batches]
         num_batches, tokens, units = sum_over_ranks(
             len(batches), sum(count.tokens for count in counts), sum(count.units for count in counts)
         )
@@ -184,10 +177,10 @@ class Trainer:
         Those of the steps of CTC do not, which the LLM has not read yet: but for the last, if there are no other steps.
         """
         start = time.perf_counter()
-        ctc = self._ctc_after(self.step - 1)
-        values, examples = self.validator.run(self.engine, ctc, self._stop.check)
+        objective = self._objective(self.step - 1)
+        values, examples = self.validator.run(self.engine, objective, self._stop.check)
         self.engine.train()
-        loss = values["loss" if ctc is None else "ctc_loss"]
+        loss = values["ctc_loss" if objective == "ctc" else "loss"]
         if not math.isfinite(loss):
             raise TrainingError(
                 f"{self.exp_dir}: the validation loss of step {self.step} is {loss}, expected a number; "
@@ -199,7 +192,7 @@ class Trainer:
             self.metrics.say(self.validator.sentence(self.step, values, examples))
             self.metrics.plot()
         metadata = {"step": self.step, "valid_loss": loss, "bases": self.bases}
-        counts = ctc is None or self.step == self.config.max_steps
+        counts = objective == "llm" or self.step == self.config.max_steps
         if self.engine.global_rank == 0 and counts:
             with self.engine.checkpoint_engine.recorded_failure():
                 self.best = save_best(self.exp_dir, state, self.best, self.config.keep_best, metadata)

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from speechllm.data.batch import Batch
 from speechllm.interfaces import GenerationOptions
-from speechllm.models.ctc import CTC
-from speechllm.models.speech_llm import SpeechLLM
+from speechllm.models.speech_llm import Objective, SpeechLLM
 
 Example = tuple[str, str]  # reference, hypothesis
 
@@ -36,27 +35,27 @@ class Validator:
 
     @torch.no_grad()
     def run(
-        self, engine: Any, ctc: CTC | None = None, check: Callable[[], None] = lambda: None
+        self, engine: Any, objective: Objective = "llm", check: Callable[[], None] = lambda: None
     ) -> tuple[dict[str, float], list[Example]]:
         """Return the scores and some (reference, hypothesis) pairs; to be called on every rank.
 
-        While the connector learns by ``ctc``, that is what is scored, and nothing is decoded: the LLM is not yet
-        in the loop. ``check`` is called on every rank before each batch, and may raise to abandon the validation.
+        With the objective ``ctc`` nothing is decoded: the LLM is not yet part of the training. ``check`` is called on
+        every rank before each batch, and may raise to abandon the validation.
         """
         engine.eval()
         self._check = check
-        name = "loss" if ctc is None else "ctc_loss"
-        sums = self._score(engine, self.batches, ctc)
+        name = "ctc_loss" if objective == "ctc" else "loss"
+        sums = self._score(engine, self.batches, objective)
         loss, accuracy = _per_token(sums)
-        values = {name: loss} if ctc else {name: loss, "accuracy": accuracy}
+        values = {name: loss} if objective == "ctc" else {name: loss, "accuracy": accuracy}
         first = {i: self.batches[i] for i in range(min(self.mismatched_batches, len(self.batches)))}
         tried = {i: batch.mismatched() for i, batch in first.items() if len(batch.utt_ids) > 1}  # one alone cannot
         if tried:
-            wrong, wrong_accuracy = _per_token(self._score(engine, list(tried.values()), ctc))
+            wrong, wrong_accuracy = _per_token(self._score(engine, list(tried.values()), objective))
             values |= {f"mismatched_{name}": wrong, "gap": wrong - _per_token(sums[list(tried)])[0]}
-            if ctc is None:
+            if objective == "llm":
                 values["mismatched_accuracy"] = wrong_accuracy
-        return values, [] if ctc else self._decode(engine)
+        return values, [] if objective == "ctc" else self._decode(engine)
 
     @staticmethod
     def sentence(step: int, values: dict[str, float], examples: list[Example]) -> str:
@@ -71,7 +70,7 @@ class Validator:
             text += f"\n  REF {reference}\n  HYP {hypothesis}"
         return text
 
-    def _score(self, engine: Any, batches: Sequence[Batch], ctc: CTC | None) -> Tensor:
+    def _score(self, engine: Any, batches: Sequence[Batch], objective: Objective) -> Tensor:
         """Return summed loss, correct tokens and tokens of each batch (batches, 3); the ranks share the batches."""
         sums = torch.zeros(len(batches), 3, dtype=torch.float64, device=engine.device)
         rank, world_size = engine.global_rank, engine.world_size
@@ -79,7 +78,7 @@ class Validator:
             self._check()
             # under ZeRO 3 every rank takes part in every forward pass, so a rank without work repeats a batch
             index, is_repeat = start + rank, start + rank >= len(batches)
-            output = engine(batches[start if is_repeat else index].to(engine.device), ctc)
+            output = engine(batches[start if is_repeat else index].to(engine.device), objective)
             if not is_repeat:
                 tokens = float(output.num_tokens)
                 sums[index] = torch.tensor([float(output.loss) * tokens, float(output.num_correct or 0), tokens])

@@ -20,7 +20,7 @@ from speechllm.data.audio import read_audio
 from speechllm.data.batch import Collate
 from speechllm.data.data_dir import read_data_dir
 from speechllm.data.dataset import Example
-from speechllm.models.speech_llm import confidence
+from speechllm.models.ctc import confidence
 
 RATE = 16000
 
@@ -47,12 +47,11 @@ def main() -> None:
 @torch.inference_mode()
 def confidence_of(model: Model, samples_N: np.ndarray) -> float:
     """Return what ``ctc_confidence`` is compared with."""
-    parts = model.speech_llm
-    encoder = parts.encoder
-    collate = Collate(model.frontend, encoder.pad_multiple, segment_frames=encoder.segment_frames, encoded=False)
     features_TF = model.frontend.extract(samples_N)
-    batch = collate([Example(utt_id="", speaker="", inputs_TF=features_TF, text="", duration=0.0)])
-    return confidence(parts.connector.spelt(parts.connector.hear(*parts.states(batch)))).item()
+    batch = Collate(encoded=False)([Example(utt_id="", speaker="", inputs_TF=features_TF, text="", duration=0.0)])
+    posteriors = model.speech_llm.connect(batch).posteriors
+    assert posteriors is not None, "the connector has no CTC head"
+    return confidence(posteriors).item()
 
 
 def words_of(model: Model, audio: list[np.ndarray]) -> int:

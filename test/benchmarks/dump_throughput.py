@@ -78,7 +78,7 @@ def parts(folder: Path, dump: str, utts: Sequence[Utterance], num_mels: int) -> 
         found[f"dumped in {bits} bits by {nj} job{'s' * (nj > 1)}"] = lambda nj=nj, compress=compress: dump_in_jobs(
             folder / "data", folder / f"{dump}-{nj}-{compress}", num_mels, nj, compress
         )
-    found["batches read from the dump of 16 bits"] = lambda: read_batches(folder / f"{dump}-1-True", num_mels)
+    found["batches read from the dump of 16 bits"] = lambda: read_batches(folder / f"{dump}-1-True")
     return found
 
 
@@ -117,13 +117,10 @@ def _job(data_dir: Path, out_dir: Path, num_mels: int, nj: int, job: int, compre
     dump_job(data_dir, out_dir, frontend.extract, frontend.identity(), 16000, nj, job, compress)
 
 
-def read_batches(dump_dir: Path, num_mels: int) -> None:
+def read_batches(dump_dir: Path) -> None:
     """Read every batch of an epoch."""
     dataset = DumpDataset(dump_dir)
-    frontend = log_mel.Config(num_mels=num_mels).build()
-    for _ in Loader(
-        dataset, BucketSampler(dataset.durations, DataConfig(), seed=0), Collate(frontend, 3000, encoded=False)
-    ):
+    for _ in Loader(dataset, BucketSampler(dataset.durations, DataConfig(), seed=0), Collate(encoded=False)):
         pass
 
 

@@ -1,8 +1,8 @@
-"""What CTC hears alone, what the LLM writes alone, and what both write together, by the weight of CTC.
+"""Word error rates of CTC alone, of the LLM alone, and of joint decoding, by the weight of CTC.
 
     python test/benchmarks/joint_search.py exp/whisper_base_smollm2_ctc dump/.../dev_clean dump/.../test_other
 
-Run in the recipe's folder, on an experiment whose connector spells, in float32 on the CPU. Word error rates in percent,
+Run in the recipe's folder, on an experiment with a CTC head, in float32 on the CPU. Word error rates in percent,
 after LibriSpeech's normaliser; the time is that of the search, loading excluded.
 """
 
@@ -15,7 +15,7 @@ import torch
 from speechllm.data.batch import Batch
 from speechllm.data.dataset import DumpDataset
 from speechllm.experiment import load_model, read_experiment
-from speechllm.interfaces import GenerationOptions, Speller
+from speechllm.interfaces import GenerationOptions
 from speechllm.models.speech_llm import SpeechLLM
 from speechllm.score.normalize import normalizer
 from speechllm.score.wer import count, score
@@ -40,7 +40,7 @@ def main() -> None:
         utt_ids = sorted(dump.utt_ids, key=lambda utt_id: dump.durations[utt_id])
         examples = [[dump[one] for one in utt_ids[i : i + BATCH_SIZE]] for i in range(0, len(utt_ids), BATCH_SIZE)]
         batches = [built.collate()(some) for some in examples]
-        report(path.name, "CTC alone", batches, lambda batch: spelt(built.model, batch))
+        report(path.name, "CTC alone", batches, lambda batch: greedy_ctc(built.model, batch))
         for beams in args.beams:
             for weight in args.weights:
                 options = GenerationOptions(num_beams=beams, ctc_weight=weight, length_penalty=float(weight == 0))
@@ -64,14 +64,14 @@ def report(name: str, search: str, batches: list[Batch], recognize) -> None:  # 
 
 
 @torch.inference_mode()
-def spelt(model: SpeechLLM, batch: Batch) -> list[str]:
-    """Return what the most probable pieces say, runs and blanks removed."""
-    assert isinstance(model.connector, Speller), "the connector spells nothing; name an experiment of type ctc"
-    log_probs_BMC, lens_B, spelling = model.connector.spelt(model.connector.hear(*model.states(batch)))
+def greedy_ctc(model: SpeechLLM, batch: Batch) -> list[str]:
+    """Return the texts of the best labels, repetitions and blanks removed."""
+    posteriors = model.connect(batch).posteriors
+    assert posteriors is not None, "the connector has no CTC head; name an experiment of type ctc"
     texts = []
-    for best_M, length in zip(log_probs_BMC.argmax(-1), lens_B.tolist(), strict=True):
-        places = [one - 1 for one in best_M[:length].unique_consecutive().tolist() if one > 0]
-        texts.append(" ".join(model.decoder.tokenizer.decode([spelling.ids[place] for place in places]).split()))
+    for best_M, length in zip(posteriors.log_probs_BMC.argmax(-1), posteriors.lens_B.tolist(), strict=True):
+        ids = [posteriors.subwords.ids[one - 1] for one in best_M[:length].unique_consecutive().tolist() if one > 0]
+        texts.append(" ".join(model.decoder.tokenizer.decode(ids).split()))
     return texts
 
 

@@ -9,12 +9,13 @@ models loaded (Linux).
 import argparse
 import multiprocessing
 import time
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 
 from speechllm.encoders import whisper
-from speechllm.interfaces import TableReader
 from speechllm.registry import available, config_class
 
 SECONDS = (10, 30, 60, 120, 300, 600)
@@ -37,15 +38,12 @@ def measure(path: Path, connector: str, seconds: int) -> tuple[float, float, int
     torch.manual_seed(0)
     encoder = whisper.Config(path=str(path)).build()
     built = config_class("connectors", connector)().build(encoder.output_dim, EMBEDDING_DIM, encoder.segment_states)
-    if isinstance(built, TableReader):
-        table_VE = torch.randn(VOCABULARY, EMBEDDING_DIM)
-        built.read_table(lambda: table_VE)
-    frames = -(-100 * seconds // encoder.segment_frames) * encoder.segment_frames
-    feats_BTF, lens_B = torch.randn(1, frames, encoder.feature_dim), torch.tensor([100 * seconds])
+    built.bind(SimpleNamespace(embedding_matrix=partial(torch.randn, VOCABULARY, EMBEDDING_DIM)))
+    feats_BTF, lens_B = torch.randn(1, 100 * seconds, encoder.feature_dim), torch.tensor([100 * seconds])
     forget_peak()
     before, start = memory_mib("VmRSS"), time.perf_counter()
     with torch.inference_mode():
-        _, tokens_B = built(*encoder(feats_BTF, lens_B))
+        tokens_B = built(*encoder(feats_BTF, lens_B)).speech_lens_B
     return time.perf_counter() - start, memory_mib("VmHWM") - before, int(tokens_B)
 
 
@@ -54,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("whisper", type=Path, help="directory of a Whisper model")
     parser.add_argument("--seconds", type=int, nargs="+", default=SECONDS, help="lengths of speech (%(default)s)")
-    without_llm = [name for name in available("connectors") if name != "ctc"]  # it spells in an LLM's tokens
+    without_llm = [name for name in available("connectors") if name != "ctc"]  # its subword units are an LLM's
     parser.add_argument("--connectors", nargs="+", default=without_llm, help="which (%(default)s)")
     args = parser.parse_args()
     print("|connector|" + "|".join(f"{seconds} s" for seconds in args.seconds) + "|")

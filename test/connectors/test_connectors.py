@@ -1,6 +1,5 @@
-"""What every connector promises, found through the registry, and what the paper says of each."""
+"""The contract of all connectors, found through the registry, and the paper's numbers for each."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,7 +7,6 @@ import torch
 
 from speechllm.connectors.segment_qformer import segment_positions
 from speechllm.errors import ConfigError
-from speechllm.interfaces import Speller, TableReader
 from speechllm.registry import available, config_class
 
 QFORMER = {"num_queries": 5, "hidden": 64, "dropout": 0.0}
@@ -25,20 +23,32 @@ SEGMENT = 8  # states
 
 
 def build(name: str, input_dim: int, output_dim: int, segment_states: int, **options: Any) -> Any:
-    """Return a connector, with a table of noise where it reads the LLM's, and 9 pieces where it spells with them."""
+    """Return a connector, bound to a toy LLM."""
     connector = config_class("connectors", name)(**options).build(
         input_dim=input_dim, output_dim=output_dim, segment_states=segment_states
     )
-    table_VE = torch.randn(50, output_dim)
-    if isinstance(connector, TableReader):
-        connector.read_table(lambda: table_VE)
-    if isinstance(connector, Speller):
-        connector.read_decoder(SimpleNamespace(spelling=lambda merges: Pieces(), embed=lambda ids: table_VE[ids]))
+    connector.bind(ToyDecoder(torch.randn(50, output_dim)))
     return connector
 
 
-class Pieces:
-    """A spelling of nine pieces, the digits from 1."""
+class ToyDecoder:
+    """The parts of an LLM that connectors use: an embedding matrix (V, E) and nine subword units."""
+
+    def __init__(self, matrix_VE: torch.Tensor) -> None:
+        self.matrix_VE = matrix_VE
+
+    def embedding_matrix(self) -> torch.Tensor:
+        return self.matrix_VE
+
+    def embed(self, ids_U: torch.Tensor) -> torch.Tensor:
+        return self.matrix_VE[ids_U]
+
+    def subword_units(self, merges: int) -> "Digits":
+        return Digits()
+
+
+class Digits:
+    """Nine subword units, the digits from 1."""
 
     def __init__(self) -> None:
         self.ids = list(range(20, 29))
@@ -60,9 +70,10 @@ def test_every_connector_is_tested() -> None:
 def test_lengths_are_as_announced(name: str) -> None:
     connector = small(name)
     lens_B = torch.tensor([1, 7, 12])
-    embeds_BSE, out_B = connector(torch.randn(3, 12, 16), lens_B)
+    embeds_BSE, out_B, posteriors = connector(torch.randn(3, 12, 16), lens_B)
     announced_B = connector.output_lengths(lens_B)
-    assert (out_B <= announced_B).all() if isinstance(connector, Speller) else out_B.equal(announced_B)
+    assert (out_B <= announced_B).all() if posteriors else out_B.equal(announced_B)
+    assert (posteriors is None) == (connector.subwords is None)
     assert embeds_BSE.shape == (3, out_B.max(), 24)
 
 
@@ -70,16 +81,16 @@ def test_lengths_are_as_announced(name: str) -> None:
 def test_padding_and_batch_mates_have_no_influence(name: str) -> None:
     connector = small(name)
     states_BLD, lens_B = torch.randn(3, 12, 16), torch.tensor([12, 7, 1])
-    embeds_BSE, out_B = connector(states_BLD, lens_B)
+    embeds_BSE, out_B, _ = connector(states_BLD, lens_B)
     for i, length in enumerate(lens_B.tolist()):
-        alone_BSE, _ = connector(states_BLD[i : i + 1, :length], lens_B[i : i + 1])
+        alone_BSE, *_ = connector(states_BLD[i : i + 1, :length], lens_B[i : i + 1])
         torch.testing.assert_close(embeds_BSE[i, : out_B[i]], alone_BSE[0, : out_B[i]], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_gradients_reach_every_parameter(name: str) -> None:
     connector = small(name)
-    embeds_BSE, _ = connector(torch.randn(4, 12, 16), torch.tensor([12, 9, 6, 3]))
+    embeds_BSE, *_ = connector(torch.randn(4, 12, 16), torch.tensor([12, 9, 6, 3]))
     (embeds_BSE * torch.randn_like(embeds_BSE)).sum().backward()
     for parameter_name, parameter in connector.named_parameters():
         if not parameter_name.endswith(KEY_BIAS):
@@ -87,12 +98,12 @@ def test_gradients_reach_every_parameter(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_the_order_of_long_speech_is_heard(name: str) -> None:
+def test_the_order_of_long_speech_changes_the_speech_tokens(name: str) -> None:
     connector = small(name)
     first_BLD, second_BLD = torch.randn(2, 1, SEGMENT, 16)
-    forth, _ = connector(torch.cat([first_BLD, second_BLD], 1), torch.tensor([2 * SEGMENT]))
-    back, _ = connector(torch.cat([second_BLD, first_BLD], 1), torch.tensor([2 * SEGMENT]))
-    if name == "qformer":  # it reads a set: what tells it the order is in the encoder's states
+    forth, *_ = connector(torch.cat([first_BLD, second_BLD], 1), torch.tensor([2 * SEGMENT]))
+    back, *_ = connector(torch.cat([second_BLD, first_BLD], 1), torch.tensor([2 * SEGMENT]))
+    if name == "qformer":  # attention over a set: the order is in the encoder's states alone
         torch.testing.assert_close(forth, back, atol=1e-5, rtol=0)
     else:
         assert (forth - back).abs().max() > 1e-3
@@ -100,11 +111,10 @@ def test_the_order_of_long_speech_is_heard(name: str) -> None:
 
 @pytest.mark.parametrize("name", SMALL)
 def test_bfloat16_stays_finite(name: str) -> None:
-    connector = small(name).bfloat16()
-    if isinstance(connector, Speller):
-        table_VE = torch.randn(50, 24).bfloat16()
-        connector._embed = table_VE.__getitem__
-    embeds_BSE, _ = connector(torch.randn(2, 12, 16).bfloat16() * 30, torch.tensor([12, 1]))
+    connector = small(name)
+    connector.bind(ToyDecoder(torch.randn(50, 24).bfloat16()))
+    connector.bfloat16()
+    embeds_BSE, *_ = connector(torch.randn(2, 12, 16).bfloat16() * 30, torch.tensor([12, 1]))
     assert embeds_BSE.isfinite().all()
 
 
@@ -131,7 +141,7 @@ def test_sizes_of_the_paper(name: str, options: dict[str, int], parameters: int,
 def test_segments_are_read_alone_and_in_order() -> None:
     connector = small("segment_qformer")
     states_BLD = torch.randn(1, 2 * SEGMENT + 3, 16)
-    embeds_BSE, lens_B = connector(states_BLD, torch.tensor([2 * SEGMENT + 3]))
+    embeds_BSE, lens_B, _ = connector(states_BLD, torch.tensor([2 * SEGMENT + 3]))
     assert lens_B.tolist() == [15]
     positions_ND = segment_positions(3, 16)
     for i, piece_BLD in enumerate(states_BLD.split(SEGMENT, 1)):
@@ -143,7 +153,7 @@ def test_one_segment_is_the_plain_qformer_up_to_its_position() -> None:
     segment, plain = small("segment_qformer"), small("qformer")
     plain.load_state_dict(segment.state_dict())
     states_BLD, lens_B = torch.randn(1, SEGMENT, 16), torch.tensor([SEGMENT])
-    expected_BSE, _ = plain(states_BLD + segment_positions(1, 16), lens_B)
+    expected_BSE, *_ = plain(states_BLD + segment_positions(1, 16), lens_B)
     torch.testing.assert_close(segment(states_BLD, lens_B)[0], expected_BSE, atol=1e-6, rtol=0)
     assert (segment(states_BLD, lens_B)[0] - plain(states_BLD, lens_B)[0]).abs().max() > 1e-3
 
@@ -158,22 +168,22 @@ def test_positions_are_unlike_and_bounded() -> None:
 def test_windows_are_read_alone() -> None:
     connector = small("window_qformer")
     states_BLD = torch.randn(1, 12, 16)
-    embeds_BSE, lens_B = connector(states_BLD, torch.tensor([12]))
+    embeds_BSE, lens_B, _ = connector(states_BLD, torch.tensor([12]))
     assert lens_B.tolist() == [6]
-    last_BSE, _ = connector(states_BLD[:, 10:], torch.tensor([2]))
+    last_BSE, *_ = connector(states_BLD[:, 10:], torch.tensor([2]))
     torch.testing.assert_close(embeds_BSE[:, 4:], last_BSE, atol=1e-5, rtol=0)
 
 
 def test_cross_attention_is_the_papers_equation() -> None:
     """Against its own terms: a convolution with overlap, a linear layer, attention over the table."""
     connector = small("cross_attention")
-    table_VE = torch.randn(30, 24)
-    connector.read_table(lambda: table_VE)
+    matrix_VE = torch.randn(30, 24)
+    connector.bind(ToyDecoder(matrix_VE))
     states_BLD = torch.randn(1, 12, 16)
-    embeds_BSE, lens_B = connector(states_BLD, torch.tensor([12]))
+    embeds_BSE, lens_B, _ = connector(states_BLD, torch.tensor([12]))
     padded_BDL = torch.nn.functional.pad(states_BLD.transpose(1, 2), (1, 2))  # (kernel - stride) / 2 before
     query_BSE = connector.query(connector.conv(padded_BDL).transpose(1, 2))
-    expected_BSE, _ = connector.attention(query_BSE, table_VE[None], table_VE[None])
+    expected_BSE, _ = connector.attention(query_BSE, matrix_VE[None], matrix_VE[None])
     assert lens_B.tolist() == [4]
     torch.testing.assert_close(embeds_BSE, expected_BSE, atol=1e-6, rtol=0)
     assert not any("table" in name for name in connector.state_dict())

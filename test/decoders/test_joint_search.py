@@ -10,7 +10,7 @@ from torch.nn.functional import ctc_loss
 
 from speechllm.decoders import causal_lm
 from speechllm.decoders._joint_search import CTCPrefixScorer, Prefixes
-from speechllm.interfaces import GenerationOptions, Spelt
+from speechllm.interfaces import GenerationOptions, Posteriors
 
 STATES, CLASSES = 5, 3  # a blank and two pieces
 WHOLE = torch.ones(1, dtype=torch.long) * STATES
@@ -73,14 +73,14 @@ def decoder(tiny_llm: Path) -> causal_lm.CausalLM:
 TEXTS = ["she had all year", "a year", ""]
 
 
-def heard(decoder: causal_lm.CausalLM, texts: list[str]) -> Spelt:
-    """Return that CTC heard ``texts`` beyond doubt, each piece in two states with a blank behind."""
-    spelling = decoder.spelling(20)
-    rows = [torch.tensor([each for place in spelling(t) for each in (place + 1, place + 1, 0)] + [0]) for t in texts]
+def posteriors_of(decoder: causal_lm.CausalLM, texts: list[str]) -> Posteriors:
+    """Return posteriors near 1 of ``texts``, each unit in two states with a blank behind."""
+    subwords = decoder.subword_units(20)
+    rows = [torch.tensor([each for place in subwords(t) for each in (place + 1, place + 1, 0)] + [0]) for t in texts]
     lens_B = torch.tensor([len(row) for row in rows])
     classes_BM = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-    probs_BMC = torch.nn.functional.one_hot(classes_BM, 1 + len(spelling.ids)) * 0.99 + 1e-5
-    return Spelt(probs_BMC.log(), lens_B, spelling)
+    probs_BMC = torch.nn.functional.one_hot(classes_BM, 1 + len(subwords.ids)) * 0.99 + 1e-5
+    return Posteriors(probs_BMC.log(), lens_B, subwords)
 
 
 @pytest.mark.parametrize("num_beams", [1, 3])
@@ -91,13 +91,14 @@ def test_what_ctc_is_sure_of_is_written_whatever_the_llm_would_write(
     prompts = [torch.randn(length, decoder.embedding_dim) for length in (7, 3, 5)]
     vocabulary = decoder.model.get_input_embeddings().num_embeddings
     options = GenerationOptions(num_beams=num_beams, length_penalty=0, ctc_weight=0.9, ctc_candidates=vocabulary)
-    spelt = heard(decoder, TEXTS)
-    found = decoder.generate(prompts, [12, 12, 12], options, spelt)
+    posteriors = posteriors_of(decoder, TEXTS)
+    found = decoder.generate(prompts, [12, 12, 12], options, posteriors)
     assert [nbest[0].text for nbest in found] == TEXTS
     assert not any(nbest[0].truncated for nbest in found)
-    capped = decoder.generate(prompts, [2, 2, 2], options, spelt)
+    capped = decoder.generate(prompts, [2, 2, 2], options, posteriors)
     assert all(nbest[0].num_tokens <= 2 for nbest in capped)
-    alone = decoder.generate(prompts[1:2], [12], options, Spelt(spelt.log_probs_BMC[1:2], spelt.lens_B[1:2], spelt[2]))
+    second = posteriors._replace(log_probs_BMC=posteriors.log_probs_BMC[1:2], lens_B=posteriors.lens_B[1:2])
+    alone = decoder.generate(prompts[1:2], [12], options, second)
     assert alone[0][0].score == pytest.approx(found[1][0].score, abs=1e-5)
 
 
@@ -105,21 +106,22 @@ def test_what_ctc_is_sure_of_is_written_whatever_the_llm_would_write(
 def test_what_has_ended_stays_as_it_is_beside_longer_batch_mates(decoder: causal_lm.CausalLM, num_beams: int) -> None:
     """Short before long, so that rows that ended could be taken for beginnings of others."""
     torch.manual_seed(0)
-    spelling = decoder.spelling(20)
+    subwords = decoder.subword_units(20)
     lens_B, caps = torch.tensor([2, 9, 60]), [3, 6, 25]
-    log_probs_BMC = torch.randn(3, 60, 1 + len(spelling.ids)).mul(2).log_softmax(-1)
+    log_probs_BMC = torch.randn(3, 60, 1 + len(subwords.ids)).mul(2).log_softmax(-1)
     prompts = [torch.randn(length, decoder.embedding_dim) for length in (3, 7, 5)]
     options = GenerationOptions(num_beams=num_beams, ctc_weight=0.4, ctc_candidates=2 * num_beams)
-    together = decoder.generate(prompts, caps, options, Spelt(log_probs_BMC, lens_B, spelling))
+    together = decoder.generate(prompts, caps, options, Posteriors(log_probs_BMC, lens_B, subwords))
     for i, cap in enumerate(caps):
-        alone = Spelt(log_probs_BMC[i : i + 1, : lens_B[i]], lens_B[i : i + 1], spelling)
+        alone = Posteriors(log_probs_BMC[i : i + 1, : lens_B[i]], lens_B[i : i + 1], subwords)
         (expected,) = decoder.generate(prompts[i : i + 1], [cap], options, alone)
         assert together[i][0].text == expected[0].text
         assert together[i][0].score == pytest.approx(expected[0].score, abs=1e-4)
 
 
-def test_without_a_weight_ctc_has_no_say(decoder: causal_lm.CausalLM) -> None:
+def test_without_a_weight_ctc_changes_nothing(decoder: causal_lm.CausalLM) -> None:
     torch.manual_seed(0)
     prompts = [torch.randn(6, decoder.embedding_dim)]
     options = GenerationOptions()
-    assert decoder.generate(prompts, [5], options, heard(decoder, TEXTS[:1])) == decoder.generate(prompts, [5], options)
+    with_posteriors = decoder.generate(prompts, [5], options, posteriors_of(decoder, TEXTS[:1]))
+    assert with_posteriors == decoder.generate(prompts, [5], options)

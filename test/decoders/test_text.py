@@ -8,7 +8,7 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from toy_families import tiny
 
-from speechllm.decoders._spelling import Spelling
+from speechllm.decoders._subwords import SubwordUnits
 from speechllm.decoders._text import text_tokenizer
 from speechllm.decoders.causal_lm import CausalLM, Config
 from speechllm.errors import ConfigError
@@ -86,8 +86,8 @@ def test_a_transcript_ends_once_and_comes_back(tiny_llm: Path, text: str) -> Non
 def test_ctc_units_spell_names_of_special_tokens(tiny_llm: Path, text: str, merges: int) -> None:
     tokenizer = byte_level(tiny_llm)
     tokenizer.add_tokens(["aloud"])  # nor may tokens that were added without being special swallow a word
-    spelling = Spelling(tokenizer, merges)
-    ids = [spelling.ids[place] for place in spelling(text)]
+    subwords = SubwordUnits(tokenizer, merges)
+    ids = [subwords.ids[place] for place in subwords(text)]
     assert tokenizer.decode(ids).strip() == text
     assert not set(tokenizer.added_tokens_decoder) & set(ids)
 

@@ -13,10 +13,9 @@ from speechllm.decode.config import DecodeConfig
 from speechllm.decode.recognize import recognizer
 from speechllm.decoders import causal_lm
 from speechllm.errors import ConfigError
-from speechllm.interfaces import GenerationOptions
-from speechllm.models.ctc import ConnectorCTC, EmbeddingCTC
+from speechllm.interfaces import ConnectorOutput, GenerationOptions
 from speechllm.models.prompt import PromptConfig
-from speechllm.models.speech_llm import SpeechLLM, Targets
+from speechllm.models.speech_llm import Objective, SpeechLLM, Targets
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +66,9 @@ def test_loss_of_a_batch_is_the_mean_over_its_tokens(model: SpeechLLM) -> None:
 
 
 def test_by_ctc_an_utterance_without_words_counts_as_one_token(model: SpeechLLM) -> None:
-    ctc = EmbeddingCTC(model.decoder, ["she had"])
+    model.add_ctc_head(["she had"])
     both, one, none = (
-        model(batch, ctc)
+        model(batch, "ctc")
         for batch in (batch_of(["", "she had"], [30, 30]), batch_of(["she had"], [30]), batch_of([""], [30]))
     )
     assert int(both.num_tokens) == 1 + len(model.decoder.tokenize("she had")) == 1 + int(one.num_tokens)
@@ -106,80 +105,86 @@ def test_an_empty_transcript_is_its_end(model: SpeechLLM) -> None:
 
 
 @pytest.fixture(scope="module")
-def spelling_model(tiny_llm: Path) -> SpeechLLM:
+def ctc_model(tiny_llm: Path) -> SpeechLLM:
     torch.manual_seed(0)
     config = ctc.Config(merge=2, hidden=64, num_layers=1, merges=10, dropout=0.0, mask=0.0)
     decoder = causal_lm.Config(path=str(tiny_llm)).build()
     return SpeechLLM(None, config.build(16, 48, 1500), decoder, PromptConfig(template="vicuna")).eval()
 
 
-def test_a_connector_that_spells_adds_its_loss_in_training_alone(spelling_model: SpeechLLM) -> None:
+def test_the_loss_of_a_ctc_head_is_added_in_training_alone(ctc_model: SpeechLLM) -> None:
     batch = batch_of(["she had all year", "a"], [60, 20])
-    apart = spelling_model(batch).loss
-    own = spelling_model(batch, ConnectorCTC()).loss
-    connector = spelling_model.connector
-    together = spelling_model.train()(batch)
-    spelling_model.eval()
+    apart = ctc_model(batch).loss
+    own = ctc_model(batch, "ctc").loss
+    connector = ctc_model.connector
+    together = ctc_model.train()(batch)
+    ctc_model.eval()
     torch.testing.assert_close(together.loss, apart + connector.ctc_weight * own, atol=1e-5, rtol=0)
     together.loss.backward()
     assert all(p.grad is not None for p in connector.parameters())
 
 
 @pytest.mark.parametrize("num_beams", [1, 2])
-def test_joint_decoding_of_a_batch_is_that_of_each(spelling_model: SpeechLLM, num_beams: int) -> None:
+def test_joint_decoding_of_a_batch_is_that_of_each(ctc_model: SpeechLLM, num_beams: int) -> None:
     batch = batch_of(["", "", ""], [40, 9, 23])
     options = GenerationOptions(num_beams=num_beams, ctc_weight=0.5)
-    together = spelling_model.generate(batch, [8, 5, 7], options)
+    together = ctc_model.generate(batch, [8, 5, 7], options)
     for i, cap in enumerate([8, 5, 7]):
-        assert spelling_model.generate(one_of(batch, i), [cap], options)[0][0].text == together[i][0].text
+        assert ctc_model.generate(one_of(batch, i), [cap], options)[0][0].text == together[i][0].text
 
 
-def test_nothing_is_written_where_ctc_is_not_sure(spelling_model: SpeechLLM, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of three utterances CTC spells the second alone with confidence; it is written as if it had been alone."""
-    pieces = 1 + len(spelling_model.connector.spelling.ids)
-    log_probs_BMC = torch.full((3, 20, pieces), 0.5 / (pieces - 1)).log()
+def test_an_utterance_of_low_confidence_has_an_empty_hypothesis(
+    ctc_model: SpeechLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The confidence of the second of three utterances alone is high; it is decoded as if it were alone."""
+    classes = 1 + len(ctc_model.connector.subwords.ids)
+    log_probs_BMC = torch.full((3, 20, classes), 0.5 / (classes - 1)).log()
     log_probs_BMC[:, :, 0] = torch.tensor(0.5).log()  # blanks everywhere
     log_probs_BMC[0, 3:5, 2] = torch.tensor(0.6).log()
     log_probs_BMC[1, 3:5, 2] = torch.tensor(0.9).log()
     log_probs_BMC[1, 19, 2] = torch.tensor(0.6).log()  # beyond its end
     batch = batch_of(["", "", ""], [40, 9, 23])
-    as_it_is = spelling_model.generate(batch, [8, 5, 7], GenerationOptions(num_beams=2, nbest=2))
-    own = spelling_model.connector.spelt
-    monkeypatch.setattr(
-        spelling_model.connector, "spelt", lambda heard: own(heard)._replace(log_probs_BMC=log_probs_BMC)
-    )
+    as_it_is = ctc_model.generate(batch, [8, 5, 7], GenerationOptions(num_beams=2, nbest=2))
+    own = ctc_model.connect
+
+    def connect(batch: Batch) -> ConnectorOutput:
+        output = own(batch)
+        return output._replace(posteriors=output.posteriors._replace(log_probs_BMC=log_probs_BMC))
+
+    monkeypatch.setattr(ctc_model, "connect", connect)
     options = GenerationOptions(num_beams=2, nbest=2, ctc_confidence=0.7)
-    found = spelling_model.generate(batch, [8, 5, 7], options)
+    found = ctc_model.generate(batch, [8, 5, 7], options)
     assert [[one.text for one in nbest] for nbest in (found[0], found[2])] == [["", ""], ["", ""]]
     assert [one.text for one in found[1]] == [one.text for one in as_it_is[1]] and found[1][0].num_tokens > 0
     sure_of_none = GenerationOptions(ctc_confidence=1.0)
-    assert [nbest[0].text for nbest in spelling_model.generate(batch, [8, 5, 7], sure_of_none)] == ["", "", ""]
+    assert [nbest[0].text for nbest in ctc_model.generate(batch, [8, 5, 7], sure_of_none)] == ["", "", ""]
 
 
 @pytest.mark.parametrize("key", ["ctc_weight", "ctc_confidence"])
-def test_ctc_has_no_say_where_a_connector_does_not_spell(model: SpeechLLM, key: str) -> None:
+def test_a_search_with_ctc_needs_a_ctc_head(model: SpeechLLM, key: str) -> None:
     config = DecodeConfig(search=GenerationOptions(**{key: 0.3}))
-    with pytest.raises(ConfigError, match=f"decode.search.{key}: found 0.3, but the connector spells nothing"):
-        recognizer(model, Collate(None, None, encoded=True), config, torch.device("cpu"))
+    with pytest.raises(ConfigError, match=f"decode.search.{key}: found 0.3, but the connector has no CTC head"):
+        recognizer(model, Collate(encoded=True), config, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("objective", ["llm", "ctc", "llm and ctc", "embedding ctc"])
 def test_batches_divided_by_the_mean_of_their_targets_average_to_one_batch(
-    model: SpeechLLM, spelling_model: SpeechLLM, objective: str
+    model: SpeechLLM, ctc_model: SpeechLLM, objective: str
 ) -> None:
     """The gradient of an utterance of 1 word and one of 30, in one batch and in two."""
-    trained = (model if objective in ("llm", "embedding ctc") else spelling_model).train()
-    objectives = {"ctc": ConnectorCTC(), "embedding ctc": EmbeddingCTC(trained.decoder, ["she had all year"])}
-    ctc_loss = objectives.get(objective)
+    trained = (model if objective in ("llm", "embedding ctc") else ctc_model).train()
+    if objective == "embedding ctc":
+        trained.add_ctc_head(["she had all year"])
+    of_step: Objective = "ctc" if objective in ("ctc", "embedding ctc") else "llm"
     whole = batch_of(["she", " ".join(["she had all year"] * 7)], [20, 900])
     parts = [one_of(whole, i) for i in range(2)]
-    counts = [trained.count_targets(part.texts, ctc_loss) for part in parts]
+    counts = [trained.count_targets(part.texts, of_step) for part in parts]
     mean = Targets(*(sum(column) / 2 for column in zip(*counts, strict=True)))
 
     def gradient(batches: list[Batch], per: Targets | None) -> Tensor:
         trained.zero_grad()
         for batch in batches:
-            (trained(batch, ctc_loss, per).loss / len(batches)).backward()
+            (trained(batch, of_step, per).loss / len(batches)).backward()
         return torch.cat([p.grad.flatten() for p in trained.parameters() if p.grad is not None])
 
     expected = gradient([whole], None)

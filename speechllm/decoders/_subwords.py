@@ -1,4 +1,4 @@
-"""Spelling: text in pieces of the LLM's vocabulary that are short enough to be frequent."""
+"""Subword units of the LLM's vocabulary, few enough that each is frequent."""
 
 import json
 from typing import Any
@@ -8,18 +8,18 @@ from tokenizers import Tokenizer
 from speechllm.errors import ConfigError
 
 
-class Spelling:
-    """A byte-pair tokenizer that knows only the first of its merges; its tokens are the LLM's own.
+class SubwordUnits:
+    """Byte-pair tokenizer limited to the first of its merges; its units are tokens of the LLM.
 
-    Byte-pair encoding (Sennrich et al., 2016, arXiv 1508.07909) learns its merges in order of frequency: whoever stops
-    early spells rare words in several pieces, each of which is heard often enough to be learnt.
+    Byte-pair encoding (Sennrich et al., 2016, arXiv 1508.07909) learns its merges in order of frequency: with few
+    merges, rare words consist of several units, each frequent enough to be learnt.
 
     Args:
         tokenizer: tokenizer of transformers.
-        merges: how many merges it knows.
+        merges: number of merges.
 
     Raises:
-        ConfigError: if the tokenizer is none of byte pairs.
+        ConfigError: if the tokenizer is no byte-pair tokenizer.
     """
 
     def __init__(self, tokenizer: Any, merges: int) -> None:
@@ -40,28 +40,27 @@ class Spelling:
         self.ids = sorted(
             i for piece, i in model["vocab"].items() if i not in special and (len(piece) == 1 or piece in pieces)
         )
-        """Token ids of all pieces."""
+        """Token ids of all units."""
         self._places = {one: place for place, one in enumerate(self.ids)}
         self._tokens = {i: token for token, i in model["vocab"].items() if i not in special}
         self._space = self._tokens[self._tokenizer.encode(" a", add_special_tokens=False).ids[0]][0]
         self._known: dict[tuple[int, bool], list[int]] = {}
 
     def __call__(self, text: str) -> list[int]:
-        """Return the places in ``ids`` of the pieces of ``text``, whose first word is spelt like any other."""
+        """Return the places in ``ids`` of the units of ``text``; its first word has the units of any other word."""
         if not text.strip():
             return []
         ids = self._tokenizer.encode(f" {text.strip()}", add_special_tokens=False).ids
         return [self._places[one] for one in ids if one in self._places]
 
-    def pieces(self, token: int, first: bool = False) -> list[int]:
-        """Return the places in ``ids`` of the pieces of one of the LLM's tokens; of a special one there are none.
+    def units(self, token: int, first: bool = False) -> list[int]:
+        """Return the places in ``ids`` of the units of one token of the LLM; a special token has none.
 
-        These are the pieces of a text's tokens, one after the other: what is merged late consists of what is merged
-        early.
+        The units of a text are those of its tokens, one after the other.
 
         Args:
-            token: its id.
-            first: whether it begins a text, whose first word is spelt like any other.
+            token: id of the token.
+            first: whether the token begins a text; its first word has the units of any other word.
         """
         if (token, first) not in self._known:
             text = self._tokens.get(token, "")

@@ -1,0 +1,15 @@
+"""Base class of the connectors."""
+
+from torch import nn
+
+from speechllm.interfaces import Decoder, SubwordUnits
+
+
+class BaseConnector(nn.Module):
+    """Connector without a CTC head that is computed from the states alone."""
+
+    subwords: SubwordUnits | None = None
+    ctc_weight = 0.0
+
+    def bind(self, decoder: Decoder) -> None:
+        """Use nothing of the LLM."""

@@ -1,0 +1,42 @@
+"""Lengths within padded batches: masks, numbers of segments, and functions applied segment by segment."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+
+def length_mask(lens_B: Tensor, max_length: int) -> Tensor:
+    """Return a boolean mask (B, max_length), true at the first ``lens_B`` positions of each row."""
+    return torch.arange(max_length, device=lens_B.device) < lens_B[:, None]
+
+
+def ceil_div(lens_B: Tensor, divisor: int) -> Tensor:
+    """Return each length divided by ``divisor``, rounded up."""
+    return (lens_B + divisor - 1).div(divisor, rounding_mode="floor")
+
+
+def map_segments(function: Callable[[Tensor, Tensor], Tensor], inputs_BLD: Tensor, lens_B: Tensor, size: int) -> Tensor:
+    """Apply a function to each segment of each utterance and concatenate the results of an utterance.
+
+    Args:
+        function: maps segments (P, L, D) of all utterances and their valid lengths (P,), each at least 1, to outputs
+            (P, Q, E) with the same Q for every segment.
+        inputs_BLD: padded batch; values beyond ``lens_B`` are passed on as they are.
+        lens_B: valid positions, at least 1.
+        size: positions of a segment; the last segment of an utterance may be shorter.
+
+    Returns:
+        Outputs (B, number of segments * Q, E), zero where a segment has no valid position.
+    """
+    batch, length, dim = inputs_BLD.shape
+    if length <= size:
+        return function(inputs_BLD, lens_B)
+    segments_PLD = pad(inputs_BLD, (0, 0, 0, -length % size)).reshape(-1, size, dim)
+    starts = torch.arange(0, length, size, device=lens_B.device)
+    lens_P = (lens_B[:, None] - starts).clamp(0, size).flatten()
+    used_P = lens_P > 0
+    outputs_PQE = function(segments_PLD[used_P], lens_P[used_P])
+    all_PQE = outputs_PQE.new_zeros(len(used_P), *outputs_PQE.shape[1:])
+    return all_PQE.index_put((used_P,), outputs_PQE).reshape(batch, -1, outputs_PQE.shape[-1])
