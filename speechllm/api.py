@@ -214,7 +214,6 @@ class Model:
         examples = [
             Example(
                 utt_id=str(number),
-                speaker="",
                 inputs_TF=self.frontend.extract(samples_N),
                 text="",
                 duration=len(samples_N) / self.frontend.sample_rate,

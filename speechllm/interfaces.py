@@ -154,8 +154,6 @@ class GenerationOptions:
     """Beam width; 1 is greedy search."""
     length_penalty: float = 1.0
     """Exponent of the length by which a hypothesis' log-probability is divided (beam search)."""
-    repetition_penalty: float = 1.0
-    """Factor (1: none) by which tokens already in the hypothesis are made less likely."""
     no_repeat_ngram: int = 0
     """No n-gram of this many tokens occurs twice in a hypothesis; 0: no limit."""
     nbest: int = 1
@@ -178,10 +176,6 @@ class Hypothesis:
     num_tokens: int
     truncated: bool
     """Whether the token cap was reached before the end-of-sequence token."""
-    margin: float | None = None
-    """How close the closest choice of a token was, as a difference of log-probabilities; None unless greedy."""
-    fallback: bool = False
-    """Whether it was found by the fall-back search, because that of the first search had failed."""
     tokens: Sequence[tuple[str, float]] = ()
     """Each token: what it adds to the text, and its log-probability (nats) in the search."""
 

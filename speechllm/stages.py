@@ -18,7 +18,7 @@ from speechllm.data.data_dir import read_data_dir
 from speechllm.data.dataset import DumpDataset, join_dumps, select_for_training
 from speechllm.data.dump import check_identity, dump_job
 from speechllm.data.dump import finished_job as finished_dump_job
-from speechllm.data.sampler import BucketSampler, SequentialBatches
+from speechllm.data.sampler import BucketSampler, sequential_batches
 from speechllm.decode.generate import decode_job, finished_job
 from speechllm.decode.recognize import recognizer
 from speechllm.decode.record import write_job_record
@@ -165,7 +165,7 @@ def _load_initial_weights(config: ExperimentConfig, built: Built, exp_dir: Path,
     if init_dir is None:
         return f"initial weights: base models, and all else drawn from seed {config.seed}"
     path, train = init_dir / WEIGHTS, config.train
-    names = load_weights(built.model, path, built.bases, train.init_leave_out, train.init_resample)
+    names = load_weights(built.model, path, built.bases, train.init_leave_out)
     return f"initial weights: {path}, fingerprint {file_digest(path)}, {len(names)} tensors of {train.init_from}"
 
 
@@ -227,7 +227,7 @@ def decode(
     def of_dump(utt_ids: list[str]) -> list[list[Hypothesis]]:
         return recognize([dataset[speech[utt_id]] for utt_id in utt_ids])
 
-    batches = list(SequentialBatches(mine, config.decode, padded_duration=built.padded_duration)) if mine else []
+    batches = sequential_batches(mine, config.decode, built.padded_duration) if mine else []
     decode_job(of_dump, batches, dataset.durations, out_dir, job, identity)
     write_job_record(out_dir, job, {})
 
@@ -354,7 +354,7 @@ def _validator(config: ExperimentConfig, built: Built, collate: Collate, valid_d
         raise DataError(f"{valid_dir}: no text, expected the transcripts of the validation set; run stage 2 again")
     if dataset.wordless:
         raise DataError(f"{valid_dir}: all transcripts are empty, expected those of speech; see {valid_dir / 'text'}")
-    batches = SequentialBatches(dataset.durations, config.data, padded_duration=built.padded_duration)
+    batches = sequential_batches(dataset.durations, config.data, built.padded_duration)
     ids = _by_duration(dataset.durations)
     shown = ids[:: max(1, len(ids) // max(1, config.train.decode_utterances))][: config.train.decode_utterances]
     examples = None
@@ -362,7 +362,7 @@ def _validator(config: ExperimentConfig, built: Built, collate: Collate, valid_d
         caps = [config.decode.cap(dataset.durations[utt_id]) for utt_id in shown]
         examples = (collate([dataset[utt_id] for utt_id in shown]), caps)
     return Validator(
-        BatchList(dataset, list(batches), collate),
+        BatchList(dataset, batches, collate),
         mismatched_batches=config.train.mismatched_batches,
         examples=examples,
     )

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from speechllm.data.concat import JoinedDataset
 from speechllm.data.dataset import DumpDataset, Example
-from speechllm.data.sampler import BucketSampler, SequentialBatches
+from speechllm.data.sampler import BucketSampler
 from speechllm.interfaces import Seconds
 
 
@@ -88,23 +88,23 @@ class BatchList(Sequence[Batch]):
 
 
 class Loader:
-    """Reads the batches of a sampler, in its order; counts in a ``BucketSampler`` those that were taken.
+    """Reads the batches of a sampler's present epoch from its present position, and advances the position.
 
-    Each pass goes through the sampler's present epoch, from its present position.
+    Args:
+        dataset: where the utterances are read.
+        sampler: order of the batches.
+        collate: makes a batch.
+        num_workers: worker processes.
     """
 
     def __init__(
-        self,
-        dataset: DumpDataset | JoinedDataset,
-        batches: BucketSampler | SequentialBatches,
-        collate: Collate,
-        num_workers: int = 0,
+        self, dataset: DumpDataset | JoinedDataset, sampler: BucketSampler, collate: Collate, num_workers: int = 0
     ) -> None:
-        self.batches = batches
+        self.sampler = sampler
         # A generator of its own keeps the global random state, on which an exact resume depends, untouched.
         self._loader = DataLoader(
             dataset,
-            batch_sampler=batches,
+            batch_sampler=sampler,
             collate_fn=collate,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
@@ -114,13 +114,12 @@ class Loader:
 
     def __len__(self) -> int:
         """Return the number of batches of the present epoch on this rank."""
-        return len(self.batches)
+        return len(self.sampler)
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in self._loader:
-            if isinstance(self.batches, BucketSampler):
-                batch.epoch = self.batches.epoch
-                self.batches.position += 1
+            batch.epoch = self.sampler.epoch
+            self.sampler.position += 1
             yield batch
 
 

@@ -91,7 +91,6 @@ class JoinedDataset(Dataset[Example]):
         inputs_TF = np.concatenate([part for one in examples for part in (silence_TF, one.inputs_TF)][1:])
         return Example(
             utt_id=key,
-            speaker=examples[0].speaker,
             inputs_TF=inputs_TF,
             text=change_case(" ".join(one.text for one in examples if one.text), self._dataset.transcript),
             duration=len(inputs_TF) / self._frame_rate,

@@ -33,7 +33,6 @@ class Example:
     """One utterance, as it was dumped."""
 
     utt_id: str
-    speaker: str
     inputs_TF: np.ndarray
     """Features not yet normalised (float32), or encoder states (float16)."""
     text: str
@@ -63,7 +62,6 @@ class DumpDataset(Dataset[Example]):
             raise DataError(f"{self.dump_dir}: no finished dump (feats.scp is missing); run stage 2")
         self._places = read_table(self.dump_dir / "feats.scp")
         self.utt_ids = list(self._places)
-        self.speakers = self._table("utt2spk")
         self.num_frames = self._numbers("utt2num_frames", int)
         self.durations: dict[str, Seconds] = self._numbers("utt2dur", float)
         self.texts: dict[str, str] | None = None
@@ -89,7 +87,7 @@ class DumpDataset(Dataset[Example]):
                 "(utt2num_frames); delete the dump and run stage 2 again"
             )
         text = "" if self.texts is None else self.texts[utt_id]
-        return Example(utt_id, self.speakers[utt_id], inputs_TF, text, self.durations[utt_id])
+        return Example(utt_id, inputs_TF, text, self.durations[utt_id])
 
     def _numbers(self, name: str, kind: Callable[[str], _Number]) -> dict[str, _Number]:
         """Read a table of positive numbers."""
@@ -129,7 +127,6 @@ def join_dumps(datasets: Sequence[DumpDataset]) -> DumpDataset:
             raise DataError(f"{one.dump_dir}: {len(twice)} utterances are in another dump, too, the first {twice[0]}")
         joined._places = joined._places | one._places
         joined.utt_ids = joined.utt_ids + one.utt_ids
-        joined.speakers = joined.speakers | one.speakers
         joined.num_frames = joined.num_frames | one.num_frames
         joined.durations = joined.durations | one.durations
         joined.wordless = joined.wordless | one.wordless

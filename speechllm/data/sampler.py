@@ -161,45 +161,24 @@ class BucketSampler(Sampler[list[str]]):
         return {ids[i]: self._single[ids[i]] for i in np.flatnonzero(taken_N)}
 
 
-class SequentialBatches(Sampler[list[str]]):
-    """Batches in the order of their duration, for validation and decoding: every utterance once.
+def sequential_batches(
+    durations: Mapping[str, Seconds], config: BatchCaps, padded_duration: PaddedDuration = _unpadded
+) -> list[list[str]]:
+    """Return batches of utterance ids for validation and decoding: every utterance once, the longest first.
 
-    With several ranks, each takes as many batches as the others, by the rule of ``BucketSampler``.
-    An utterance longer than ``config.batch_duration`` is a batch of its own.
+    The order lets a batch that is too large for the memory fail at once. An utterance longer than
+    ``config.batch_duration`` is a batch of its own.
 
     Args:
         durations: of each utterance.
-        config: caps.
-        rank: which of the ``world_size`` shares this process takes.
-        world_size: 1 gives all batches to whoever asks.
-        descending: longest first, so that too large a batch fails at once.
+        config: largest batch.
         padded_duration: as for ``BucketSampler``.
 
     Raises:
         ConfigError: if there is no utterance.
     """
-
-    def __init__(
-        self,
-        durations: Mapping[str, Seconds],
-        config: BatchCaps,
-        rank: int = 0,
-        world_size: int = 1,
-        *,
-        descending: bool = True,
-        padded_duration: PaddedDuration = _unpadded,
-    ) -> None:
-        assert 0 <= rank < world_size
-        order = sorted(durations, key=lambda utt_id: (durations[utt_id], utt_id), reverse=descending)
-        batches = _fill(order, _padded_durations(durations, padded_duration), config)
-        self.num_repeated = _make_even(batches, world_size)
-        self._batches = batches[rank::world_size]
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __iter__(self) -> Iterator[list[str]]:
-        yield from self._batches
+    order = sorted(durations, key=lambda utt_id: (durations[utt_id], utt_id), reverse=True)
+    return _fill(order, _padded_durations(durations, padded_duration), config)
 
 
 _MEANING = {

@@ -25,8 +25,6 @@ class DecodeConfig:
     """... and this many more; those that reach the cap are counted as truncated."""
     search: GenerationOptions = field(default_factory=GenerationOptions)
     """How text is searched for."""
-    fallback: GenerationOptions | None = None
-    """How it is searched for again where a hypothesis loops or reaches its cap; null: not at all."""
 
     def __post_init__(self) -> None:
         """Check what YAML types cannot."""
@@ -35,25 +33,22 @@ class DecodeConfig:
                 f"search.num_beams and batch_size: found {self.search.num_beams} and {self.batch_size}, "
                 "expected at least 1"
             )
-        for name, search in (("search", self.search), ("fallback", self.fallback)):
-            if search is None:
-                continue
-            try:
-                above(search, 0, "repetition_penalty")
-                at_least(search, 0, "no_repeat_ngram")
-                at_least(search, 1, "ctc_candidates")
-            except ConfigError as error:
-                raise ConfigError(f"{name}.{error}") from None
-            if not 1 <= search.nbest <= search.num_beams:
-                raise ConfigError(f"{name}.nbest: found {search.nbest}, expected 1 to num_beams, {search.num_beams}")
-            for key in ("ctc_weight", "ctc_confidence"):
-                if not 0 <= getattr(search, key) <= 1:
-                    raise ConfigError(f"{name}.{key}: found {getattr(search, key)}, expected 0 to 1")
-            if search.ctc_weight > 0 and search.ctc_candidates < 2 * search.num_beams:
-                raise ConfigError(
-                    f"{name}.ctc_candidates: found {search.ctc_candidates}, expected at least twice num_beams, "
-                    f"{search.num_beams}"
-                )
+        search = self.search
+        try:
+            at_least(search, 0, "no_repeat_ngram")
+            at_least(search, 1, "ctc_candidates")
+        except ConfigError as error:
+            raise ConfigError(f"search.{error}") from None
+        if not 1 <= search.nbest <= search.num_beams:
+            raise ConfigError(f"search.nbest: found {search.nbest}, expected 1 to num_beams, {search.num_beams}")
+        for key in ("ctc_weight", "ctc_confidence"):
+            if not 0 <= getattr(search, key) <= 1:
+                raise ConfigError(f"search.{key}: found {getattr(search, key)}, expected 0 to 1")
+        if search.ctc_weight > 0 and search.ctc_candidates < 2 * search.num_beams:
+            raise ConfigError(
+                f"search.ctc_candidates: found {search.ctc_candidates}, expected at least twice num_beams, "
+                f"{search.num_beams}"
+            )
         if self.tokens_per_second <= 0 or self.extra_tokens < 0 or self.batch_duration <= 0:
             raise ConfigError(
                 f"tokens_per_second, extra_tokens and batch_duration: found {self.tokens_per_second}, "

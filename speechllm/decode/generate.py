@@ -17,8 +17,6 @@ from speechllm.interfaces import Hypothesis, Seconds
 
 Recognize: TypeAlias = Callable[[list[str]], list[list[Hypothesis]]]
 
-TIE = 1e-4  # difference of log-probabilities below which rounding may decide, and so batch mates or the machine
-
 
 def decode_job(
     recognize: Recognize,
@@ -94,12 +92,9 @@ def _write(out_dir: Path, rows: list[dict[str, Any]]) -> str:
     write_table(out_dir / "text", {utt_id: hypothesis.text for utt_id, hypothesis in best.items()})
     speech, seconds = sum(row["duration"] for row in rows), sum(row["seconds"] for row in rows)
     empty = sum(not hypothesis.text for hypothesis in best.values())
-    again = sum(hypothesis.fallback for hypothesis in best.values())
-    ties = sum(hypothesis.margin is not None and hypothesis.margin < TIE for hypothesis in best.values())
     return (
         f"{out_dir}: {len(rows)} utterances, {speech / 3600:.2f} h of speech decoded at a real-time factor of "
-        f"{seconds / max(speech, 1e-9):.3f} per job; {empty} empty, {len(truncated)} reached the token cap, "
-        f"{ties} decided by less than {TIE}, {again} decoded again by the fall-back search"
+        f"{seconds / max(speech, 1e-9):.3f} per job; {empty} empty, {len(truncated)} reached the token cap"
     )
 
 

@@ -14,7 +14,6 @@ from transformers import (
     LogitsProcessor,
     LogitsProcessorList,
     NoRepeatNGramLogitsProcessor,
-    RepetitionPenaltyLogitsProcessor,
 )
 
 from speechllm.base_models import load_base, reading
@@ -243,9 +242,8 @@ class CausalLM(nn.Module):
         )
         greedy = options.num_beams == 1
         scores = search.greedy_scores() if greedy else output.sequences_scores
-        margins = search.margin_R.tolist() if greedy else [None] * len(scores)
         log_probs = search.greedy_log_probs() if greedy else self._log_probs_of_beams(output)
-        rows = zip(output.sequences.tolist(), scores.tolist(), margins, log_probs.tolist(), strict=True)
+        rows = zip(output.sequences.tolist(), scores.tolist(), log_probs.tolist(), strict=True)
         return [[self._hypothesis(*next(rows), cap) for _ in range(options.nbest)] for cap in caps]
 
     def _generate_each(
@@ -266,9 +264,7 @@ class CausalLM(nn.Module):
             output.sequences, output.scores, output.beam_indices, normalize_logits=False
         )
 
-    def _hypothesis(
-        self, ids: list[int], score: float, margin: float | None, log_probs: list[float], cap: int
-    ) -> Hypothesis:
+    def _hypothesis(self, ids: list[int], score: float, log_probs: list[float], cap: int) -> Hypothesis:
         eos = self.tokenizer.eos_token_id
         ids = ids[: ids.index(eos)] if eos in ids else ids
         # What tokens add to the text is known only from longer and longer texts: some share a character.
@@ -280,13 +276,12 @@ class CausalLM(nn.Module):
             score=score,
             num_tokens=len(ids),
             truncated=len(ids) >= cap,
-            margin=margin,
             tokens=list(zip(pieces, log_probs, strict=False)),
         )
 
 
 class _Search(LogitsProcessor):
-    """Each utterance's own token cap within a batch, and greedy search's score and closest choice.
+    """Each utterance's own token cap within a batch, and the score of greedy search.
 
     Rows R are the beams of each utterance in turn.
     """
@@ -298,7 +293,6 @@ class _Search(LogitsProcessor):
         self.caps_R = torch.tensor(caps, device=device).repeat_interleave(options.num_beams)
         self.log_prob_R = torch.zeros(len(self.caps_R), device=device)
         self.lens_R = torch.zeros(len(self.caps_R), device=device)
-        self.margin_R = torch.full((len(self.caps_R),), float("inf"), device=device)
         self._log_probs: list[Tensor] = []
 
     def config(self) -> GenerationConfig:
@@ -322,8 +316,6 @@ class _Search(LogitsProcessor):
         spare as many of the first tokens as the prompt has padding.
         """
         found = LogitsProcessorList()
-        if self.options.repetition_penalty != 1.0:
-            found.append(RepetitionPenaltyLogitsProcessor(self.options.repetition_penalty))
         if self.options.no_repeat_ngram > 0:
             found.append(NoRepeatNGramLogitsProcessor(self.options.no_repeat_ngram))
         if posteriors is not None and self.options.ctc_weight > 0:
@@ -336,12 +328,11 @@ class _Search(LogitsProcessor):
         only_end_RV = torch.full_like(scores, float("-inf"))
         only_end_RV[:, self.eos] = scores[:, self.eos]
         if self.options.num_beams == 1:
-            best_R, next_R = scores.float().log_softmax(-1).topk(2).values.unbind(-1)
+            best_R = scores.float().log_softmax(-1).amax(-1)
             running_R = ~at_cap_R & (input_ids != self.eos).all(1)
             self._log_probs.append(best_R)
             self.log_prob_R += torch.where(running_R, best_R, 0.0)
             self.lens_R += running_R
-            self.margin_R = torch.where(running_R, torch.minimum(self.margin_R, best_R - next_R), self.margin_R)
         return torch.where(at_cap_R[:, None], only_end_RV, scores)
 
     def greedy_scores(self) -> Tensor:

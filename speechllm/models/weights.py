@@ -12,7 +12,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
 from speechllm.atomic import new_file
 from speechllm.errors import ConfigError
@@ -91,9 +90,7 @@ def _opened(path: Path) -> Iterator[Any]:
         raise ConfigError(f"{path}: cannot be read as safetensors: {error}; get or train it again") from error
 
 
-def load_weights(
-    model: nn.Module, path: Path, bases: dict[str, str], leave_out: Sequence[str] = (), resample: Sequence[str] = ()
-) -> list[str]:
+def load_weights(model: nn.Module, path: Path, bases: dict[str, str], leave_out: Sequence[str] = ()) -> list[str]:
     """Load trained weights into ``model``; return the names of the loaded tensors.
 
     Args:
@@ -102,18 +99,17 @@ def load_weights(
         bases: fingerprints of the base models that ``model`` was built on.
         leave_out: names of tensors, or patterns like ``decoder.*``, that are neither asked for nor read. The bare name
             ``encoder`` or ``decoder`` allows another base model than the weights were trained on.
-        resample: names or patterns of queries, tensors of shape (1, Q, H), of which the model may have another number.
 
     Raises:
         ConfigError: if another tensor is missing, unknown or of another shape, a base model is another one, or
-            nothing has a name that is to be left out or resampled.
+            nothing has a name that is to be left out.
     """
     _check_exists(path)
     state = read_weights(path)
     own = {name: p for name, p in model.named_parameters() if p.requires_grad}
     other_bases = bases.keys() & set(leave_out)
     patterns = [pattern for pattern in leave_out if pattern not in other_bases]
-    left_out = _matching(patterns, [*own, *state], path, "train.init_leave_out")
+    left_out = _matching(patterns, [*own, *state], path)
     for part, expected in read_metadata(path).get("bases", {}).items():
         if part in bases.keys() - other_bases and bases[part] != expected:
             raise ConfigError(
@@ -123,9 +119,6 @@ def load_weights(
     for name in left_out:
         own.pop(name, None)
         state.pop(name, None)
-    queries = [name for name in own if name in state and _are_queries(own[name], state[name])]
-    for name in _matching(resample, queries, path, "train.init_resample"):
-        state[name] = _resampled(state[name], own[name].shape[1])
     problems = [f"missing {name}" for name in own.keys() - state.keys()]
     problems += [f"unknown {name}" for name in state.keys() - own.keys()]
     problems += [
@@ -141,7 +134,7 @@ def load_weights(
     return list(own)
 
 
-def _matching(patterns: Sequence[str], names: Iterable[str], path: Path, setting: str) -> set[str]:
+def _matching(patterns: Sequence[str], names: Iterable[str], path: Path) -> set[str]:
     """Return the names that match any of the patterns.
 
     Raises:
@@ -152,21 +145,11 @@ def _matching(patterns: Sequence[str], names: Iterable[str], path: Path, setting
         matching = fnmatch.filter(names, pattern)
         if not matching:
             raise ConfigError(
-                f"{path}: {setting}: found no tensor that is called {pattern!r}, expected a name or pattern of "
-                f"{sorted(names)[:6] or 'queries, and there are none'}; correct it, or leave it out"
+                f"{path}: train.init_leave_out: found no tensor called {pattern!r}, expected a name or pattern of "
+                f"{sorted(names)[:6]}; correct it, or leave it out"
             )
         found.update(matching)
     return found
-
-
-def _are_queries(own: Tensor, saved: Tensor) -> bool:
-    """Return whether both are queries, of shape (1, Q, H), whatever Q is."""
-    return own.dim() == saved.dim() == 3 and len(own) == len(saved) == 1 and own.shape[2] == saved.shape[2]
-
-
-def _resampled(queries_1QH: Tensor, number: int) -> Tensor:
-    """Return ``number`` queries, (1, number, H) in float32, interpolated between neighbours of the given."""
-    return interpolate(queries_1QH.float().mT, size=number, mode="linear").mT
 
 
 def file_digest(path: Path) -> str:

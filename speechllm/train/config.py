@@ -21,8 +21,6 @@ class TrainConfig:
     init_leave_out: tuple[str, ...] = ()
     """Names or patterns of tensors that init_from does not give, or that are not taken from it: "decoder.*". The bare
     name "encoder" or "decoder" allows another base model than init_from's."""
-    init_resample: tuple[str, ...] = ()
-    """Names or patterns of queries that are taken from init_from whatever their number: "*.queries_1QH"."""
     ctc_steps: int = 0
     """First steps, of CTC pre-training of the connector without the LLM; up to max_steps."""
     lr: float = 1.0e-4

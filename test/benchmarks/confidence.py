@@ -48,7 +48,7 @@ def main() -> None:
 def confidence_of(model: Model, samples_N: np.ndarray) -> float:
     """Return what ``ctc_confidence`` is compared with."""
     features_TF = model.frontend.extract(samples_N)
-    batch = Collate(encoded=False)([Example(utt_id="", speaker="", inputs_TF=features_TF, text="", duration=0.0)])
+    batch = Collate(encoded=False)([Example(utt_id="", inputs_TF=features_TF, text="", duration=0.0)])
     posteriors = model.speech_llm.connect(batch).posteriors
     assert posteriors is not None, "the connector has no CTC head"
     return confidence(posteriors).item()

@@ -16,7 +16,7 @@ from speechllm.errors import DataError
 def test_an_example_has_all_that_the_dump_knows(tmp_path: Path) -> None:
     dataset = DumpDataset(make_dump(tmp_path, 0.5, 1.0), "sentence")
     example = dataset["spk1-001"]
-    assert (example.utt_id, example.speaker, example.text, example.duration) == ("spk1-001", "spk1", "Hello world", 1.0)
+    assert (example.utt_id, example.text, example.duration) == ("spk1-001", "Hello world", 1.0)
     assert example.inputs_TF.shape == (100, 4)
     assert dataset.num_frames == {"spk0-000": 50, "spk1-001": 100}
     assert dataset.durations == {"spk0-000": 0.5, "spk1-001": 1.0}
@@ -99,7 +99,7 @@ def test_an_unfinished_dump_is_refused(tmp_path: Path) -> None:
         DumpDataset(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["text", "utt2spk", "utt2dur", "utt2num_frames"])
+@pytest.mark.parametrize("name", ["text", "utt2dur", "utt2num_frames"])
 def test_tables_that_disagree_are_refused(tmp_path: Path, name: str) -> None:
     dump_dir = make_dump(tmp_path, 0.5, 1.0)
     write_table(dump_dir / name, {"spk0-000": "1"})
@@ -145,7 +145,7 @@ def test_dumps_are_joined_if_no_utterance_is_in_two(tmp_path: Path) -> None:
     first, second = (DumpDataset(make_dump(tmp_path / name, 0.2, 0.5, encoded=True)) for name in ("a", "b"))
     with pytest.raises(DataError, match=r"b\S*: 2 utterances are in another dump, too, the first "):
         join_dumps([first, second])
-    for table in ("_places", "speakers", "num_frames", "durations", "texts"):
+    for table in ("_places", "num_frames", "durations", "texts"):
         setattr(second, table, {f"new-{utt}": value for utt, value in getattr(second, table).items()})
     second.utt_ids = [f"new-{utt}" for utt in second.utt_ids]
     joined = join_dumps([first, second])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from speechllm.data.config import ConcatOptions, DataConfig
-from speechllm.data.sampler import BucketSampler, SequentialBatches
+from speechllm.data.sampler import BucketSampler, sequential_batches
 from speechllm.errors import ConfigError
 
 CONFIG = DataConfig(max_duration=20.0, batch_duration=60.0, batch_size=8, num_buckets=5)
@@ -121,27 +121,18 @@ def test_batches_that_cannot_be_split_are_repeated_and_counted() -> None:
     assert BucketSampler(durations(2), DataConfig(), 7, 0, 4).num_repeated == 2
 
 
-@pytest.mark.parametrize("make", [lambda: BucketSampler({}, CONFIG, 7), lambda: SequentialBatches({}, CONFIG)])
+@pytest.mark.parametrize("make", [lambda: BucketSampler({}, CONFIG, 7), lambda: sequential_batches({}, CONFIG)])
 def test_no_utterance_is_an_error(make: object) -> None:
     with pytest.raises(ConfigError, match="found no utterance"):
         make()
 
 
-@pytest.mark.parametrize("world_size", [1, 3])
-def test_sequential_batches_hold_every_utterance_once(world_size: int) -> None:
-    ranks = [list(SequentialBatches(durations(), CONFIG, rank, world_size)) for rank in range(world_size)]
-    assert len({len(batches) for batches in ranks}) == 1
-    assert sorted(utt_id for batches in ranks for batch in batches for utt_id in batch) == sorted(durations())
-
-
-def test_sequential_batches_go_down_or_up_and_take_longer_speech_alone() -> None:
+def test_sequential_batches_hold_every_utterance_once_and_longer_speech_alone() -> None:
     lengths = durations(40) | {"long": 100.0}
-    down = list(SequentialBatches(lengths, CONFIG))
-    assert down[0] == ["long"]
-    flat = [lengths[utt_id] for batch in down for utt_id in batch]
-    assert flat == sorted(flat, reverse=True)
-    up = [utt_id for batch in SequentialBatches(lengths, CONFIG, descending=False) for utt_id in batch]
-    assert [lengths[utt_id] for utt_id in up] == flat[::-1]
+    batches = sequential_batches(lengths, CONFIG)
+    assert batches[0] == ["long"]
+    flat = [lengths[utt_id] for batch in batches for utt_id in batch]
+    assert flat == sorted(lengths.values(), reverse=True)
 
 
 @pytest.mark.parametrize(

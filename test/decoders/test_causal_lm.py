@@ -39,9 +39,7 @@ def test_selected_logits_are_those_of_the_whole_sequence(decoder: CausalLM) -> N
     torch.testing.assert_close(logits, whole[select_BU], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"num_beams": 3, "nbest": 2}, {"repetition_penalty": 1.3, "no_repeat_ngram": 2}]
-)
+@pytest.mark.parametrize("options", [{}, {"num_beams": 3, "nbest": 2}, {"no_repeat_ngram": 2}])
 def test_batch_equals_single(decoder: CausalLM, options: dict) -> None:
     search = GenerationOptions(**options)
     prompts = prompts_of(decoder, "the quick brown fox", "she had", "all year all year all year all")
@@ -76,20 +74,17 @@ def test_the_cap_is_each_utterances_own(decoder: CausalLM) -> None:
     assert long.text.startswith(short.text)
 
 
-def test_greedy_score_is_the_mean_log_probability_and_its_margin_the_closest_choice(decoder: CausalLM) -> None:
+def test_greedy_score_is_the_mean_log_probability(decoder: CausalLM) -> None:
     ids = decoder.tokenize("the lazy")
-    total, margins, generated = 0.0, [], list(ids)
+    total, generated = 0.0, list(ids)
     with torch.no_grad():
         for _ in range(4):
-            best = decoder.model(torch.tensor([generated])).logits[0, -1].log_softmax(-1).topk(2)
-            total += float(best.values[0])
-            margins.append(float(best.values[0] - best.values[1]))
-            generated.append(int(best.indices[0]))
+            best = decoder.model(torch.tensor([generated])).logits[0, -1].log_softmax(-1).max(-1)
+            total += float(best.values)
+            generated.append(int(best.indices))
     prompts = prompts_of(decoder, "the lazy", "the quick brown fox")
     hypothesis = decoder.generate(prompts, [4, 9], GenerationOptions())[0][0]
     assert hypothesis.score == pytest.approx(total / 4, abs=1e-4)
-    assert hypothesis.margin == pytest.approx(min(margins), abs=1e-4)
-    assert decoder.generate(prompts, [4, 9], GenerationOptions(num_beams=2))[0][0].margin is None
 
 
 def test_model_defaults_of_sampling_are_gone(tiny_llm: Path) -> None:

@@ -90,9 +90,7 @@ def test_what_is_left_out_is_neither_asked_for_nor_read(tmp_path: Path) -> None:
     assert (module[0].weight == 5.0).all()
     with pytest.raises(ConfigError, match=r"unknown decoder\.x"):
         load_weights(layer(), path, {}, ("0.bias",))
-    with pytest.raises(
-        ConfigError, match=r"leave_out: found no tensor that is called 'decode\.\*', expected .*\['0\.bias'"
-    ):
+    with pytest.raises(ConfigError, match=r"leave_out: found no tensor called 'decode\.\*', expected .*\['0\.bias'"):
         load_weights(layer(), path, {}, ("decode.*",))
 
 
@@ -104,40 +102,8 @@ def test_a_base_model_that_is_left_out_may_be_another(tmp_path: Path) -> None:
     assert (module[0].weight == 5.0).all()
     with pytest.raises(ConfigError, match="trained on another decoder"):
         load_weights(layer(), path, {"encoder": "other", "decoder": "other"}, ("encoder",))
-    with pytest.raises(ConfigError, match=r"found no tensor that is called 'encoder\*'"):
+    with pytest.raises(ConfigError, match=r"found no tensor called 'encoder\*'"):
         load_weights(layer(), path, {"encoder": "other", "decoder": "y"}, ("encoder*",))
-
-
-def test_queries_of_another_number_lie_between_those_there_are(tmp_path: Path) -> None:
-    class Queries(nn.Module):
-        def __init__(self, *values: float) -> None:
-            super().__init__()
-            self.queries_1QH = nn.Parameter(torch.tensor(values)[None, :, None] * torch.ones(2))
-
-    path = tmp_path / "a.safetensors"
-    save_weights(path, trained(Queries(0.0, 1.0, 4.0, 5.0)), {})
-    fewer, more = Queries(0.0, 0.0), Queries(*[0.0] * 8)
-    load_weights(fewer, path, {}, resample=["*queries_1QH"])
-    assert fewer.queries_1QH[0, :, 0].tolist() == [0.5, 4.5]
-    load_weights(more, path, {}, resample=["*queries_1QH"])
-    assert more.queries_1QH[0, :, 1].tolist() == [0.0, 0.25, 0.75, 1.75, 3.25, 4.25, 4.75, 5.0]
-    with pytest.raises(ConfigError, match=r"queries_1QH is \[1, 4, 2\], expected \[1, 2, 2\]"):
-        load_weights(fewer, path, {})
-
-
-@pytest.mark.parametrize("shape", [(2, 4, 2), (1, 4, 3), (4, 2)])
-def test_queries_of_another_kind_are_not_resampled(shape: tuple[int, ...], tmp_path: Path) -> None:
-    path = tmp_path / "a.safetensors"
-    save_weights(path, {"queries": torch.zeros(shape)}, {})
-    model = nn.ParameterDict({"queries": nn.Parameter(torch.zeros(1, 2, 2))})
-    with pytest.raises(ConfigError, match="queries, and there are none"):
-        load_weights(model, path, {}, resample=["queries"])
-
-
-def test_what_is_no_queries_is_not_resampled(tmp_path: Path) -> None:
-    save_weights(tmp_path / "a.safetensors", trained(layer(width=4)), {})
-    with pytest.raises(ConfigError, match=r"resample: found no tensor that is called '\*\.weight', expected .* none"):
-        load_weights(layer(), tmp_path / "a.safetensors", {}, resample=["*.weight"])
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
