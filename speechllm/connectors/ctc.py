@@ -98,10 +98,10 @@ class CTCConnector(BaseConnector):
 
     def bind(self, decoder: Decoder) -> None:
         """Take the LLM's subword units and embeddings, and build the CTC head for the units."""
-        self.subwords = decoder.subword_units(self.config.merges)
+        self.subwords = self._units = decoder.subword_units(self.config.merges)
         self._embed = decoder.embed
         like = self.residual.weight
-        self.head = nn.Linear(self.config.hidden, 1 + len(self.subwords.ids), device=like.device, dtype=like.dtype)
+        self.head = nn.Linear(self.config.hidden, 1 + len(self._units.ids), device=like.device, dtype=like.dtype)
 
     def output_lengths(self, state_lens_B: Tensor) -> Tensor:
         """Return the largest possible number of speech tokens: the number of stacked states."""
@@ -111,7 +111,7 @@ class CTCConnector(BaseConnector):
         """Return embeds_BSE, their number for each utterance, and the posteriors of the stacked states."""
         stacked_lens_B = self.output_lengths(state_lens_B)
         hidden_BMH = self._hidden(states_BLD, state_lens_B)
-        posteriors = Posteriors(self.head(hidden_BMH).float().log_softmax(-1), stacked_lens_B, self.subwords)
+        posteriors = Posteriors(self.head(hidden_BMH).float().log_softmax(-1), stacked_lens_B, self._units)
         return ConnectorOutput(*self.embed(hidden_BMH, posteriors), posteriors)
 
     def embed(self, hidden_BMH: Tensor, posteriors: Posteriors) -> tuple[Tensor, Tensor]:
@@ -122,7 +122,7 @@ class CTCConnector(BaseConnector):
         continues_BM = kept_BM[:, 1:] & kept_BM[:, :-1] & (best_BM[:, 1:] == best_BM[:, :-1])
         starts_BM = kept_BM & ~pad(continues_BM, (1, 0))
         run_K = starts_BM[kept_BM].cumsum(0) - 1  # K: the kept states of all utterances, one after the other
-        matrix_CE = self._embed(torch.tensor(self.subwords.ids, device=run_K.device))
+        matrix_CE = self._embed(torch.tensor(self._units.ids, device=run_K.device))
         residual_KE = self.residual(hidden_BMH[kept_BM])
         states_KE = probs_BMC[kept_BM][:, 1:].to(matrix_CE.dtype) @ matrix_CE + residual_KE
         speech_lens_B = starts_BM.sum(1)

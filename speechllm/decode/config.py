@@ -6,7 +6,7 @@ from typing import Literal
 
 from speechllm.errors import ConfigError
 from speechllm.interfaces import GenerationOptions, Seconds
-from speechllm.ranges import above, at_least
+from speechllm.ranges import at_least
 
 
 @dataclass(frozen=True, kw_only=True)
