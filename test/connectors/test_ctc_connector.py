@@ -111,5 +111,5 @@ def test_impossible_sizes_are_refused() -> None:
         Config(merge=0)
     with pytest.raises(ConfigError, match="hidden: found 100, expected a multiple of 64"):
         Config(hidden=100)
-    with pytest.raises(ConfigError, match="blank_threshold and mask: found 0 and 0.1"):
+    with pytest.raises(ConfigError, match="blank_threshold: found 0, expected more than 0"):
         Config(blank_threshold=0)

@@ -76,7 +76,7 @@ def test_a_transcript_ends_once_and_comes_back(tiny_llm: Path, text: str) -> Non
     decoder = Config(path=str(tiny_llm)).build()
     ids = decoder.tokenize(text, end=True)
     assert ids.count(decoder.tokenizer.eos_token_id) == 1
-    hypothesis = decoder._hypothesis(ids, 0.0, None, [0.0] * len(ids), 99)
+    hypothesis = decoder._hypothesis(ids, 0.0, [0.0] * len(ids), 99)
     assert hypothesis.text == text
     assert decoder.tokenize("<|start|>", special=True) == [decoder.tokenizer.bos_token_id]
 
