@@ -13,6 +13,7 @@ MAY_IMPORT = {
     "atomic": [],
     "lock": [],
     "ranges": [],
+    "failures": [],
     "config": ["registry"],
     "interfaces": [],
     "base_models": [],

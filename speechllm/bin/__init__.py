@@ -1,38 +1,77 @@
 """The command ``speechllm VERB ...``: one verb a file, each with ``add_arguments`` and ``run``.
 
-A verb's module is imported only when it is asked for, so ``speechllm score`` starts without torch. A verb that is
-a word of Python has an underscore behind its file's name: ``import`` is ``import_.py``.
+The module of a verb is imported only when that verb is run, so ``speechllm score`` starts without torch. A verb that is
+a keyword of Python has an underscore at the end of its file's name: ``import`` is ``import_.py``. Files whose names
+begin with an underscore are shared by the verbs.
 """
 
 import argparse
+import ast
 import importlib
 import keyword
 import pkgutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from speechllm.errors import SpeechLLMError
+from speechllm.failures import exit_status, named_stdout, terminable
+
+DESCRIPTION = "Train and use speech recognisers that connect a speech encoder to a large language model."
 
 
 def verbs() -> list[str]:
     """Return the names of all verbs."""
-    return sorted(module.name.rstrip("_") for module in pkgutil.iter_modules(__path__))
+    names = [module.name for module in pkgutil.iter_modules(__path__)]
+    return sorted(name.rstrip("_") for name in names if not name.startswith("_"))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; return its exit status.
 
-    0 done, 1 an error the user can mend, 2 a wrong command line, 3 done but for utterances that were left out.
+    0: done; 1: an error that the user can correct; 2: a wrong command line; 3: done, but some items were left out and
+    listed; 130, 143, 129: ended by Ctrl-C, SIGTERM, SIGHUP; 141: the reader of the output went away.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    chooser = argparse.ArgumentParser(prog="speechllm", description=__doc__.split("\n")[0])
-    chooser.add_argument("verb", choices=verbs(), metavar="VERB", help=", ".join(verbs()))
-    verb = chooser.parse_args(argv[:1]).verb
-    module = importlib.import_module(f"{__name__}.{verb}{'_' * keyword.iskeyword(verb)}")
+    try:
+        with terminable(), named_stdout():
+            return _run(argv)
+    except BaseException as error:
+        status = exit_status(error, " ".join(["speechllm", *argv[:1]]))
+        if status is None:
+            raise
+        return status
+
+
+def _run(argv: list[str]) -> int:
+    verb = _choose(argv[:1])
+    module = importlib.import_module(f"{__name__}.{_file_name(verb)}")
     parser = argparse.ArgumentParser(prog=f"speechllm {verb}", description=module.__doc__)
     module.add_arguments(parser)
-    try:
-        return module.run(parser.parse_args(argv[1:])) or 0
-    except SpeechLLMError as error:
-        print(f"speechllm {verb}: {error}", file=sys.stderr)
-        return 1
+    return module.run(parser.parse_args(argv[1:])) or 0
+
+
+def _choose(argv: list[str]) -> str:
+    names = verbs()
+    if argv and argv[0] in names:
+        return argv[0]
+    lines = [f"  {name:<{max(map(len, names))}}  {_summary(name)}" for name in names]
+    chooser = argparse.ArgumentParser(
+        prog="speechllm",
+        usage="speechllm VERB ...",
+        description=DESCRIPTION,
+        epilog="\n".join(["verbs, each with a --help of its own:", *lines]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    chooser.add_argument("verb", choices=names, metavar="VERB", help="one of those below")
+    verb: str = chooser.parse_args(argv).verb
+    return verb
+
+
+def _file_name(verb: str) -> str:
+    return f"{verb}{'_' * keyword.iskeyword(verb)}"
+
+
+def _summary(verb: str) -> str:
+    """Return the first line of the docstring of a verb's module, which is not imported."""
+    tree = ast.parse(Path(__file__).with_name(f"{_file_name(verb)}.py").read_text(encoding="utf-8"))
+    return (ast.get_docstring(tree) or "").partition("\n")[0]
