@@ -35,7 +35,12 @@ BASE_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 
 
 def load(
-    name: Name | None = None, *, device: str = "auto", overrides: Iterable[str] = (), merge_lora: bool = False
+    name: Name | None = None,
+    *,
+    device: str = "auto",
+    overrides: Iterable[str] = (),
+    merge_lora: bool = False,
+    trust_components: bool = False,
 ) -> "Model":
     """Load a trained model.
 
@@ -46,13 +51,15 @@ def load(
         overrides: ``section.key=value`` strings for the search (``decode.search.num_beams=4``), the precision
             (``decode.dtype=bfloat16``), the prompt, or where the base models are (``encoder.path=...``).
         merge_lora: add the LLM's adapters to its weights: faster, the same up to rounding; it cannot be saved then.
+        trust_components: import the modules outside speechllm that the model names as its components, and so run their
+            code; otherwise such a model is refused.
 
     Raises:
         ConfigError: if there is no such model or device, its base models are not found, or are others than it was
             trained with.
     """
     target = _device(device)
-    trained = read_model(name, overrides)
+    trained = read_model(name, overrides, trust_components=trust_components)
     built = load_model(trained.path, trained.config, torch_dtype(trained.config.decode.dtype))
     if merge_lora:
         built.model.decoder.merge_adapters()

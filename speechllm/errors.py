@@ -18,3 +18,9 @@ class TrainingError(SpeechLLMError):
 
 class DataError(SpeechLLMError):
     """A corpus, a data directory, a dump or a hypothesis file breaks its contract."""
+
+
+class UsageError(SpeechLLMError):
+    """Arguments on the command line contradict each other; the exit status is 2, as for unknown ones."""
+
+    exit_status = 2

@@ -225,10 +225,7 @@ def read_experiment(
     """
     if not (exp_dir / "config.yaml").is_file():
         raise ConfigError(f"{exp_dir}: no config.yaml, expected a trained experiment; run the training stage first")
-    overrides = list(overrides)
-    if inference_config is not None:
-        decode = configs.load(DecodeConfig, inference_config)
-        overrides.insert(0, f"decode={json.dumps(configs.to_dict(decode))}")
+    overrides = [*inference_overrides(inference_config), *overrides]
     config = load_config(exp_dir / "config.yaml", overrides)
     trained = load_config(exp_dir / "config.yaml")
     now, then = (_without_paths(entry) for entry in (config, trained))
@@ -244,6 +241,13 @@ def read_experiment(
 def is_begun(exp_dir: Path) -> bool:
     """Return whether an experiment has a resume checkpoint."""
     return (exp_dir / "checkpoints" / "resume.json").exists()
+
+
+def inference_overrides(inference_config: Path | None) -> list[str]:
+    """Return the override that replaces the ``decode`` section by that of another YAML; none if there is no other."""
+    if inference_config is None:
+        return []
+    return [f"decode={json.dumps(configs.to_dict(configs.load(DecodeConfig, inference_config)))}"]
 
 
 def check_same(exp_dir: Path, config: ExperimentConfig) -> None:

@@ -10,6 +10,9 @@ edited to add a component, and its imports are paid only when it is used.
 import difflib
 import importlib
 import pkgutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import ModuleType
 
 from speechllm.errors import ConfigError
@@ -24,6 +27,22 @@ SINGULAR = {
 }
 
 
+_trusts_outside: ContextVar[bool] = ContextVar("_trusts_outside", default=True)
+
+
+@contextmanager
+def outside_components(trusted: bool) -> Iterator[None]:
+    """Let ``component_module`` import modules from outside the library within the block, or refuse them.
+
+    An experiment YAML that the user names may use such modules; a trained model may come from somebody else.
+    """
+    token = _trusts_outside.set(trusted)
+    try:
+        yield
+    finally:
+        _trusts_outside.reset(token)
+
+
 def available(kind: str) -> list[str]:
     """Return the names of the built-in components of ``kind`` without importing them."""
     package = importlib.import_module(f"speechllm.{kind}")
@@ -34,9 +53,16 @@ def component_module(kind: str, name: str) -> ModuleType:
     """Import component ``name`` of ``kind``.
 
     Raises:
-        ConfigError: if there is no such component; the message lists those there are.
+        ConfigError: if there is no such component, or it is outside the library and not trusted.
     """
     if "." in name:
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise ConfigError(f"{SINGULAR[kind]} {name!r}: expected the name of a module, such as my_lab.conformer")
+        if not _trusts_outside.get():
+            raise ConfigError(
+                f"{SINGULAR[kind]} {name!r}: a module outside speechllm, which loading this model would run; if you "
+                "trust whoever made the model, allow it with trust_components=True or --trust_components"
+            )
         try:
             return importlib.import_module(name)
         except ModuleNotFoundError as error:

@@ -19,9 +19,8 @@ from speechllm.data.dataset import DumpDataset, join_dumps, select_for_training
 from speechllm.data.dump import check_identity, dump_job
 from speechllm.data.dump import finished_job as finished_dump_job
 from speechllm.data.sampler import BucketSampler, sequential_batches
-from speechllm.decode.generate import decode_job, finished_job
+from speechllm.decode.generate import Loaded, by_duration, decode_jobs
 from speechllm.decode.recognize import recognizer
-from speechllm.decode.record import write_job_record
 from speechllm.decode.whisper_baseline import SAMPLE_RATE, WhisperBaseline
 from speechllm.errors import ConfigError, DataError
 from speechllm.experiment import (
@@ -198,38 +197,42 @@ def _average(exp_dir: Path) -> str:
 
 
 def decode(
-    exp_dir: Path, config: ExperimentConfig, dump_dir: Path, out_dir: Path, *, nj: int, job: int, mismatched: bool
+    model_dir: Path,
+    config: ExperimentConfig,
+    dump_dir: Path,
+    out_dir: Path,
+    *,
+    nj: int,
+    job: int | None,
+    mismatched: bool,
 ) -> None:
-    """Decode one job's share of a dump with an experiment's averaged model.
+    """Decode one job's share of a dump with a trained model; without ``job``, what is left of all, and merge it.
 
     Args:
-        exp_dir: the experiment.
+        model_dir: directory of the model, with its weights.
         config: its configuration.
         dump_dir: the set to decode.
         out_dir: where hypotheses go.
         nj: number of jobs.
-        job: which of them this is, from 1.
-        mismatched: give every utterance another one's speech, to see whether the model listens.
+        job: number of the job, from 1.
+        mismatched: decode each utterance with the audio of another one, as a control.
     """
     dataset = DumpDataset(dump_dir, config.data.transcript)
     speech = mismatched_speech(dataset.durations) if mismatched else {utt_id: utt_id for utt_id in dataset.utt_ids}
-    mine = _share(dataset.durations, nj, job)
-    weights = file_digest(exp_dir / "model.safetensors")
+    weights = file_digest(model_dir / "model.safetensors")
     identity = digest(weights, configs.to_dict(config), mismatched, (dump_dir / "feats.yaml").read_text())
-    if finished_job(out_dir, job, list(mine), identity):
-        print(f"{out_dir}: job {job} of {nj} is complete, nothing to do")
-        return
-    built = load_model(exp_dir, config, torch_dtype(config.decode.dtype))
-    check_identity(dump_dir, built.identity)
-    device = job_device(job)
-    recognize = recognizer(built.model.to(device), built.collate(), config.decode, device)
 
-    def of_dump(utt_ids: list[str]) -> list[list[Hypothesis]]:
-        return recognize([dataset[speech[utt_id]] for utt_id in utt_ids])
+    def load() -> Loaded:
+        built = load_model(model_dir, config, torch_dtype(config.decode.dtype))
+        check_identity(dump_dir, built.identity)
+        device = job_device(job or 1)
+        recognize = recognizer(built.model.to(device), built.collate(), config.decode, device)
+        return Loaded(
+            lambda utt_ids: recognize([dataset[speech[utt_id]] for utt_id in utt_ids]),
+            lambda durations: sequential_batches(durations, config.decode, built.padded_duration),
+        )
 
-    batches = sequential_batches(mine, config.decode, built.padded_duration) if mine else []
-    decode_job(of_dump, batches, dataset.durations, out_dir, job, identity)
-    write_job_record(out_dir, job, {})
+    decode_jobs(load, dataset.durations, out_dir, nj=nj, job=job, identity=identity)
 
 
 def baseline(
@@ -238,33 +241,38 @@ def baseline(
     out_dir: Path,
     *,
     nj: int,
-    job: int,
+    job: int | None,
     num_beams: int = 1,
     batch_size: int = 8,
     language: str | None = None,
 ) -> None:
-    """Decode one job's share of a Kaldi directory with Whisper's own decoder; see ``WhisperBaseline``."""
+    """Decode one job's share of a Kaldi directory with Whisper's own decoder; without ``job`` as ``decode``."""
     utts = {utt.utt_id: utt for utt in read_data_dir(data_dir, need_text=False).utts}
     durations = {utt_id: utt.duration for utt_id, utt in utts.items()}
-    mine = _share(durations, nj, job)
+
+    def load() -> Loaded:
+        whisper = WhisperBaseline(model, job_device(job or 1), num_beams, language)
+
+        def recognize(utt_ids: list[str]) -> list[list[Hypothesis]]:
+            chosen = [utts[utt_id] for utt_id in utt_ids]
+            samples = [read_audio(utt.path, SAMPLE_RATE, utt.start, utt.end) for utt in chosen]
+            return [[hypothesis] for hypothesis in whisper.transcribe(samples)]
+
+        def batches(mine: Mapping[str, Seconds]) -> list[list[str]]:
+            order = by_duration(mine)
+            return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+        def details() -> dict[str, Any]:
+            found: dict[str, Any] = {"model": model, "language": whisper.describe_language()}
+            if whisper.detected:
+                found["detected"] = dict(whisper.detected)
+                whisper.detected.clear()  # each job has its own
+            return found
+
+        return Loaded(recognize, batches, details)
+
     identity = digest(model, num_beams, language, sorted(durations.items()))
-    if finished_job(out_dir, job, list(mine), identity):
-        print(f"{out_dir}: job {job} of {nj} is complete, nothing to do")
-        return
-    whisper = WhisperBaseline(model, job_device(job), num_beams, language)
-
-    def recognize(utt_ids: list[str]) -> list[list[Hypothesis]]:
-        chosen = [utts[utt_id] for utt_id in utt_ids]
-        samples = [read_audio(utt.path, SAMPLE_RATE, utt.start, utt.end) for utt in chosen]
-        return [[hypothesis] for hypothesis in whisper.transcribe(samples)]
-
-    order = _by_duration(mine)
-    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    decode_job(recognize, batches, durations, out_dir, job, identity)
-    details: dict[str, Any] = {"model": model, "language": whisper.describe_language()}
-    if whisper.detected:
-        details["detected"] = dict(whisper.detected)
-    write_job_record(out_dir, job, details)
+    decode_jobs(load, durations, out_dir, nj=nj, job=job, identity=identity)
 
 
 def job_device(job: int) -> torch.device:
@@ -277,18 +285,8 @@ def mismatched_speech(durations: Mapping[str, Seconds]) -> dict[str, str]:
     """Return for each utterance the one next in duration, whose speech it is to be given instead of its own."""
     if len(durations) < 2:
         raise DataError("--mismatched: found a single utterance, expected another one whose speech it could be given")
-    order = _by_duration(durations)
+    order = by_duration(durations)
     return dict(zip(order, order[1:] + order[:1], strict=True))
-
-
-def _share(durations: Mapping[str, Seconds], nj: int, job: int) -> dict[str, Seconds]:
-    """Return a job's utterances: every nj-th in order of duration, so that all jobs have like work."""
-    return {utt_id: durations[utt_id] for utt_id in _by_duration(durations)[job - 1 :: nj]}
-
-
-def _by_duration(durations: Mapping[str, Seconds]) -> list[str]:
-    """Return utterance ids, shortest first; equal durations in the order of their ids."""
-    return sorted(durations, key=lambda utt_id: (durations[utt_id], utt_id))
 
 
 def _training_data(
@@ -355,7 +353,7 @@ def _validator(config: ExperimentConfig, built: Built, collate: Collate, valid_d
     if dataset.wordless:
         raise DataError(f"{valid_dir}: all transcripts are empty, expected those of speech; see {valid_dir / 'text'}")
     batches = sequential_batches(dataset.durations, config.data, built.padded_duration)
-    ids = _by_duration(dataset.durations)
+    ids = by_duration(dataset.durations)
     shown = ids[:: max(1, len(ids) // max(1, config.train.decode_utterances))][: config.train.decode_utterances]
     examples = None
     if shown:

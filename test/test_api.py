@@ -1,5 +1,6 @@
 """A trained toy model used as a stranger would: loaded, asked, packed, moved to a place of its own and asked again."""
 
+import io
 import json
 import shutil
 import subprocess
@@ -199,6 +200,60 @@ def test_nothing_is_unpickled(exp_dir: Path, tmp_path: Path) -> None:
                 for part, name in (("encoder", "whisper"), ("decoder", "llm"))
             ],
         )
+
+
+@pytest.mark.parametrize("form", ["packed", "experiment", "based"])
+def test_code_that_a_model_brings_is_run_only_if_asked_for(
+    form: str, exp_dir: Path, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "received"
+    if form == "packed":
+        model.save_pretrained(folder)
+        config = json.loads((folder / "config.json").read_text())
+        config["connector"]["type"] = "weights_of_it.loader"
+        (folder / "config.json").write_text(json.dumps(config))
+    else:
+        shutil.copytree(exp_dir, folder)
+        models = exp_dir.parents[1] / "models"
+        text = YAML.format(whisper=models / "whisper", llm=models / "llm").replace(
+            "type: fc", "type: weights_of_it.loader"
+        )
+        name = "config.yaml" if form == "experiment" else "other.yaml"
+        (folder / "config.yaml").write_text("base: other.yaml\n")
+        (folder / name).write_text(text)
+    (folder / "weights_of_it").mkdir()
+    mark = tmp_path / "was_run"
+    code = f"open({str(mark)!r}, 'w').close()\nfrom speechllm.connectors.fc import *\n"
+    (folder / "weights_of_it/loader.py").write_text(code)
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    with pytest.raises(ConfigError, match="'weights_of_it.loader': a module outside speechllm.*trust_components=True"):
+        load(".")
+    for verb in (["info", "."], ["transcribe", "--model", ".", "x.wav"], ["pack", ".", "x"], ["decode", ".", "x", "y"]):
+        assert main(verb) == 1
+    for verb in ("names", "fetch_models"):
+        assert main([verb, "--config", "."]) == 1
+    assert not mark.exists()
+    (tmp_path / "x.wav").write_bytes(audio_bytes())
+    assert isinstance(load(".", device="cpu", trust_components=True).transcribe("../x.wav"), Transcript)
+    assert mark.exists()
+    assert main(["info", ".", "--trust_components"]) == 0
+    for name in ("weights_of_it.loader", "weights_of_it"):
+        sys.modules.pop(name, None)
+
+
+def audio_bytes() -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.zeros(RATE), RATE, format="WAV")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("name", ["tpu9", "", "cpu:x", "xpu"])
+def test_an_unknown_device_is_a_sentence(name: str, exp_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["transcribe", "--model", str(exp_dir), "--device", name, "x.wav"]) == 1
+    said = capsys.readouterr().err
+    assert f"device: found {name!r}, expected auto, cpu, cuda" in said
+    assert said.count("\n") == 1
 
 
 def test_info_tells_what_it_is(exp_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "score": [],
     "experiment": ["config", "interfaces", "models", "data", "train", "decode", "score"],
     "stages": ["pretrained", "experiment", "config", "interfaces", "models", "data", "train", "decode"],
-    "pretrained": ["experiment", "config", "models", "score"],
+    "pretrained": ["experiment", "registry", "config", "models", "score"],
     "api": ["pretrained", "experiment", "config", "interfaces", "models", "data", "train", "decode"],
     "demo": ["api", "interfaces", "data", "decode"],
     "bin": ["*"],

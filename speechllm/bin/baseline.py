@@ -1,17 +1,15 @@
-"""Decode a Kaldi directory with Whisper's own decoder, in jobs, then join their hypotheses."""
+"""Decode a Kaldi directory with Whisper's own decoder, in jobs, and merge their hypotheses."""
 
 import argparse
 from pathlib import Path
 
+from speechllm.bin._arguments import add_config, add_jobs, check_jobs
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("--config", type=Path, required=True, help="experiment YAML whose encoder is the Whisper model")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override of the YAML; may be repeated"
-    )
-    parser.add_argument("--nj", type=int, default=1, help="number of jobs")
-    parser.add_argument("--job", type=int, help="which job to run, from 1; without it, join what all jobs have written")
+    add_config(parser)
+    add_jobs(parser, without="do what is left of all jobs, and merge them")
     parser.add_argument("--num_beams", type=int, default=1, help="beam width; 1 is greedy search")
     parser.add_argument(
         "--language", help="language of the speech, e.g. de (default: a multilingual Whisper detects it)"
@@ -21,16 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run one job, or join all."""
-    if args.job is None:
-        from speechllm.data.table import read_table
-        from speechllm.decode.generate import merge_jobs
+    """Run one job, or all."""
+    check_jobs(args)
+    from speechllm import stages
+    from speechllm.pretrained.directory import read_config
 
-        print(merge_jobs(args.out_dir, read_table(args.data_dir / "utt2dur"), args.nj))
-        return
-    from speechllm import experiment, stages
-
-    encoder = experiment.load_config(args.config, args.set).encoder
+    encoder = read_config(args.config, args.set, args.trust_components).encoder
     stages.baseline(
         encoder.path,
         args.data_dir,

@@ -2,12 +2,15 @@
 
 import argparse
 
+from speechllm.bin._arguments import add_trust
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("--model", help="experiment, packed directory, shipped model or hub id; default: the shipped")
     parser.add_argument("--port", type=int, default=7860, help="of http://127.0.0.1 (%(default)s)")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (%(default)s)")
+    add_trust(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -15,4 +18,5 @@ def run(args: argparse.Namespace) -> None:
     from speechllm.api import load
     from speechllm.demo import serve
 
-    serve(load(args.model, device=args.device, merge_lora=True), port=args.port)
+    model = load(args.model, device=args.device, merge_lora=True, trust_components=args.trust_components)
+    serve(model, port=args.port)

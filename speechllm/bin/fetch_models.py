@@ -1,19 +1,18 @@
 """Download the models that an experiment names by hub id."""
 
 import argparse
-from pathlib import Path
+
+from speechllm.bin._arguments import add_config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("--config", type=Path, required=True, help="experiment YAML")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override of the YAML; may be repeated"
-    )
+    add_config(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Download."""
     from speechllm import experiment
+    from speechllm.pretrained.directory import read_config
 
-    experiment.fetch_models(experiment.load_config(args.config, args.set))
+    experiment.fetch_models(read_config(args.config, args.set, args.trust_components))

@@ -2,10 +2,13 @@
 
 import argparse
 
+from speechllm.bin._arguments import add_trust
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("model", nargs="?", help="experiment, packed directory or hub id; without: list shipped models")
+    add_trust(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -16,4 +19,4 @@ def run(args: argparse.Namespace) -> None:
     if args.model is None:
         print("\n".join(shipped()) or "no model ships with this installation")
     else:
-        print(describe(read_model(args.model)), end="")
+        print(describe(read_model(args.model, trust_components=args.trust_components)), end="")

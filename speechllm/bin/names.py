@@ -1,20 +1,19 @@
-"""Print two names: of the dump that an experiment reads, and of the Whisper model beside it."""
+"""Print two names: of the dump that an experiment reads, and of the Whisper model in it."""
 
 import argparse
-from pathlib import Path
+
+from speechllm.bin._arguments import add_config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("--config", type=Path, required=True, help="experiment YAML")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override of the YAML; may be repeated"
-    )
+    add_config(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Print."""
     from speechllm import experiment
+    from speechllm.pretrained.directory import read_config
 
-    config = experiment.load_config(args.config, args.set)
+    config = read_config(args.config, args.set, args.trust_components)
     print(experiment.dump_name(config), experiment.base_name(config.encoder))

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from speechllm.bin._arguments import add_set, add_trust
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
@@ -14,9 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             f"--{part}", help=f"hub id or name of the {part}, which else is copied if it is a directory"
         )
     parser.add_argument("--notes", type=Path, help="Markdown for its card: data, licences, limits")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override, e.g. decode.search.num_beams=4"
-    )
+    add_set(parser, "overrides, e.g. decode.search.num_beams=4")
+    add_trust(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -24,6 +25,6 @@ def run(args: argparse.Namespace) -> None:
     from speechllm.api import load
 
     notes = args.notes.read_text(encoding="utf-8") if args.notes else ""
-    model = load(args.model, device="cpu", overrides=args.set)
+    model = load(args.model, device="cpu", overrides=args.set, trust_components=args.trust_components)
     model.save_pretrained(args.out_dir, dtype=args.dtype, encoder=args.encoder, decoder=args.decoder, notes=notes)
     print(f"{args.out_dir}: {sum(path.stat().st_size for path in args.out_dir.rglob('*')) / 2**20:.1f} MiB")

@@ -8,13 +8,13 @@ torchrun kill their processes 30 seconds after they have passed on a signal: a s
 import argparse
 from pathlib import Path
 
+from speechllm.bin._arguments import add_set
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("--config", type=Path, required=True, help="experiment YAML")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override of the YAML; may be repeated"
-    )
+    add_set(parser)
     parser.add_argument(
         "--train",
         type=Path,

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from speechllm.bin._arguments import add_set, add_trust
+
 if TYPE_CHECKING:
     from speechllm.decode.inputs import Input
     from speechllm.decode.transcript import Transcript
@@ -25,9 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch_size", type=int, default=8, help="windows recognised at once (%(default)s)")
     parser.add_argument("--longest", type=float, help="maximum window in seconds, at least 1; default: as trained")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (%(default)s)")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override, e.g. decode.search.num_beams=4"
-    )
+    add_set(parser, "overrides, e.g. decode.search.num_beams=4")
+    add_trust(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -59,7 +60,9 @@ def _transcribe(args: argparse.Namespace, durations: "dict[Input, Seconds]") -> 
     from speechllm.decode import outputs
 
     logging.disable_progress_bar()  # that of loading weights
-    model = load(args.model, device=args.device, overrides=args.set, merge_lora=True)
+    model = load(
+        args.model, device=args.device, overrides=args.set, merge_lora=True, trust_components=args.trust_components
+    )
     done = 0.0
     with tqdm(total=round(sum(durations.values())), unit="s", desc="speech", dynamic_ncols=True) as bar:
 

@@ -1,9 +1,10 @@
-"""Decode a set in jobs, each its own share of the utterances, and join the jobs' results."""
+"""Decode a set in jobs, each its own share of the utterances, and merge the jobs' results."""
 
+import functools
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,11 +12,65 @@ from tqdm import tqdm
 
 from speechllm.atomic import new_file
 from speechllm.data.data_dir import write_table
-from speechllm.decode.record import merge_job_records
+from speechllm.decode.record import merge_job_records, write_job_record
 from speechllm.errors import DataError
 from speechllm.interfaces import Hypothesis, Seconds
 
 Recognize: TypeAlias = Callable[[list[str]], list[list[Hypothesis]]]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model that is loaded to decode with."""
+
+    recognize: Recognize
+    """Returns the n-best hypotheses of each of some utterances, best first."""
+    batches: Callable[[dict[str, Seconds]], Iterable[list[str]]]
+    """Durations of some utterances to batches of their ids."""
+    details: Callable[[], dict[str, Any]] = dict
+    """Entries for the record of the job that was decoded last."""
+
+
+def decode_jobs(
+    load: Callable[[], Loaded],
+    durations: Mapping[str, Seconds],
+    out_dir: Path,
+    *,
+    nj: int,
+    job: int | None,
+    identity: str,
+) -> None:
+    """Decode the share of one job; without ``job``, the shares of all jobs that are not done, and merge them.
+
+    Args:
+        load: loads the model; called once at most, and not if nothing is left to be decoded.
+        durations: of each utterance of the set.
+        out_dir: where results are written.
+        nj: number of jobs.
+        job: number of the job, from 1.
+        identity: see ``decode_job``.
+    """
+    loaded = functools.cache(load)
+    for number in range(1, nj + 1) if job is None else [job]:
+        mine = share(durations, nj, number)
+        if not finished_job(out_dir, number, list(mine), identity):
+            model = loaded()
+            decode_job(model.recognize, model.batches(mine) if mine else [], durations, out_dir, number, identity)
+            write_job_record(out_dir, number, model.details())
+        elif job is not None:
+            print(f"{out_dir}: job {job} of {nj} is complete, nothing to do")
+    if job is None:
+        print(merge_jobs(out_dir, durations, nj))
+
+
+def share(durations: Mapping[str, Seconds], nj: int, job: int) -> dict[str, Seconds]:
+    """Return a job's utterances: every nj-th in order of duration, so that all jobs have like work."""
+    return {utt_id: durations[utt_id] for utt_id in by_duration(durations)[job - 1 :: nj]}
+
+
+def by_duration(durations: Mapping[str, Seconds]) -> list[str]:
+    """Return utterance ids, shortest first; equal durations in the order of their ids."""
+    return sorted(durations, key=lambda utt_id: (durations[utt_id], utt_id))
 
 
 def decode_job(
@@ -56,7 +111,7 @@ def finished_job(out_dir: Path, job: int, utt_ids: Sequence[str], identity: str)
 
 
 def merge_jobs(out_dir: Path, utt_ids: Iterable[str], nj: int) -> str:
-    """Join the shares of ``nj`` jobs into ``text``, ``nbest.jsonl`` and ``truncated``; return a sentence about them.
+    """Merge the shares of ``nj`` jobs into ``text``, ``nbest.jsonl`` and ``truncated``; return a sentence about them.
 
     Raises:
         DataError: if an utterance has no hypothesis, or two, or the shares come from different models.

@@ -16,11 +16,13 @@ import yaml
 
 from speechllm import config as configs
 from speechllm.errors import ConfigError, DataError
-from speechllm.experiment import ExperimentConfig
+from speechllm.experiment import ExperimentConfig, inference_overrides, load_config, read_experiment
 from speechllm.models.weights import read_metadata
+from speechllm.registry import outside_components
 from speechllm.score.results import collect
 
 CONFIG = "config.json"
+EXPERIMENT = "config.yaml"
 WEIGHTS = "model.safetensors"
 ABOUT = "about"  # key of config.json beside the sections of the experiment
 SHIPPED = Path(__file__).parent / "shipped"
@@ -64,7 +66,7 @@ def find_model(name: str | os.PathLike[str] | None) -> Path:
     path = Path(name)
     if not path.is_dir():
         path = SHIPPED / name if str(name) in shipped() else _download(str(name))
-    if not any((path / config).is_file() for config in (CONFIG, "config.yaml")) or not (path / WEIGHTS).is_file():
+    if not any((path / config).is_file() for config in (CONFIG, EXPERIMENT)) or not (path / WEIGHTS).is_file():
         raise ConfigError(
             f"{path}: found no {CONFIG} (or config.yaml) and {WEIGHTS}, expected a trained experiment or packed model; "
             "train and average it first"
@@ -72,12 +74,15 @@ def find_model(name: str | os.PathLike[str] | None) -> Path:
     return path
 
 
-def read_model(name: str | os.PathLike[str] | None, overrides: Iterable[str] = ()) -> TrainedModel:
+def read_model(
+    name: str | os.PathLike[str] | None, overrides: Iterable[str] = (), *, trust_components: bool = False
+) -> TrainedModel:
     """Read what a trained model is, without loading it.
 
     Args:
         name: see ``find_model``.
         overrides: ``section.key=value`` strings; of the decode section, the prompt and the paths of base models.
+        trust_components: import modules outside the library that it names.
 
     Raises:
         ConfigError: if it is not there or cannot be read, or an override would change what was trained.
@@ -86,15 +91,50 @@ def read_model(name: str | os.PathLike[str] | None, overrides: Iterable[str] = (
     for override in overrides:
         if not override.startswith(tuple(f"{key}{end}" for key in CHANGEABLE for end in ".=")):
             raise ConfigError(f"{override!r}: was fixed by training; only {', '.join(CHANGEABLE)} can be changed")
-    if (path / CONFIG).is_file():
-        tree = _read_json(path / CONFIG)
-        about = tree.pop(ABOUT, {})
-        config = configs.from_tree(ExperimentConfig, tree, overrides, where=path / CONFIG)
-    else:
-        about = _about(path)
-        config = configs.load(ExperimentConfig, path / "config.yaml", overrides)
+    with outside_components(trust_components):
+        if (path / CONFIG).is_file():
+            tree = _read_json(path / CONFIG)
+            about = tree.pop(ABOUT, {})
+            config = configs.from_tree(ExperimentConfig, tree, overrides, where=path / CONFIG)
+        else:
+            about = _about(path)
+            config = configs.load(ExperimentConfig, path / EXPERIMENT, overrides)
     config = replace(config, data=replace(config.data, dump="features"))  # so that there is an encoder
     return TrainedModel(path, _with_bases(config, path), about)
+
+
+def read_config(name: str, overrides: Iterable[str] = (), trust_components: bool = False) -> ExperimentConfig:
+    """Return the configuration in an experiment YAML, or that of a trained model.
+
+    A YAML that is named may use components outside the library; those of a model, an experiment's included, have to be
+    trusted.
+    """
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        return load_config(path, overrides)
+    if (path / EXPERIMENT).is_file():
+        with outside_components(trust_components):
+            return load_config(path / EXPERIMENT, overrides)
+    return read_model(name, overrides, trust_components=trust_components).config
+
+
+def read_to_decode(
+    name: str, inference_config: Path | None = None, overrides: Iterable[str] = (), *, trust_components: bool = False
+) -> tuple[Path, ExperimentConfig]:
+    """Return the directory of a trained model and its configuration, to decode dumps with it.
+
+    Args:
+        name: see ``find_model``.
+        inference_config: YAML of another ``decode`` section.
+        overrides: see ``read_experiment`` and ``read_model``.
+        trust_components: import modules outside the library that it names.
+    """
+    path = find_model(name)
+    if (path / CONFIG).is_file():
+        overrides = [*inference_overrides(inference_config), *overrides]
+        return path, read_model(path, overrides, trust_components=trust_components).config
+    with outside_components(trust_components):
+        return path, read_experiment(path, inference_config, overrides)
 
 
 def write_config(path: Path, config: ExperimentConfig, about: dict[str, Any]) -> None:
@@ -116,7 +156,7 @@ def training_data(about: dict[str, Any]) -> list[str]:
 
 def _download(name: str) -> Path:
     known = f"no such directory, and no model that ships with the project ({', '.join(shipped()) or 'none'})"
-    if name.count("/") != 1 or name[0] in "./~":
+    if name.count("/") != 1 or name[0] in "./~" or Path(name).parent.is_dir():
         raise ConfigError(f"{name}: {known}; name one of these, or a hub id")
     wanted = ["*.json", "*.safetensors", "README.md", "*.model", "*.txt", "*.jinja"]
     try:

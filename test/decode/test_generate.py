@@ -7,7 +7,7 @@ import pytest
 
 from speechllm.data.table import read_table
 from speechllm.decode.config import DecodeConfig
-from speechllm.decode.generate import decode_job, finished_job, merge_jobs
+from speechllm.decode.generate import Loaded, decode_job, decode_jobs, finished_job, merge_jobs, share
 from speechllm.errors import ConfigError, DataError
 from speechllm.interfaces import GenerationOptions, Hypothesis
 from speechllm.stages import mismatched_speech
@@ -63,6 +63,37 @@ def test_what_a_merge_refuses(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="different models or options"):
         merge_jobs(tmp_path, "abc", 2)
     assert not (tmp_path / "text").exists()
+
+
+def test_without_a_job_all_that_is_left_is_decoded_and_merged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loads, decoded = [], []
+
+    def load() -> Loaded:
+        loads.append(1)
+
+        def counted(utt_ids: list[str]) -> list[list[Hypothesis]]:
+            decoded.extend(utt_ids)
+            return recognize(utt_ids)
+
+        return Loaded(counted, lambda mine: [list(mine)])
+
+    def decode(job: int | None, identity: str = "x") -> str:
+        decode_jobs(load, DURATIONS, tmp_path, nj=2, job=job, identity=identity)
+        return capsys.readouterr().out
+
+    decode(2)
+    assert (decoded, len(loads)) == (["b"], 1)
+    assert "job 2 of 2 is complete, nothing to do" in decode(2)
+    assert "3 utterances" in decode(None)
+    assert (decoded, len(loads)) == (["b", "a", "c"], 2)
+    assert "3 utterances" in decode(None)
+    assert len(loads) == 2, "all was done, and yet the model was loaded"
+    decode(None, identity="another model")
+    assert (sorted(decoded[3:]), len(loads)) == (["a", "b", "c"], 3)
+    assert read_table(tmp_path / "text") == {"a": "said a", "b": "said b", "c": "said c"}
+    assert [list(share(DURATIONS, 2, job)) for job in (1, 2)] == [["a", "c"], ["b"]]
 
 
 def test_a_job_that_dies_leaves_no_share(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 import soundfile
 import torch
 
-from speechllm import experiment, stages
+from speechllm import experiment, load, stages
+from speechllm.bin import main
 from speechllm.data.data_dir import Utterance, write_data_dir
 from speechllm.data.dump import merge_dump
 from speechllm.data.table import read_table
@@ -60,6 +61,20 @@ def test_batches_and_jobs_change_no_text(exp_dir: Path, tmp_path: Path) -> None:
     assert decode(exp_dir, tmp_path / "8", "decode.batch_size=8") == alone
     assert decode(exp_dir, tmp_path / "jobs", "decode.batch_size=2", nj=3) == alone
     assert decode(exp_dir, tmp_path / "more", nj=9) == alone  # more jobs than utterances
+
+
+def test_a_packed_model_decodes_a_dump_as_its_experiment_does(
+    exp_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load(exp_dir, device="cpu").save_pretrained(tmp_path / "packed", dtype="float32")
+    for name, model in (("packed", tmp_path / "packed"), ("exp", exp_dir)):
+        command = ["decode", "--nj", "2", str(model), str(exp_dir / "dump"), str(tmp_path / f"out/{name}")]
+        assert main([*command, "--set", "decode.batch_size=2 decode.search.num_beams=1"]) == 0
+    texts = [read_table(tmp_path / f"out/{name}/text", allow_empty=True) for name in ("packed", "exp")]
+    assert texts[0] == texts[1] == decode(exp_dir, tmp_path / "out/jobs", "decode.search.num_beams=1")
+    assert "5 utterances" in capsys.readouterr().out
+    assert main(["names", "--config", str(tmp_path / "packed")]) == 0
+    assert capsys.readouterr().out == "log_mel_80 encoder\n"
 
 
 def test_a_dump_of_another_frontend_is_refused(exp_dir: Path, tmp_path: Path) -> None:

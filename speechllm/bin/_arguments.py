@@ -1,0 +1,75 @@
+"""Arguments that several verbs share."""
+
+import argparse
+import re
+
+import yaml
+
+from speechllm.errors import UsageError
+
+_NEXT_KEY = re.compile(r"(\s+)(?=[A-Za-z_]\w*(?:\.\w+)*=)")
+
+
+def add_set(parser: argparse.ArgumentParser, text: str = "overrides of the YAML; may be repeated") -> None:
+    """Declare --set, which gives a list of ``section.key=value``."""
+    parser.add_argument("--set", action="extend", type=split_overrides, default=[], metavar="KEY=VALUE", help=text)
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Declare --config and what goes with it, see ``read_config``."""
+    parser.add_argument("--config", required=True, help="experiment YAML, or a trained model")
+    add_set(parser)
+    add_trust(parser)
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Declare --trust_components."""
+    parser.add_argument(
+        "--trust_components", action="store_true", help="import modules outside speechllm that the model names"
+    )
+
+
+def add_jobs(parser: argparse.ArgumentParser, without: str) -> None:
+    """Declare --nj and --job; ``without`` says what is done without --job."""
+    parser.add_argument("--nj", type=_positive, default=1, help="number of jobs")
+    parser.add_argument("--job", type=_positive, help=f"job to run, from 1 to --nj; without it, {without}")
+
+
+def check_jobs(args: argparse.Namespace) -> None:
+    """Check that the job is one of the jobs.
+
+    Raises:
+        UsageError: if it is not.
+    """
+    if args.job is not None and args.job > args.nj:
+        raise UsageError(f"--job: found {args.job}, expected 1 to {args.nj}, the number of jobs (--nj)")
+
+
+def split_overrides(text: str) -> list[str]:
+    """Return the overrides in ``text``: one, or several with spaces between.
+
+    A value may have spaces too: it goes on until the next ``key=`` outside its quotes and brackets.
+    """
+    first, *rest = _NEXT_KEY.split(text.strip())
+    found = [first] if first else []
+    for space, part in zip(rest[::2], rest[1::2], strict=True):
+        if _is_whole(found[-1]):
+            found.append(part)
+        else:
+            found[-1] += space + part
+    return found
+
+
+def _is_whole(override: str) -> bool:
+    try:
+        yaml.safe_load(override.partition("=")[2])
+    except yaml.YAMLError:
+        return False
+    return True
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"found {number}, expected 1 or more")
+    return number
