@@ -2,10 +2,13 @@
 
 import os
 import re
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -52,7 +55,7 @@ def test_dry_run_names_every_stage_and_runs_none(training_recipe: Path) -> None:
     recipe = training_recipe
     before = sorted(path.name for path in recipe.parent.iterdir())
     options = ["--dry_run", "--config", CONFIG, "--mismatched", "--baseline", "--ngpu", "0", "--tag", "dry"]
-    result = run(recipe, *options, "--set", "train.lr=1e-4 seed=2", *CORPUS)
+    result = run(recipe, *options, "--set", "train.lr=1e-4 decode.dtype='float32' seed=2", *CORPUS)
     assert result.returncode == 0, result.stderr
     printed = result.stdout + result.stderr
     for stage in range(7):
@@ -71,7 +74,7 @@ def test_dry_run_names_every_stage_and_runs_none(training_recipe: Path) -> None:
         "results",
     ):
         assert f"speechllm {verb} " in printed, verb
-    assert "--set train.lr=1e-4 --set seed=2" in printed
+    assert r"--set train.lr=1e-4\ decode.dtype=\'float32\'\ seed=2 " in printed
     assert "Successfully finished. [elapsed=" in printed
     assert sorted(path.name for path in recipe.parent.iterdir()) == before
 
@@ -188,7 +191,7 @@ def test_mini_tables_align_every_kind_of_connector_once() -> None:
     assert [name for _, name in trained] == aligned + names + [f"{name}_seed2" for name in names]
     for command, name in trained:
         for setting in ("train.ctc_steps=7", "train.max_steps=7", "train.init_from=null", "encoder.padding=none"):
-            assert (f"--set {setting}" in command) == (name in aligned)
+            assert (rf"\ {setting}" in command) == (name in aligned)
     assert "exp/mini_main/decode/" in result.stderr + result.stdout
     assert "_aligned/decode/" not in result.stderr + result.stdout
     for row, begins_from in zip(names, (aligned[0], aligned[0], aligned[1]), strict=True):
@@ -294,10 +297,37 @@ def test_a_trained_experiment_is_tested_and_not_trained(trained: list[str]) -> N
     assert f"{trained[1]}/decode/callhome" in printed
     assert run(recipe, "--dry_run", "--trained", "/nowhere", "--stop_stage", "1", *CORPUS).returncode == 0
     result = run(recipe, "--dry_run", "--trained", "/nowhere", *CORPUS)
-    assert (result.returncode, result.stderr) == (
-        2,
-        "../../utils/recipe.sh: --trained /nowhere: no experiment with a config.yaml there; train it first\n",
-    )
+    assert result.returncode == 1
+    assert "speechllm names: /nowhere: no such directory, and no model that ships with the project" in result.stderr
+
+
+def test_a_model_that_is_no_experiment_has_its_results_in_the_recipe() -> None:
+    command = ["--dry_run", "--trained", "base-smollm2-ctc", "--inference_nj", "2", *CORPUS]
+    result = run(EGS / "eval2000/run.sh", *command, EVAL2000="/data/a b")
+    assert result.returncode == 0, result.stderr
+    out = "exp/base-smollm2-ctc/decode/callhome"
+    for line in (
+        "speechllm dump --nj 8 --config base-smollm2-ctc data/callhome dump/log_mel_80/callhome",
+        f"speechllm decode --nj 2 base-smollm2-ctc dump/log_mel_80/callhome {out}",
+        f"speechllm score data/callhome/text {out}/text {out}/score",
+        "speechllm report exp/base-smollm2-ctc --data data",
+    ):
+        assert f" {line}" in result.stderr, line
+    assert "--trust_components" not in result.stderr
+    (said,) = re.findall(r"--output exp/base-smollm2-ctc/RESULTS.md --command (.*)", result.stderr)
+    assert shlex.split(shlex.split(said)[0]) == ["EVAL2000=/data/a b", "./run.sh", *command]
+
+
+def test_the_command_that_was_typed_is_recorded() -> None:
+    for name, variable, extra in (
+        ("librispeech", "LIBRISPEECH", []),
+        ("commonvoice", "COMMON_VOICE", ["--lang", "de"]),
+    ):
+        typed = ["--dry_run", "--stage", "6", *extra, "--config", CONFIG, "--set", "seed=2 prompt.template='a \"b\"'"]
+        result = run(EGS / name / "run.sh", *typed, **{variable: ""})
+        assert result.returncode == 0, result.stderr
+        (said,) = re.findall(r"--command (.*)", result.stderr)
+        assert shlex.split(shlex.split(said)[0]) == ["./run.sh", *typed]
 
 
 def test_mistakes_end_with_a_sentence(recipe: Path, trained: list[str]) -> None:
@@ -351,17 +381,110 @@ def test_jobs_run_side_by_side_and_failures_are_named(tmp_path: Path) -> None:
     assert "x.2.log" in bad.stderr
 
 
-def test_a_launcher_that_is_ended_ends_its_jobs(tmp_path: Path) -> None:
+def gone(pid: str) -> bool:
+    status = Path(f"/proc/{pid}/status")
+    try:
+        return "zombie" in status.read_text()
+    except FileNotFoundError:
+        return True
+
+
+def wait_for(happened: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_launcher_that_is_ended_ends_its_jobs(tmp_path: Path, number: signal.Signals) -> None:
     launcher, log = EGS.parent / "utils/run_local.sh", tmp_path / "log/x.JOB.log"
     started = tmp_path / "started"
     command = f"echo $$ >> {started}; sleep 300; true"
     process = subprocess.Popen([launcher, "JOB=1:2", log, "bash", "-c", command], stderr=subprocess.DEVNULL)
-    while not started.exists() or len(started.read_text().split()) < 2:
-        time.sleep(0.02)
+    wait_for(lambda: started.exists() and len(started.read_text().split()) == 2, "the jobs did not start")
+    process.send_signal(number)
+    assert process.wait(timeout=20) == 128 + number
+    for pid in started.read_text().split():
+        wait_for(lambda pid=pid: gone(pid), "a job outlived its launcher")
+
+
+PROGRAM = """#!{python}
+import os, signal, sys, time
+arguments = sys.argv[1:]
+if arguments[0] == "names":
+    print("features whisper")
+if arguments[0] != {verb!r}:
+    sys.exit()
+def save(number, frame):
+    time.sleep(0.3)
+    open("saved", "a").write(f"{{signal.Signals(number).name}}\\n")
+    sys.exit(128 + number)
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, save)
+open("pids", "a").write(f"{{os.getpid()}}\\n")
+print("it runs", flush=True)
+time.sleep(300)
+"""
+
+
+@pytest.mark.parametrize(
+    ("verb", "number"),
+    [("train", signal.SIGTERM), ("train", signal.SIGINT), ("dump", signal.SIGTERM), ("validate", signal.SIGINT)],
+)
+def test_a_recipe_that_is_ended_passes_it_on_and_waits(tmp_path: Path, verb: str, number: signal.Signals) -> None:
+    recipe, programs = tmp_path / "egs/librispeech", tmp_path / "bin"
+    shutil.copytree(EGS.parent / "utils", tmp_path / "utils")
+    for folder in (recipe, programs):
+        folder.mkdir(parents=True)
+    for name in ("run.sh", "path.sh", "cmd.sh", "../cmd.sh"):
+        shutil.copy(EGS / "librispeech" / name, recipe / name)
+    (recipe / "x.yaml").touch()
+    text = PROGRAM.format(python=sys.executable, verb=verb)
+    (programs / "speechllm").write_text(text)
+    (programs / "python3").write_text('#!/bin/sh\nshift 2\nexec speechllm "$@"\n')  # python3 -m speechllm train
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "LIBRISPEECH": "/nowhere"}
+    command = [recipe / "run.sh", "--config", "x.yaml", "--nj", "2", "--ngpu", "0", "--stage", "1"]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, cwd=recipe, env=environment, stdout=log, stderr=log)
+    pids, jobs = recipe / "pids", 2 if verb == "dump" else 1
+    wait_for(lambda: pids.exists() and len(pids.read_text().split()) == jobs, (tmp_path / "log").read_text())
+    process.send_signal(number)
+    assert process.wait(timeout=30) == 128 + number
+    assert (recipe / "saved").read_text() == f"{number.name}\n" * jobs
+    for pid in pids.read_text().split():
+        assert gone(pid)
+    if verb == "train":
+        assert "it runs" in (recipe / "exp/x/train.log").read_text()
+
+
+def test_jobs_have_their_share_of_the_cores_whatever_the_environment_says(tmp_path: Path) -> None:
+    cores = len(os.sched_getaffinity(0))
+    for variables, threads in (
+        ({"OMP_NUM_THREADS": "7", "MKL_NUM_THREADS": "7"}, max(1, cores // 2)),
+        ({"SPEECHLLM_THREADS": "3", "OMP_NUM_THREADS": "7"}, 3),
+    ):
+        command = ["JOB=1:2", str(tmp_path / "x.JOB.log"), "sh", "-c", "echo $OMP_NUM_THREADS $MKL_NUM_THREADS"]
+        assert run(EGS.parent / "utils/run_local.sh", *command, **variables).returncode == 0
+        for job in "12":
+            assert (tmp_path / f"x.{job}.log").read_text().splitlines()[1] == f"{threads} {threads}"
+
+
+def test_jobs_of_slurm_are_cancelled_with_their_launcher(tmp_path: Path) -> None:
+    (tmp_path / "sbatch").write_text(f'#!/bin/sh\necho $$ "$@" >{tmp_path}/submitted\nexec sleep 300\n')
+    (tmp_path / "scancel").write_text(f'#!/bin/sh\necho "$@" >{tmp_path}/cancelled\n')
+    for name in ("sbatch", "scancel"):
+        (tmp_path / name).chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = [EGS.parent / "utils/run_slurm.sh", "JOB=1:2", tmp_path / "dump.JOB.log", "true"]
+    process = subprocess.Popen(command, env=environment)
+    wait_for(lambda: (tmp_path / "submitted").exists() and (tmp_path / "submitted").read_text() != "", "no sbatch")
     process.terminate()
     assert process.wait(timeout=20) == 143
-    for pid in started.read_text().split():
-        deadline = time.monotonic() + 20
-        while Path(f"/proc/{pid}").exists() and "zombie" not in Path(f"/proc/{pid}/status").read_text():
-            assert time.monotonic() < deadline, "a job outlived its launcher"
-            time.sleep(0.05)
+    name = re.search(r"--job-name=(\S+)", (tmp_path / "submitted").read_text())
+    assert name is not None
+    assert (tmp_path / "cancelled").read_text() == f"--name={name[1]}\n"
+    pid = (tmp_path / "submitted").read_text().split()[0]
+    wait_for(lambda: gone(pid), "sbatch outlived its launcher")

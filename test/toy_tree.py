@@ -14,6 +14,7 @@ def copy_tree(target: Path) -> Path:
     for name in ("speechllm", "utils"):
         shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "egs/librispeech/conf", target / "egs/librispeech/conf")
+    shutil.copy(ROOT / "egs/cmd.sh", target / "egs")
     return target
 
 

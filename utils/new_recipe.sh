@@ -3,7 +3,7 @@
 #
 #   utils/new_recipe.sh NAME
 #
-# writes egs/NAME (run.sh, cmd.sh, path.sh, conf/train.yaml, RESULTS.md) and speechllm/corpora/NAME.py, which hold all
+# writes egs/NAME (run.sh, cmd.sh, path.sh, conf, RESULTS.md) and speechllm/corpora/NAME.py, which hold all
 # that is particular to a corpus. As written they run on ROOT/{train,dev,test}.tsv, tables of path, text and maybe
 # speaker; for another layout, `parse` in speechllm/corpora/NAME.py is what to rewrite. Nothing is overwritten.
 set -euo pipefail
@@ -36,7 +36,7 @@ fill_in() { # template, file
 }
 
 fill_in "$template/corpus.py" "$corpus"
-for file in run.sh cmd.sh path.sh conf/train.yaml RESULTS.md; do
+for file in run.sh cmd.sh path.sh conf/train.yaml conf/train_ctc.yaml RESULTS.md; do
   fill_in "$template/$file" "$recipe/$file"
 done
 chmod +x "$recipe/run.sh"

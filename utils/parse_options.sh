@@ -4,13 +4,17 @@
 #   options="stage nj mini"; stage=0 nj=4 mini=false; . utils/parse_options.sh
 #
 # A name whose value is true or false may stand alone, meaning true. "--help" prints the caller's
-# leading comment block. Anything else is an error, so a typing mistake cannot pass unnoticed.
+# leading comment block. "--typed" ends the options; what follows it is left in "$@". Anything else is an error, so a typing
+# mistake cannot pass unnoticed.
 : "${options:?list the names of the options before parse_options.sh is read}"
 while [[ $# -gt 0 ]]; do
   case $1 in
     -h | --help)
       sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$0"
       exit 0 ;;
+    --typed)
+      shift
+      break ;;
     --*)
       name=${1#--} name=${name//-/_}
       [[ " $options " == *" $name "* ]] || { echo "$0: unknown option $1, expected one of --${options// / --}" >&2; exit 2; }

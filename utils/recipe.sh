@@ -18,7 +18,9 @@
 #                       then the augmented one), then these
 #   --test_sets         test sets, separated by spaces
 #   --extra_test_data   data directories to test on as well
-#   --trained           instead of training, test this experiment; the recipe has then no training and validation set
+#   --trained           instead of training, test this experiment, packed or shipped model, or hub id; the recipe has then no
+#                       training and validation set, and no --config. Results of a model that is no experiment go to exp/<its name>
+#   --trust_components  import the modules outside speechllm that --trained names
 #   --joined            test on them joined in the audiobook's order as well, up to so many seconds: "60 90 120"
 #   --mini              instead of the corpus, make a tiny one of its layout and run the recipe on it, on the CPU,
 #                       in data_mini, dump_mini and exp_mini
@@ -37,7 +39,7 @@
 #   --dry_run           print the commands, run none
 # Experiment
 #   --config            experiment YAML
-#   --set               overrides of the YAML, "train.lr=1e-4 seed=2"
+#   --set               overrides of the YAML, "train.lr=1e-4 prompt.template='Heard: <speech> Said:'"
 #   --tag               name of the experiment (default: the YAML's name)
 #   --inference_config  YAML of another decode section
 #   --inference_tag     name of that decoding (default: the YAML's name)
@@ -54,22 +56,29 @@
 #   --datadir           where data directories go
 #   --dumpdir           where dumps go
 #   --expdir            where experiments go
+#   --typed             the last option: what follows it was typed by the user, and is written to RESULTS.md
+# Variables
+#   CMD_BACKEND         local or slurm, see cmd.sh
+#   SPEECHLLM_THREADS   threads of each job of dump and decode (default: its share of the cores)
 set -euo pipefail
 
 corpus='' corpus_dir='' corpus_var='' corpus_maker=''
-train_set='' valid_set='' valid_speakers=0 speed_perturb_factors='' augment='' extra_train_data='' test_sets='' extra_test_data='' trained='' joined=''
+train_set='' valid_set='' valid_speakers=0 speed_perturb_factors='' augment='' extra_train_data='' test_sets='' extra_test_data='' trained='' trust_components=false joined=''
 mini=false mini_config=../librispeech/conf/quickstart.yaml mini_sets='' mini_trained=''
 mini_extra_train_data='' mini_extra_test_data=''
 stage=0 stop_stage=6 dry_run=false
 config='' set='' tag='' inference_config='' inference_tag='' baseline=false language='' mismatched=false no_speech=false normalizer=librispeech
 ngpu=1 num_nodes=1 nj=8 inference_nj=1 datadir=data dumpdir=dump expdir=exp
-options="corpus corpus_dir corpus_var corpus_maker train_set valid_set valid_speakers speed_perturb_factors augment extra_train_data test_sets extra_test_data trained joined \
+options="corpus corpus_dir corpus_var corpus_maker train_set valid_set valid_speakers speed_perturb_factors augment extra_train_data test_sets extra_test_data trained trust_components joined \
 mini mini_config mini_sets mini_trained mini_extra_train_data mini_extra_test_data stage stop_stage dry_run config set tag inference_config \
 inference_tag baseline language mismatched no_speech normalizer ngpu num_nodes nj inference_nj datadir dumpdir expdir"
-invocation=$(printf '%q ' "$0" "$@")
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=utils/parse_options.sh
 . "$root/utils/parse_options.sh"
+# shellcheck source=utils/run_child.sh
+. "$root/utils/run_child.sh"
+printf -v invocation '%q ' ./run.sh "$@"  # the options behind --typed
+[[ -z $corpus_var || -z ${!corpus_var:-} ]] || invocation="$corpus_var=$(printf %q "${!corpus_var}") $invocation"
 # shellcheck source=/dev/null
 . ./path.sh
 # shellcheck source=/dev/null
@@ -80,14 +89,12 @@ if $mini; then
   config=$mini_config ngpu=0 nj=2 datadir=data_mini dumpdir=dump_mini expdir=exp_mini
   [[ -z $mini_sets ]] || read -r train_set valid_set test_sets <<<"$mini_sets"
   extra_train_data=$mini_extra_train_data extra_test_data=$mini_extra_test_data
-  [[ -z $trained ]] || trained=$mini_trained config=''
+  [[ -z $mini_trained ]] || trained=$mini_trained
 fi
 
 required="corpus test_sets config"
 if [[ -n $trained ]]; then
-  config=${config:-$trained/config.yaml}
-  [[ -f $trained/config.yaml || $stop_stage -lt 2 ]] ||
-    { echo "$0: --trained $trained: no experiment with a config.yaml there; train it first" >&2; exit 2; }
+  config=$trained train_set='' valid_set='' valid_speakers=0 speed_perturb_factors='' augment='' extra_train_data=''
 else
   required+=" train_set"
   ((valid_speakers > 0)) || required+=" valid_set"
@@ -95,21 +102,22 @@ fi
 for name in $required; do
   [[ -n ${!name} ]] || { echo "$0: --$name is required (see --help)" >&2; exit 2; }
 done
-[[ -f $config || -n $trained && $stop_stage -lt 2 ]] || { echo "$0: --config $config: no such file; see conf/" >&2; exit 2; }
+[[ -f $config || -n $trained ]] || { echo "$0: --config $config: no such file; see conf/" >&2; exit 2; }
 if [[ $stage -le 1 && -z $corpus_dir ]]; then
   echo "$0: where is the corpus? Set $corpus_var, for example: $corpus_var=/path/to/$corpus ./run.sh" >&2
   exit 2
 fi
 
 run() {
-  echo "$(date '+%F %T') $*" >&2
-  $dry_run || "$@"
+  local line
+  printf -v line '%q ' "$@"
+  echo "$(date '+%F %T') ${line% }" >&2
+  $dry_run || run_child "$@"
 }
 on() {
   ((stage <= $1 && $1 <= stop_stage)) && echo "# stage $1: $2" >&2
 }
 
-read -ra overrides <<<"$set"
 corpus_sets=$test_sets
 if ((valid_speakers > 0)); then
   corpus_sets+=" $train_set"
@@ -153,11 +161,18 @@ if [[ -n $inference_config && -z $inference_tag ]]; then
   inference_tag=$(basename "$inference_config" .yaml)
 fi
 set_options=()
-for override in "${overrides[@]}"; do
-  set_options+=(--set "$override")
-done
-yaml=(--config "$config" "${set_options[@]}")
-exp=${trained:-$expdir/${tag:-$(basename "$config" .yaml)}}
+[[ -z $set ]] || set_options=(--set "$set")
+yaml=(--config "$config" "${set_options[@]}") trust=(--trust_components)  # in what was trained here, of a YAML of the user's
+if [[ -n $trained ]]; then
+  $trust_components || trust=()
+  yaml+=("${trust[@]}")
+fi
+if [[ -f $trained/config.yaml ]]; then
+  exp=$trained
+else
+  exp=$expdir/$(basename "${trained:-${tag:-$config}}" .yaml)  # also of a model that was packed, is shipped or on the hub
+fi
+model=${trained:-$exp}
 start=$SECONDS
 dump=$dumpdir whisper_exp=$expdir  # until the names are known
 ((ngpu > 0)) || export CUDA_VISIBLE_DEVICES=''
@@ -169,7 +184,7 @@ if on 0 "download what is free and not yet there: $corpus, models"; then
   else
     run speechllm download "$corpus" "$corpus_dir" --sets $corpus_sets
   fi
-  [[ ! -f $config ]] || run speechllm fetch_models "${yaml[@]}"
+  [[ -n $trained && $stop_stage -lt 2 ]] || run speechllm fetch_models "${yaml[@]}"
 fi
 
 if on 1 "prepare and validate $datadir/<set>"; then
@@ -218,13 +233,19 @@ if [[ -z $trained ]] && on 3 "train $exp"; then
   elif ((ngpu > 1 || num_nodes > 1)); then
     launcher=(deepspeed --num_nodes "$num_nodes" --num_gpus "$ngpu" --no_local_rank --module)
   fi
-  $dry_run || mkdir -p "$exp"
-  train_dumps=()
+  if $dry_run; then
+    exec {log}>&1
+  else
+    mkdir -p "$exp"
+    exec {log}> >(trap '' INT TERM HUP; exec tee -a "$exp/train.log")
+  fi
+  tee=${!:-} train_dumps=()
   for name in $train_sets; do
     train_dumps+=("$dump/$name")
   done
-  run "${launcher[@]}" speechllm train --train "${train_dumps[@]}" --valid "$dump/$valid_set" "${yaml[@]}" "$exp" 2>&1 |
-    if $dry_run; then cat; else tee -a "$exp/train.log"; fi
+  run "${launcher[@]}" speechllm train --train "${train_dumps[@]}" --valid "$dump/$valid_set" "${yaml[@]}" "$exp" >&"$log" 2>&1
+  exec {log}>&-
+  $dry_run || wait "$tee"
 fi
 
 if [[ -z $trained ]] && on 4 "average the best checkpoints of $exp"; then
@@ -241,13 +262,13 @@ decode_in_jobs() { # verb, input directory, output directory, further options
 }
 
 if on 5 "decode, $inference_nj jobs"; then
-  search=("${set_options[@]}")
+  search=("${set_options[@]}" "${trust[@]}")
   [[ -z $inference_config ]] || search+=(--inference_config "$inference_config")
   for name in $decoded_sets; do
     out=$exp/decode/$name${inference_tag:+_$inference_tag}
-    decode_in_jobs decode "$dump/$name" "$out" "${search[@]}" "$exp"
+    decode_in_jobs decode "$dump/$name" "$out" "${search[@]}" "$model"
     if $mismatched && [[ $name != no_speech ]]; then
-      decode_in_jobs decode "$dump/$name" "${out}_mismatched" --mismatched "${search[@]}" "$exp"
+      decode_in_jobs decode "$dump/$name" "${out}_mismatched" --mismatched "${search[@]}" "$model"
     fi
     if $baseline; then
       decode_in_jobs baseline "$(data_dir "$name")" "$whisper_exp/decode/$name" "${yaml[@]}" \
@@ -293,7 +314,7 @@ if on 6 "score"; then
   if $baseline; then
     scored+=("$whisper_exp")
   fi
-  run speechllm results "${scored[@]}" --output "$exp/RESULTS.md" --command "$invocation"
+  run speechllm results "${scored[@]}" --output "$exp/RESULTS.md" --command "${invocation% }"
   run speechllm report "${scored[@]}" --data "$datadir"
 fi
 

@@ -5,15 +5,15 @@
 #
 # JOB is replaced by the number of the job. A log begins with its command and ends with its time and
 # status. The output of the first job is shown too; the logs of jobs that fail are named.
+# Each job has its share of the cores as threads, or SPEECHLLM_THREADS; OMP_NUM_THREADS is not asked.
 set -uo pipefail
 
 range=${1#JOB=} log=$2
 shift 2
 first=${range%:*} last=${range#*:}
-if [[ -z ${OMP_NUM_THREADS:-} ]]; then
-  threads=$(($(nproc) / (last - first + 1)))
-  export OMP_NUM_THREADS=$((threads > 0 ? threads : 1))
-fi
+threads=$(($(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc) / (last - first + 1)))
+threads=${SPEECHLLM_THREADS:-$((threads > 0 ? threads : 1))}
+export OMP_NUM_THREADS=$threads MKL_NUM_THREADS=$threads OPENBLAS_NUM_THREADS=$threads
 
 run_job=$(dirname "${BASH_SOURCE[0]}")/run_job.sh
 
@@ -21,14 +21,18 @@ mkdir -p "$(dirname "$log")"
 pids=()
 set -m # every job is a process group of its own, so that it can be ended with all its children
 # shellcheck disable=SC2329
-end_jobs() {
+end_jobs() { # number of a signal
+  trap '' INT TERM HUP
   jobs -p | while read -r group; do kill -- "-$group" 2>/dev/null; done
-  exit 143
+  wait
+  exit $((128 + $1))
 }
-trap end_jobs INT TERM HUP
+trap 'end_jobs 2' INT
+trap 'end_jobs 15' TERM
+trap 'end_jobs 1' HUP
 for ((job = first; job <= last; job++)); do
   if ((job == first)); then
-    "$run_job" "$job" "$@" 2>&1 | tee "${log//JOB/$job}" >&2 &
+    "$run_job" "$job" "$@" 2>&1 | (trap '' INT TERM HUP; exec tee "${log//JOB/$job}") >&2 &
   else
     "$run_job" "$job" "$@" >"${log//JOB/$job}" 2>&1 &
   fi

@@ -21,12 +21,24 @@ mkdir -p "$(dirname "$log")"
 for ((job = first; job <= last; job++)); do
   rm -f "${log//JOB/$job}" # of an earlier try
 done
-sbatch --wait --quiet --array="$first-$last" --job-name="$(basename "$log" .JOB.log)" --output="${log//JOB/%a}" \
-  "${options[@]}" <<EOF
+name=$(basename "$log" .JOB.log).$(hostname -s).$$
+# shellcheck disable=SC2329
+cancel() { # number of a signal
+  trap '' INT TERM HUP
+  scancel --name="$name"
+  kill %1 # sbatch, which waits
+  exit $((128 + $1))
+}
+trap 'cancel 2' INT
+trap 'cancel 15' TERM
+trap 'cancel 1' HUP
+sbatch --wait --quiet --array="$first-$last" --job-name="$name" --output="${log//JOB/%a}" "${options[@]}" <<EOF &
 #!/usr/bin/env bash
-export OMP_NUM_THREADS=\${SLURM_CPUS_PER_TASK:-1}
+threads=\${SPEECHLLM_THREADS:-\${SLURM_CPUS_PER_TASK:-1}}
+export OMP_NUM_THREADS=\$threads MKL_NUM_THREADS=\$threads OPENBLAS_NUM_THREADS=\$threads
 exec $(printf '%q ' "$utils/run_job.sh") "\$SLURM_ARRAY_TASK_ID" $(printf '%q ' "$@")
 EOF
+wait $!
 status=$?
 
 for ((job = first; job <= last; job++)); do

@@ -11,7 +11,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-lang=en release=cv-corpus-7.0-2021-07-21 others=()
+typed=("$@") lang=en release=cv-corpus-7.0-2021-07-21 others=()
 while (($#)); do
   case $1 in
     --lang | --release)
@@ -26,7 +26,7 @@ while (($#)); do
   esac
 done
 
-../../utils/recipe.sh \
+exec ../../utils/recipe.sh \
   --corpus commonvoice \
   --corpus_var COMMON_VOICE \
   --corpus_dir "${COMMON_VOICE:+$COMMON_VOICE/$release/$lang}" \
@@ -38,4 +38,5 @@ done
   --language "$lang" \
   --nj 16 \
   --ngpu 8 \
-  "${others[@]}"
+  "${others[@]}" \
+  --typed "${typed[@]}"

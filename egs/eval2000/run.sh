@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-../../utils/recipe.sh \
+exec ../../utils/recipe.sh \
   --corpus eval2000 \
   --corpus_var EVAL2000 \
   --corpus_dir "${EVAL2000:-}" \
@@ -19,4 +19,5 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
   --test_sets "callhome switchboard" \
   --nj 8 \
   --ngpu 1 \
-  "$@"
+  "$@" \
+  --typed "$@"

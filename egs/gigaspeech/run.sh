@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-../../utils/recipe.sh \
+exec ../../utils/recipe.sh \
   --corpus gigaspeech \
   --corpus_var GIGASPEECH \
   --corpus_dir "${GIGASPEECH:-}" \
@@ -21,4 +21,5 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
   --normalizer gigaspeech \
   --nj 32 \
   --ngpu 8 \
-  "$@"
+  "$@" \
+  --typed "$@"

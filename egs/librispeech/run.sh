@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-../../utils/recipe.sh \
+exec ../../utils/recipe.sh \
   --corpus librispeech \
   --corpus_var LIBRISPEECH \
   --corpus_dir "${LIBRISPEECH:-}" \
@@ -21,4 +21,5 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
   --normalizer librispeech \
   --nj 16 \
   --ngpu 8 \
-  "$@"
+  "$@" \
+  --typed "$@"

@@ -30,6 +30,8 @@ rows='' seeds=1 align_steps='' ngpu=1 rows_at_once=1 nj=8 set='' test_sets="dev_
 options="rows seeds align_steps ngpu rows_at_once nj set test_sets dry_run"
 # shellcheck source=utils/parse_options.sh
 . ../../utils/parse_options.sh
+# shellcheck source=utils/run_child.sh
+. ../../utils/run_child.sh
 # shellcheck source=/dev/null
 . ./path.sh
 
@@ -53,12 +55,11 @@ inference_nj=$((ngpu > 0 ? ngpu : rows_at_once > 1 ? 1 : 2))
 rows=${rows:-$everywhere} align_steps=${align_steps:-2000}
 align="encoder.padding=none data.concat=null train.init_from=null train.packing=false train.lr=1e-3 \
 data.batch_size=16 data.batch_duration=240 train.max_steps=$align_steps train.ctc_steps=$align_steps"
-read -ra overrides <<<"$set"
 for row in $rows; do
-  $dry_run || speechllm fetch_models --config "conf/mini/$row.yaml" "${overrides[@]/#/--set=}"
+  $dry_run || run_child speechllm fetch_models --config "conf/mini/$row.yaml" --set "$set"
 done
 spoken=../spoken_gutenberg/data/train_spoken
-[[ -d $spoken ]] || $dry_run || ../spoken_gutenberg/run.sh --stop_stage 1 --nj "$nj"
+[[ -d $spoken ]] || $dry_run || run_child ../spoken_gutenberg/run.sh --stop_stage 1 --nj "$nj"
 
 name_of() { # row, seed
   [[ $2 == "${seeds%% *}" ]] && echo "mini_$1" || echo "mini_$1_seed$2"
@@ -71,18 +72,21 @@ overrides_of() { # row; one that ends in _aligned is the alignment of the row's 
 to_join=()
 ((ngpu == 0)) || to_join=(--joined "60 90")
 recipe() { # row, seed, further options
-  local row=$1 seed=$2 joined=() settings
+  local row=$1 seed=$2 joined=() settings runner=(run_child)
   settings="seed=$2 $(overrides_of "$1")"
   shift 2
   [[ $row != *_aligned ]] || set -- --stop_stage 4 "$@"
   [[ $row != table6_* && $row != table2_fc75 && $row != main ]] || joined=("${to_join[@]}")
-  ./run.sh --ngpu "$ngpu" --nj "$nj" --inference_nj "$inference_nj" --dry_run "$dry_run" \
+  ((rows_at_once == 1)) || runner=() # its process group is ended as a whole
+  "${runner[@]}" ./run.sh --ngpu "$ngpu" --nj "$nj" --inference_nj "$inference_nj" --dry_run "$dry_run" \
     --train_set train_clean_5 --valid_speakers 2 --extra_train_data "$spoken" --test_sets "$test_sets" "${joined[@]}" \
     --config "conf/mini/${row%_aligned}.yaml" --set "$settings" --tag "$(name_of "$row" "$seed")" --mismatched "$@"
 }
 
 end_rows() {
+  trap '' INT TERM HUP
   jobs -p | while read -r group; do kill -- "-$group" 2>/dev/null; done
+  wait
   exit 143
 }
 
@@ -124,7 +128,7 @@ beside_others() { # row, seed, experiment
 aligned=() single=() long=()
 for row in $rows; do
   if [[ $row == table6_* ]]; then long+=("$row"); else single+=("$row"); fi
-  begins_from=$(speechllm show_config "${overrides[@]/#/--set=}" "conf/mini/$row.yaml" |
+  begins_from=$(speechllm show_config --set "$set" "conf/mini/$row.yaml" |
     sed -n 's/^ *init_from: exp\/mini_\(\w*_aligned\) .*/\1/p')
   [[ -z $begins_from || " ${aligned[*]} " == *" $begins_from "* ]] || aligned+=("$begins_from")
 done
@@ -133,13 +137,16 @@ if ((rows_at_once > 1)); then
   trap end_rows INT TERM HUP
   dumped=()
   for row in $rows "${aligned[@]}"; do # what they read: two rows may not write the same dump at once
-    read -ra overrides <<<"$(overrides_of "$row")"
-    dump=$(speechllm names --config "conf/mini/${row%_aligned}.yaml" "${overrides[@]/#/--set=}")
+    dump=$(speechllm names --config "conf/mini/${row%_aligned}.yaml" --set "$(overrides_of "$row")")
     [[ " ${dumped[*]} " == *" ${dump% *} "* ]] ||
       recipe "$row" "${seeds%% *}" "${to_join[@]}" --stage $((${#dumped[@]} > 0 ? 2 : 1)) --stop_stage 2
     dumped+=("${dump% *}")
   done
-  ((ngpu > 0)) || export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((($(nproc) + rows_at_once - 1) / rows_at_once))}
+  if ((ngpu == 0)); then
+    cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)
+    export SPEECHLLM_THREADS=${SPEECHLLM_THREADS:-$(((cores + rows_at_once - 1) / rows_at_once))}
+    export OMP_NUM_THREADS=$SPEECHLLM_THREADS
+  fi
 fi
 all_of "${seeds%% *}" "${aligned[@]}"
 all_of "$seeds" "${single[@]}"

@@ -13,7 +13,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-../../utils/recipe.sh \
+exec ../../utils/recipe.sh \
   --corpus librispeech \
   --corpus_var LIBRISPEECH \
   --corpus_dir "${LIBRISPEECH:-}" \
@@ -29,4 +29,5 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
   --normalizer whisper-english \
   --nj 16 \
   --ngpu 8 \
-  "$@"
+  "$@" \
+  --typed "$@"

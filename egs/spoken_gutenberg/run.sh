@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-../../utils/recipe.sh \
+exec ../../utils/recipe.sh \
   --corpus librispeech \
   --corpus_var SPOKEN_GUTENBERG \
   --corpus_dir "${SPOKEN_GUTENBERG:-../../downloads/spoken_gutenberg}" \
@@ -23,4 +23,5 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
   --normalizer librispeech \
   --nj 2 \
   --ngpu 0 \
-  "$@"
+  "$@" \
+  --typed "$@"

@@ -1,14 +1,22 @@
 """A recipe for a corpus of one's own, begun in a copy of the tree."""
 
+import re
+import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 from toy_tree import ROOT, copy_tree, run_in
+
+from speechllm import experiment
+from speechllm.models.weights import save_weights
+from speechllm.pretrained.directory import read_model
 
 FILES = ["RESULTS.md", "cmd.sh", "conf", "path.sh", "run.sh"]
 
@@ -43,6 +51,7 @@ def test_it_prepares_and_runs_dry_as_written(tree: Path, tmp_path: Path) -> None
     assert "MY_VOICES2=/path/to/my_voices2 ./run.sh --stop_stage 1" in result.stdout
     recipe = tree / "egs/my_voices2"
     assert sorted(path.name for path in recipe.iterdir()) == FILES
+    assert sorted(path.name for path in (recipe / "conf").iterdir()) == ["train.yaml", "train_ctc.yaml"]
     assert "my_corpus" not in "".join(path.read_text() for path in recipe.rglob("*") if path.is_file())
     corpus = make_corpus(tmp_path / "corpus")
     result = run_in(tree, recipe, "./run.sh", "--stage", "1", "--stop_stage", "1", MY_VOICES2=str(corpus))
@@ -93,7 +102,7 @@ def test_names_are_checked(tree: Path, name: str) -> None:
     result = new_recipe(tree, name)
     assert result.returncode == 2
     assert f"found the name '{name}', expected lower case letters, digits and underscores" in result.stderr
-    assert sorted(path.name for path in (tree / "egs").iterdir()) == ["librispeech"]
+    assert sorted(path.name for path in (tree / "egs").iterdir()) == ["cmd.sh", "librispeech"]
 
 
 def test_one_name_is_wanted_and_help_is_given(tree: Path) -> None:
@@ -115,3 +124,57 @@ def test_its_python_is_in_style(tree: Path) -> None:
     shutil.copy(ROOT / ".ruff.toml", tree)
     result = run_in(tree, tree, checker, "check", "speechllm/corpora")
     assert result.returncode == 0, result.stdout
+
+
+def test_its_default_fine_tunes_the_model_that_ships(tree: Path) -> None:
+    new_recipe(tree, "mine")
+    conf = tree / "egs/mine/conf"
+    tuned, scratch = (experiment.load_config(conf / f"{name}.yaml") for name in ("train", "train_ctc"))
+    shipped = read_model(tuned.train.init_from).config
+    for config in (tuned, scratch):
+        assert (config.frontend, config.connector) == (shipped.frontend, shipped.connector)
+        assert (config.prompt, config.data.transcript) == (shipped.prompt, shipped.data.transcript)
+        for part, base in ((config.encoder, shipped.encoder), (config.decoder, shipped.decoder)):
+            assert Path(part.path).name == Path(base.path).name
+            assert replace(part, path=base.path, **kept(base)) == base
+    assert tuned.train.ctc_steps == 0
+    assert scratch.train.init_from is None
+    assert scratch.train.ctc_steps > 0
+
+
+def kept(part: object) -> dict[str, object]:
+    """Return the setting of a base model that packing changes: its tokenizer."""
+    return {"tokenizer": part.tokenizer} if hasattr(part, "tokenizer") else {}
+
+
+def test_it_runs_on_a_cluster(tree: Path) -> None:
+    new_recipe(tree, "mine")
+    result = run_in(tree, tree / "egs/mine", "./run.sh", "--dry_run", "--stage", "2", CMD_BACKEND="slurm")
+    assert result.returncode == 0, result.stderr
+    assert "run_slurm.sh --cpus-per-task=2 JOB=1:2 dump/" in result.stderr
+    assert "train_slurm.sh 1 0 python3 -m speechllm train" in result.stdout
+    assert "run_slurm.sh --cpus-per-task=2 JOB=1:1 exp/train/decode/test/" in result.stderr
+
+
+@pytest.mark.slow
+def test_its_default_from_corpus_to_scores(tree: Path, tmp_path: Path, tiny_whisper: Path, tiny_llm: Path) -> None:
+    """All stages on models of random weights; what it starts from is a tiny model instead of the one that ships."""
+    new_recipe(tree, "mine")
+    recipe, begin = tree / "egs/mine", tmp_path / "begin"
+    small = [f"encoder.path={tiny_whisper}", f"decoder.path={tiny_llm}", "connector.hidden=32", "connector.merges=20"]
+    small += ["connector.num_layers=1", f"train.init_from={begin}", "train.max_steps=2", "train.valid_every=1"]
+    small += ["data.batch_size=2", "data.min_duration=0", "train.dtype=float32"]
+    config = experiment.load_config(recipe / "conf/train.yaml", small)
+    built = experiment.build(config, torch.float32)
+    trained = {name: p for name, p in built.model.named_parameters() if p.requires_grad}
+    save_weights(begin / "model.safetensors", trained, {"bases": built.bases})
+    corpus = make_corpus(tmp_path / "corpus")
+    options = ["--stage", "1", "--nj", "1", "--set", " ".join([*small, "prompt.template='Heard: <speech>'"])]
+    result = run_in(tree, recipe, "./run.sh", *options, MINE=str(corpus))
+    assert result.returncode == 0, result.stderr[-3000:]
+    command = re.search(r"```sh\n(.*)\n```", (recipe / "exp/train/RESULTS.md").read_text())
+    assert command is not None
+    assert shlex.split(command[1]) == [f"MINE={corpus}", "./run.sh", *options]
+    assert (recipe / "exp/train/report.html").is_file()
+    again = run_in(tree, recipe, "bash", "-c", command[1], MINE="")
+    assert again.returncode == 0, again.stderr[-3000:]

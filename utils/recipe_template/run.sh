@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-../../utils/recipe.sh \
+exec ../../utils/recipe.sh \
   --corpus my_corpus \
   --corpus_var MY_CORPUS \
   --corpus_dir "${MY_CORPUS:-}" \
@@ -21,4 +21,5 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
   --normalizer librispeech \
   --nj 2 \
   --ngpu 0 \
-  "$@"
+  "$@" \
+  --typed "$@"

@@ -1,0 +1,36 @@
+"""Corpora that are read row by row: one function makes a corpus."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from speechllm.data.rows import BadRow, Row
+from speechllm.data.write_rows import write_rows
+
+Parse: TypeAlias = Callable[[Path, str], Iterator[Row | BadRow]]
+"""Root of a corpus and name of a set to the rows of the set; raises DataError if there is no such set."""
+
+
+def corpus_of_rows(
+    parse: Parse,
+) -> tuple[
+    Callable[[Path, str], bool], Callable[[Path, Sequence[str]], None], Callable[[Path, Path, Sequence[str]], None]
+]:
+    """Return the functions ``has_set``, ``download`` and ``prepare`` of the corpus that ``parse`` reads."""
+    corpus = parse.__module__.rpartition(".")[2]
+
+    def has_set(root: Path, name: str) -> bool:
+        """Return True: ``parse`` knows the sets."""
+        return True
+
+    def download(root: Path, sets: Sequence[str]) -> None:
+        """Check that the sets are there, as they cannot be downloaded."""
+        for name in sets:
+            next(parse(root, name), None)
+
+    def prepare(root: Path, data: Path, sets: Sequence[str]) -> None:
+        """Write one Kaldi directory ``<data>/<set>`` per set."""
+        for name in sets:
+            write_rows(data / name, parse(root, name), f"prepare {corpus} {name} {root}")
+
+    return has_set, download, prepare
