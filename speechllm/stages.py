@@ -206,7 +206,7 @@ def decode(
     job: int | None,
     mismatched: bool,
 ) -> None:
-    """Decode one job's share of a dump with a trained model; without ``job``, what is left of all, and merge it.
+    """Decode one job's share of a dump with a trained model; without ``job``, the rest of all jobs, and merge them.
 
     Args:
         model_dir: directory of the model, with its weights.

@@ -94,6 +94,11 @@ def test_files_and_folders_that_cannot_be_read_or_written(tmp_path: Path) -> Non
         ("$S score file file /dev/full/x", "score: /dev/full"),
         (f"$S score file file {'x' * 300}", "file name too long; choose a shorter name"),
         ("$S score latin1 file", "score: latin1:1: "),
+        ("ulimit -f 0; $S score file file cut", "score: cut/"),
+        (
+            "$S score file file exp/decode/x/score >/dev/null && $S report exp --data /nowhere",
+            "report: /nowhere: no such",
+        ),
         ("$S score . file", "score: .: cannot be read (Is a directory)"),
     ):
         result = shell(command, tmp_path)

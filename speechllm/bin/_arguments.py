@@ -16,7 +16,7 @@ def add_set(parser: argparse.ArgumentParser, text: str = "overrides of the YAML;
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
-    """Declare --config and what goes with it, see ``read_config``."""
+    """Declare --config, --set and --trust_components, the arguments of ``read_config``."""
     parser.add_argument("--config", required=True, help="experiment YAML, or a trained model")
     add_set(parser)
     add_trust(parser)
@@ -30,7 +30,7 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
 
 
 def add_jobs(parser: argparse.ArgumentParser, without: str) -> None:
-    """Declare --nj and --job; ``without`` says what is done without --job."""
+    """Declare --nj and --job; ``without`` is the help on running without --job."""
     parser.add_argument("--nj", type=_positive, default=1, help="number of jobs")
     parser.add_argument("--job", type=_positive, help=f"job to run, from 1 to --nj; without it, {without}")
 

@@ -9,7 +9,7 @@ from speechllm.bin._arguments import add_config, add_jobs, check_jobs
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add_config(parser)
-    add_jobs(parser, without="do what is left of all jobs, and merge them")
+    add_jobs(parser, without="decode the rest of all jobs and merge them")
     parser.add_argument("--num_beams", type=int, default=1, help="beam width; 1 is greedy search")
     parser.add_argument(
         "--language", help="language of the speech, e.g. de (default: a multilingual Whisper detects it)"

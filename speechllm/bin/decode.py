@@ -11,7 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--inference_config", type=Path, help="YAML of another decode section")
     add_set(parser, "overrides, e.g. decode.batch_size=8; may be repeated")
     add_trust(parser)
-    add_jobs(parser, without="do what is left of all jobs, and merge them")
+    add_jobs(parser, without="decode the rest of all jobs and merge them")
     parser.add_argument("--mismatched", action="store_true", help="decode each utterance with another one's audio")
     parser.add_argument("model", help="experiment, packed directory, shipped model or hub id")
     parser.add_argument("dump_dir", type=Path, help="dump of the set")
