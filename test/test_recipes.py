@@ -323,7 +323,16 @@ def test_the_command_that_was_typed_is_recorded() -> None:
         ("librispeech", "LIBRISPEECH", []),
         ("commonvoice", "COMMON_VOICE", ["--lang", "de"]),
     ):
-        typed = ["--dry_run", "--stage", "6", *extra, "--config", CONFIG, "--set", "seed=2 prompt.template='a \"b\"'"]
+        typed = [
+            "--dry_run",
+            "--stage",
+            "6",
+            *extra,
+            "--config",
+            CONFIG,
+            "--set",
+            "seed=2 prompt.template='a \"b\" <speech>'",
+        ]
         result = run(EGS / name / "run.sh", *typed, **{variable: ""})
         assert result.returncode == 0, result.stderr
         (said,) = re.findall(r"--command (.*)", result.stderr)
