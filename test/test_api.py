@@ -229,12 +229,17 @@ def test_code_that_a_model_brings_is_run_only_if_asked_for(
     monkeypatch.syspath_prepend(str(folder))
     with pytest.raises(ConfigError, match="'weights_of_it.loader': a module outside speechllm.*trust_components=True"):
         load(".")
-    for verb in (["info", "."], ["transcribe", "--model", ".", "x.wav"], ["pack", ".", "x"], ["decode", ".", "x", "y"]):
+    (tmp_path / "x.wav").write_bytes(audio_bytes())
+    for verb in (
+        ["info", "."],
+        ["transcribe", "--model", ".", "../x.wav"],
+        ["pack", ".", "x"],
+        ["decode", ".", "x", "y"],
+    ):
         assert main(verb) == 1
     for verb in ("names", "fetch_models"):
         assert main([verb, "--config", "."]) == 1
     assert not mark.exists()
-    (tmp_path / "x.wav").write_bytes(audio_bytes())
     assert isinstance(load(".", device="cpu", trust_components=True).transcribe("../x.wav"), Transcript)
     assert mark.exists()
     assert main(["info", ".", "--trust_components"]) == 0
@@ -249,8 +254,10 @@ def audio_bytes() -> bytes:
 
 
 @pytest.mark.parametrize("name", ["tpu9", "", "cpu:x", "xpu"])
-def test_an_unknown_device_is_a_sentence(name: str, exp_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["transcribe", "--model", str(exp_dir), "--device", name, "x.wav"]) == 1
+def test_an_unknown_device_is_a_sentence(
+    name: str, exp_dir: Path, audio: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["transcribe", "--model", str(exp_dir), "--device", name, str(audio["short.wav"])]) == 1
     said = capsys.readouterr().err
     assert f"device: found {name!r}, expected auto, cpu, cuda" in said
     assert said.count("\n") == 1
