@@ -28,6 +28,9 @@ from speechllm.decoders._text import chat_text, text_tokenizer
 from speechllm.errors import ConfigError
 from speechllm.interfaces import GenerationOptions, Hypothesis, Posteriors
 
+NOT_IN_TEXTS = {code: None for code in (*range(32), *range(127, 160)) if not chr(code).isspace()}
+"""Control characters, which an LLM can generate and a line of text cannot hold."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -268,7 +271,8 @@ class CausalLM(nn.Module):
         eos = self.tokenizer.eos_token_id
         ids = ids[: ids.index(eos)] if eos in ids else ids
         # What tokens add to the text is known only from longer and longer texts: some share a character.
-        texts = [self.tokenizer.decode(ids[:end], skip_special_tokens=True) for end in range(len(ids) + 1)]
+        raw = (self.tokenizer.decode(ids[:end], skip_special_tokens=True) for end in range(len(ids) + 1))
+        texts = [text.translate(NOT_IN_TEXTS) for text in raw]
         whole = [text.rstrip("\ufffd") for text in texts[:-1]]
         pieces = [longer[len(shorter) :] for shorter, longer in itertools.pairwise([*whole, texts[-1]])]
         return Hypothesis(

@@ -92,6 +92,13 @@ def test_ctc_units_spell_names_of_special_tokens(tiny_llm: Path, text: str, merg
     assert not set(tokenizer.added_tokens_decoder) & set(ids)
 
 
+def test_control_characters_are_left_out_of_hypotheses(tiny_llm: Path) -> None:
+    decoder = Config(path=str(tiny_llm)).build()
+    ids = decoder.tokenize("a\0b \x14c\x7f")
+    assert "\0" in decoder.tokenizer.decode(ids)
+    assert decoder._hypothesis(ids, 0.0, [0.0] * len(ids), 99).text == "ab c"
+
+
 def test_a_token_without_an_embedding_is_refused(tiny_llm: Path) -> None:
     tokenizer = byte_level(tiny_llm)
     model = tiny("llama", tokenizer)
