@@ -60,3 +60,4 @@ def exclusive_lock(path: Path, what: str) -> Iterator[None]:
         finally:
             _FILES.discard(file)
             file.truncate(0)
+            fcntl.flock(file, fcntl.LOCK_UN)  # not by closing, which a child that was forked just now may delay

@@ -158,17 +158,6 @@ def test_a_second_training_is_refused_before_it_loads_models(toy: Toy, tmp_path:
     assert sorted(path.name for path in exp_dir.iterdir()) == [".lock"]
 
 
-def test_a_forked_process_does_not_hold_the_lock(tmp_path: Path) -> None:
-    with exclusive_lock(tmp_path / "lock", "it"):
-        child = os.fork()
-        if child == 0:
-            time.sleep(20)
-            os._exit(0)
-    with exclusive_lock(tmp_path / "lock", "it"):
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-
-
 class Evil:
     def __init__(self, path: Path) -> None:
         self.path = path
