@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from speechllm.api import Model
-from speechllm.data.audio import read_blocks
-from speechllm.data.windows import cut_windows
+from speechllm.data.audio.read import read_blocks
+from speechllm.data.audio.windows import cut_windows
 from speechllm.decode.transcript import Transcript
 from speechllm.decode.whisper_baseline import SAMPLE_RATE, WhisperBaseline
 from speechllm.errors import ConfigError, SpeechLLMError

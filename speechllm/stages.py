@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from speechllm import config as configs
-from speechllm.data.audio import read_audio
+from speechllm.data.audio.read import read_audio
 from speechllm.data.batch import BatchList, Collate, Loader
 from speechllm.data.concat import JoinedDataset
 from speechllm.data.data_dir import read_data_dir

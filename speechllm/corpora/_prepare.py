@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
+from speechllm.data.audio.durations import measure_durations
 from speechllm.data.data_dir import Utterance, write_data_dir
 from speechllm.data.dropped import kind, none_left, tell_dropped
-from speechllm.data.durations import measure_durations
 from speechllm.data.files import files_below, fingerprint
 from speechllm.data.target import check_target
 from speechllm.errors import ConfigError, DataError

@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from speechllm.corpora._prepare import fingerprint
+from speechllm.data.audio.sph import split_channels
 from speechllm.data.data_dir import Utterance, is_made, write_data_dir
 from speechllm.data.dropped import kind, none_left, tell_dropped
-from speechllm.data.sph import split_channels
 from speechllm.data.target import check_target
 from speechllm.data.validate import ROUNDING, overlaps, segment_flaw
 from speechllm.errors import DataError

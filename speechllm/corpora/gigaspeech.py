@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from speechllm.corpora._prepare import files_below, fingerprint
-from speechllm.data.audio import audio_duration
+from speechllm.data.audio.read import audio_duration
 from speechllm.data.data_dir import Utterance, is_made
 from speechllm.data.files import md5_of
 from speechllm.data.sorted_tables import SortedTables, new_sorted_tables

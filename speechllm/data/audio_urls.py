@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import soundfile
 
-from speechllm.data.audio import read_audio
+from speechllm.data.audio.read import read_audio
 from speechllm.data.data_dir import Utterance, read_data_dir
 from speechllm.errors import DataError
 

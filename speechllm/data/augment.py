@@ -13,12 +13,12 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from speechllm.data.audio import read_audio
+from speechllm.data.audio.formats import SUFFIXES
+from speechllm.data.audio.read import read_audio
+from speechllm.data.audio.resample import resample
 from speechllm.data.changed_audio import SAMPLE_RATE, copy_changed
 from speechllm.data.files import fingerprint
-from speechllm.data.formats import SUFFIXES
 from speechllm.data.no_speech import brown, hum, pink, white
-from speechllm.data.resample import resample
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from speechllm.data.audio import audio_duration, read_audio
-from speechllm.data.audio_writer import write_audio
+from speechllm.data.audio.read import audio_duration, read_audio
+from speechllm.data.audio.write import write_audio
 from speechllm.data.data_dir import Utterance, fingerprint, read_data_dir, write_data_dir
 from speechllm.data.files import fingerprint as files_fingerprint
 from speechllm.data.target import (

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from speechllm.atomic import new_dir, recover_dir
+from speechllm.data.audio.durations import measure_durations
 from speechllm.data.data_dir import TABLES, Utterance, parse_segment, parse_wav, to_tables
-from speechllm.data.durations import measure_durations
 from speechllm.data.table import format_table, read_table, scan_table, write_table
 from speechllm.data.target import BACKUP
 from speechllm.data.validate import ABSURD, segment_flaw

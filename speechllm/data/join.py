@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from speechllm.data.audio import read_audio
+from speechllm.data.audio.read import read_audio
 from speechllm.data.changed_audio import write_with_audio
 from speechllm.data.data_dir import Utterance, read_data_dir
 from speechllm.errors import DataError

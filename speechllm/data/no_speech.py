@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from speechllm.data.audio_writer import write_flac
+from speechllm.data.audio.write import write_flac
 from speechllm.data.data_dir import Utterance, is_made, write_data_dir
 from speechllm.data.target import check_target
 from speechllm.errors import DataError

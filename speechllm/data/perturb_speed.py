@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from speechllm.data.audio.resample import resample
 from speechllm.data.changed_audio import SAMPLE_RATE, copy_changed
-from speechllm.data.resample import resample
 from speechllm.errors import DataError
 
 MIN_FACTOR, MAX_FACTOR = 0.5, 2.0

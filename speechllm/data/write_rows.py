@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from speechllm.data.audio.durations import measure_durations
 from speechllm.data.data_dir import Utterance, is_made, write_data_dir
 from speechllm.data.dropped import kind, none_left, tell_dropped
-from speechllm.data.durations import measure_durations
 from speechllm.data.files import fingerprint
 from speechllm.data.rows import BadRow, Named, Row, free_name, name_recordings, name_utterances
 from speechllm.data.target import check_target

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from speechllm.data.audio.formats import SUFFIXES, left_out
 from speechllm.data.files import entries_below
-from speechllm.data.formats import SUFFIXES, left_out
 from speechllm.decode.transcript import Transcript
 from speechllm.errors import ConfigError, DataError
 from speechllm.interfaces import Seconds

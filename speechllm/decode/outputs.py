@@ -10,7 +10,7 @@ from typing import TypeAlias
 from tqdm import tqdm
 
 from speechllm.atomic import new_file
-from speechllm.data.audio import stated_duration
+from speechllm.data.audio.read import stated_duration
 from speechllm.decode.inputs import Input
 from speechllm.decode.transcript import FORMATS, Transcript
 from speechllm.errors import ConfigError, DataError

@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from speechllm.data.audio import finite, read_blocks
-from speechllm.data.windows import Window, cut_windows
+from speechllm.data.audio.read import finite, read_blocks
+from speechllm.data.audio.windows import Window, cut_windows
 from speechllm.decode.transcript import Segment, Transcript
 from speechllm.errors import ConfigError, DataError
 from speechllm.interfaces import Hypothesis, Seconds

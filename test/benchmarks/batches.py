@@ -10,7 +10,7 @@ import random
 import time
 
 from speechllm import load
-from speechllm.data.audio import read_audio
+from speechllm.data.audio.read import read_audio
 from speechllm.data.data_dir import read_data_dir
 
 

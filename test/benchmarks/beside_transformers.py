@@ -22,7 +22,7 @@ import transformers
 from torch import Tensor, nn
 
 from speechllm import experiment
-from speechllm.data.audio import read_audio
+from speechllm.data.audio.read import read_audio
 from speechllm.data.data_dir import Utterance, iter_utterances
 from speechllm.data.dataset import change_case
 from speechllm.data.subset import subset_data_dir

@@ -16,7 +16,7 @@ import torch
 
 from speechllm import load
 from speechllm.api import Model
-from speechllm.data.audio import read_audio
+from speechllm.data.audio.read import read_audio
 from speechllm.data.batch import Collate
 from speechllm.data.data_dir import read_data_dir
 from speechllm.data.dataset import Example

@@ -22,7 +22,7 @@ import soundfile
 import torch
 from transformers import WhisperFeatureExtractor
 
-from speechllm.data.audio import read_audio
+from speechllm.data.audio.read import read_audio
 from speechllm.data.batch import Collate, Loader
 from speechllm.data.config import DataConfig
 from speechllm.data.data_dir import Utterance, write_data_dir

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from speechllm import load
-from speechllm.data.audio import read_audio
+from speechllm.data.audio.read import read_audio
 from speechllm.data.augment import Augmentation, augment
 from speechllm.data.data_dir import read_data_dir
 from speechllm.decode.whisper_baseline import WhisperBaseline

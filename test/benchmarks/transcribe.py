@@ -95,7 +95,7 @@ def write_audio(sources: list[Path], path: Path, duration: int) -> None:
     import numpy as np
     import soundfile
 
-    from speechllm.data.audio import read_audio
+    from speechllm.data.audio.read import read_audio
 
     joined_N = np.concatenate([read_audio(source, RATE) for source in sources])
     soundfile.write(path, np.resize(joined_N, duration * RATE), RATE)

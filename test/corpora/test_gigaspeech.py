@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from speechllm.corpora import gigaspeech
-from speechllm.data import audio
+from speechllm.data.audio import read as audio
 from speechllm.data.data_dir import read_data_dir
 from speechllm.data.dump import dump_job
 from speechllm.data.table import read_table

@@ -8,7 +8,7 @@ import torch
 from toy_data import make_data_dir, make_dump
 from transformers import WhisperFeatureExtractor
 
-from speechllm.data.audio import read_audio
+from speechllm.data.audio.read import read_audio
 from speechllm.data.batch import BatchList, Collate, Loader
 from speechllm.data.config import DataConfig
 from speechllm.data.data_dir import read_data_dir

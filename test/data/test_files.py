@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
+from speechllm.data.audio.formats import left_out
 from speechllm.data.files import entries_below, files_below
-from speechllm.data.formats import left_out
 
 
 def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from speechllm import stages
-from speechllm.data.audio import read_audio
+from speechllm.data.audio.read import read_audio
 from speechllm.data.data_dir import Utterance, write_data_dir
 from speechllm.data.table import read_table
 from speechllm.decode.generate import merge_jobs

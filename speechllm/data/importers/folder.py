@@ -6,8 +6,8 @@ Speakers are unknown.
 from collections.abc import Iterator
 from pathlib import Path
 
+from speechllm.data.audio.formats import OTHER_SUFFIXES, SUFFIXES, left_out
 from speechllm.data.files import entries_below
-from speechllm.data.formats import OTHER_SUFFIXES, SUFFIXES, left_out
 from speechllm.data.importers import Options
 from speechllm.data.rows import BadRow, Row
 from speechllm.errors import DataError

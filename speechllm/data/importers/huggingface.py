@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from speechllm.data.audio import audio_duration, read_audio
-from speechllm.data.audio_writer import write_flac
+from speechllm.data.audio.read import audio_duration, read_audio
+from speechllm.data.audio.write import write_flac
 from speechllm.data.files import files_below, fingerprint
 from speechllm.data.importers import Options
 from speechllm.data.importers._fields import find_columns, locate, string

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from speechllm.data.audio.formats import SUFFIXES
 from speechllm.data.files import files_below
-from speechllm.data.formats import SUFFIXES
 from speechllm.data.importers import Options
 from speechllm.data.importers._lines import read_bytes
 from speechllm.data.rows import BadRow, Row

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechllm.data.audio_writer import write_audio, write_flac
+from speechllm.data.audio.write import write_audio, write_flac
 
 NOISE = np.random.default_rng(0).uniform(-1, 1, 16000)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from speechllm.data.audio_writer import write_flac
+from speechllm.data.audio.write import write_flac
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
 

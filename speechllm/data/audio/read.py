@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from speechllm.data.formats import foreign_format
-from speechllm.data.resample import HIGHEST_RATE, LOWEST_RATE, resample
-from speechllm.data.streams import check_single_flac, split_streams
-from speechllm.data.truncation import missing_end, missing_end_mp3
+from speechllm.data.audio.formats import foreign_format
+from speechllm.data.audio.resample import HIGHEST_RATE, LOWEST_RATE, resample
+from speechllm.data.audio.streams import check_single_flac, split_streams
+from speechllm.data.audio.truncation import missing_end, missing_end_mp3
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
 
@@ -54,7 +54,7 @@ def read_audio(path: str | Path, sample_rate: int, start: Seconds = 0.0, end: Se
 
     A segment is sought, not decoded up to, save in MP3 and Vorbis, where libsndfile's seeking is not
     exact. The segment of an Opus file differs from the same part of the whole file, decoded, by less
-    than 0.01, because the codec has a memory. Another rate is converted by ``speechllm.data.resample``
+    than 0.01, because the codec has a memory. Another rate is converted by ``speechllm.data.audio.resample``
     of the segment's own samples: N becomes ceil(N * sample_rate / rate).
 
     Args:

@@ -5,8 +5,8 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from speechllm.data import mp3
-from speechllm.data.formats import advice
+from speechllm.data.audio import mp3
+from speechllm.data.audio.formats import advice
 from speechllm.errors import DataError
 
 _OGG_HEADER = 27  # bytes, before the segment table

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from speechllm.data.durations import measure_durations
+from speechllm.data.audio.durations import measure_durations
 
 
 def test_good_and_bad_files_are_told_apart_in_order(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from speechllm.data.audio import audio_duration
+from speechllm.data.audio.read import audio_duration
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
 

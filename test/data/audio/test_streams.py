@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechllm.data import mp3
-from speechllm.data.audio import audio_duration, read_audio, read_blocks, stated_duration
+from speechllm.data.audio import mp3
+from speechllm.data.audio.read import audio_duration, read_audio, read_blocks, stated_duration
 from speechllm.errors import DataError
 
 RATE = 16000

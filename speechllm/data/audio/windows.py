@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from speechllm.data.resample import resample
+from speechllm.data.audio.resample import resample
 from speechllm.interfaces import Seconds
 
 FRAME: Seconds = 0.02

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from speechllm.data.windows import cut_windows
+from speechllm.data.audio.windows import cut_windows
 
 RATE = 16000
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import soundfile
 
-from speechllm.data import mp3
+from speechllm.data.audio import mp3
 
 _LARGEST_OGG_PAGE = 65_307  # bytes: 27 of header, 255 of segment table, 255 * 255 of data
 _UNKNOWN_WAV_SIZE = 0x7FFFF000  # bytes: a program that writes into a pipe puts this or more into the header

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from speechllm.data.resample import _OddRate, resample
+from speechllm.data.audio.resample import _OddRate, resample
 from speechllm.errors import DataError
 
 RATE = 16000

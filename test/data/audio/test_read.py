@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechllm.data.audio import audio_duration, read_audio
+from speechllm.data.audio.read import audio_duration, read_audio
 from speechllm.errors import DataError
 
 RATE = 16000
