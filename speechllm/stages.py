@@ -14,10 +14,10 @@ from speechllm import config as configs
 from speechllm.data.audio.read import read_audio
 from speechllm.data.batch import BatchList, Collate, Loader
 from speechllm.data.concat import JoinedDataset
-from speechllm.data.data_dir import read_data_dir
 from speechllm.data.dataset import DumpDataset, join_dumps, select_for_training
 from speechllm.data.dump import check_identity, dump_job
 from speechllm.data.dump import finished_job as finished_dump_job
+from speechllm.data.kaldi.data_dir import read_data_dir
 from speechllm.data.sampler import BucketSampler, sequential_batches
 from speechllm.decode.generate import Loaded, by_duration, decode_jobs
 from speechllm.decode.recognize import recognizer

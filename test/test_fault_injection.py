@@ -11,9 +11,9 @@ from toy_data import energies, make_data_dir
 
 from speechllm import atomic
 from speechllm.bin import main
-from speechllm.data.data_dir import read_data_dir, write_data_dir
 from speechllm.data.dump import dump_job, merge_dump
-from speechllm.data.fix import fix_data_dir
+from speechllm.data.kaldi.data_dir import read_data_dir, write_data_dir
+from speechllm.data.kaldi.fix import fix_data_dir
 
 pytestmark = pytest.mark.slow
 

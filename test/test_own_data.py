@@ -13,7 +13,7 @@ import pytest
 import soundfile
 from toy_tree import ROOT, copy_tree, run_in
 
-from speechllm.data.data_dir import read_data_dir
+from speechllm.data.kaldi.data_dir import read_data_dir
 
 README = (ROOT / "egs/README.md").read_text()
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
@@ -207,6 +207,6 @@ def test_the_models_are_known() -> None:
 
 
 def test_the_table_of_formats_is_that_of_the_code() -> None:
-    from speechllm.data.data_dir import TABLES
+    from speechllm.data.kaldi.data_dir import TABLES
 
     assert re.findall(r"^\| `([\w.]+)` \|", README, re.MULTILINE) == [*TABLES, "dropped"]

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from speechllm.data.data_dir import Utterance, write_data_dir
 from speechllm.data.dump import dump_job, merge_dump
+from speechllm.data.kaldi.data_dir import Utterance, write_data_dir
 
 
 def energies(samples_N: np.ndarray) -> np.ndarray:

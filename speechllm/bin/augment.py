@@ -4,7 +4,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from speechllm.data.augment import CODECS, Augmentation, augment
-from speechllm.data.validate import validate_data_dir
+from speechllm.data.kaldi.validate import validate_data_dir
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -3,8 +3,8 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from speechllm.data.fix import fix_data_dir
-from speechllm.data.validate import validate_data_dir
+from speechllm.data.kaldi.fix import fix_data_dir
+from speechllm.data.kaldi.validate import validate_data_dir
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -10,11 +10,11 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from types import ModuleType
 
-from speechllm.data.dropped import status
 from speechllm.data.importers import Options
-from speechllm.data.target import check_apart
-from speechllm.data.validate import validate_data_dir
-from speechllm.data.write_rows import write_rows
+from speechllm.data.kaldi.dropped import status
+from speechllm.data.kaldi.target import check_apart
+from speechllm.data.kaldi.validate import validate_data_dir
+from speechllm.data.kaldi.write_rows import write_rows
 from speechllm.errors import ConfigError, DataError
 from speechllm.registry import available, component_module
 

@@ -17,8 +17,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Place the segments, and write."""
-    from speechllm.data.data_dir import read_data_dir
-    from speechllm.data.recordings import files_and_channels
+    from speechllm.data.kaldi.data_dir import read_data_dir
+    from speechllm.data.kaldi.recordings import files_and_channels
     from speechllm.score import ctm, transcripts
     from speechllm.score.directory import write_whole
     from speechllm.score.stm import Segment

@@ -3,8 +3,8 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from speechllm.data.kaldi.validate import validate_data_dir
 from speechllm.data.perturb_speed import perturb_speed
-from speechllm.data.validate import validate_data_dir
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -7,9 +7,9 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from speechllm.corpora._prepare import check_request
-from speechllm.data.dropped import status
-from speechllm.data.target import check_apart
-from speechllm.data.validate import validate_data_dir
+from speechllm.data.kaldi.dropped import status
+from speechllm.data.kaldi.target import check_apart
+from speechllm.data.kaldi.validate import validate_data_dir
 from speechllm.registry import available, component_module
 
 

@@ -3,9 +3,9 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from speechllm.data.subset import subset_data_dir
-from speechllm.data.table import read_ids
-from speechllm.data.validate import validate_data_dir
+from speechllm.data.kaldi.subset import subset_data_dir
+from speechllm.data.kaldi.table import read_ids
+from speechllm.data.kaldi.validate import validate_data_dir
 
 
 def add_arguments(parser: ArgumentParser) -> None:

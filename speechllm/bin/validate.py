@@ -4,7 +4,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from speechllm.data.validate import validate_data_dir
+from speechllm.data.kaldi.validate import validate_data_dir
 from speechllm.errors import DataError
 
 

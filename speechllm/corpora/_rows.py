@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from speechllm.data.rows import BadRow, Row
-from speechllm.data.write_rows import write_rows
+from speechllm.data.kaldi.rows import BadRow, Row
+from speechllm.data.kaldi.write_rows import write_rows
 
 Parse: TypeAlias = Callable[[Path, str], Iterator[Row | BadRow]]
 """Root of a corpus and name of a set to the rows of the set; raises DataError if there is no such set."""

@@ -10,8 +10,8 @@ Speakers are the first characters of ``client_id``. Quotation marks are part of 
 from collections.abc import Iterator
 from pathlib import Path
 
-from speechllm.data.rows import BadRow, Row
-from speechllm.data.write_rows import write_rows
+from speechllm.data.kaldi.rows import BadRow, Row
+from speechllm.data.kaldi.write_rows import write_rows
 from speechllm.errors import DataError
 
 VARIABLE = "COMMON_VOICE"

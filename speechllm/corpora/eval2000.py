@@ -14,10 +14,10 @@ from pathlib import Path
 
 from speechllm.corpora._prepare import fingerprint
 from speechllm.data.audio.sph import split_channels
-from speechllm.data.data_dir import Utterance, is_made, write_data_dir
-from speechllm.data.dropped import kind, none_left, tell_dropped
-from speechllm.data.target import check_target
-from speechllm.data.validate import ROUNDING, overlaps, segment_flaw
+from speechllm.data.kaldi.data_dir import Utterance, is_made, write_data_dir
+from speechllm.data.kaldi.dropped import kind, none_left, tell_dropped
+from speechllm.data.kaldi.target import check_target
+from speechllm.data.kaldi.validate import ROUNDING, overlaps, segment_flaw
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
 from speechllm.score.stm import Segment, parse_line, stm_lines

@@ -20,10 +20,10 @@ from typing import Any
 
 from speechllm.corpora._prepare import files_below, fingerprint
 from speechllm.data.audio.read import audio_duration
-from speechllm.data.data_dir import Utterance, is_made
 from speechllm.data.files import md5_of
-from speechllm.data.sorted_tables import SortedTables, new_sorted_tables
-from speechllm.data.validate import ROUNDING, overlaps, segment_flaw
+from speechllm.data.kaldi.data_dir import Utterance, is_made
+from speechllm.data.kaldi.sorted_tables import SortedTables, new_sorted_tables
+from speechllm.data.kaldi.validate import ROUNDING, overlaps, segment_flaw
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from speechllm.corpora._download import download_openslr, unpack
 from speechllm.corpora._prepare import files_below, fingerprint, index_audio, write_set
 from speechllm.data.audio.formats import SUFFIXES
-from speechllm.data.data_dir import is_made
-from speechllm.data.subset import combine_data_dirs
-from speechllm.data.table import scan_table
+from speechllm.data.kaldi.data_dir import is_made
+from speechllm.data.kaldi.subset import combine_data_dirs
+from speechllm.data.kaldi.table import scan_table
 from speechllm.errors import DataError
 
 VARIABLE = "LIBRISPEECH"

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import soundfile
 
 from speechllm.data.audio.read import read_audio
-from speechllm.data.data_dir import Utterance, read_data_dir
+from speechllm.data.kaldi.data_dir import Utterance, read_data_dir
 from speechllm.errors import DataError
 
 EMBEDDED_RATE = 16000

@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from speechllm.data.audio.read import audio_duration, read_audio
 from speechllm.data.audio.write import write_audio
-from speechllm.data.data_dir import Utterance, fingerprint, read_data_dir, write_data_dir
 from speechllm.data.files import fingerprint as files_fingerprint
-from speechllm.data.target import (
+from speechllm.data.kaldi.data_dir import Utterance, fingerprint, read_data_dir, write_data_dir
+from speechllm.data.kaldi.target import (
     SUFFIXES,
     UTT_IDS,
     check_apart,

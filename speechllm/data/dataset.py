@@ -16,7 +16,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from speechllm.data.config import DataConfig, TranscriptCase
-from speechllm.data.data_dir import read_table, write_table
+from speechllm.data.kaldi.data_dir import read_table, write_table
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
 

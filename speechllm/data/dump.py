@@ -23,9 +23,16 @@ from tqdm import tqdm
 
 from speechllm.atomic import new_file, remove_abandoned
 from speechllm.data.audio.read import open_audio
-from speechllm.data.contents import Contents, add_fingerprints, audio_fingerprint, fingerprint, read_contents, speech
-from speechllm.data.data_dir import Utterance, iter_table, write_table
 from speechllm.data.dump_record import check_identity, describe, is_there, read_record, write_record
+from speechllm.data.kaldi.contents import (
+    Contents,
+    add_fingerprints,
+    audio_fingerprint,
+    fingerprint,
+    read_contents,
+    speech,
+)
+from speechllm.data.kaldi.data_dir import Utterance, iter_table, write_table
 from speechllm.errors import ConfigError, DataError
 from speechllm.lock import exclusive_lock
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from speechllm.data.audio.write import write_flac
-from speechllm.data.data_dir import Utterance, is_made, write_data_dir
-from speechllm.data.target import check_target
+from speechllm.data.kaldi.data_dir import Utterance, is_made, write_data_dir
+from speechllm.data.kaldi.target import check_target
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
 

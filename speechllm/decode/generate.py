@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from tqdm import tqdm
 
 from speechllm.atomic import new_file
-from speechllm.data.data_dir import write_table
+from speechllm.data.kaldi.data_dir import write_table
 from speechllm.decode.record import merge_job_records, write_job_record
 from speechllm.errors import DataError
 from speechllm.interfaces import Hypothesis, Seconds

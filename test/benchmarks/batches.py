@@ -11,7 +11,7 @@ import time
 
 from speechllm import load
 from speechllm.data.audio.read import read_audio
-from speechllm.data.data_dir import read_data_dir
+from speechllm.data.kaldi.data_dir import read_data_dir
 
 
 def main() -> None:

@@ -23,9 +23,9 @@ from torch import Tensor, nn
 
 from speechllm import experiment
 from speechllm.data.audio.read import read_audio
-from speechllm.data.data_dir import Utterance, iter_utterances
 from speechllm.data.dataset import change_case
-from speechllm.data.subset import subset_data_dir
+from speechllm.data.kaldi.data_dir import Utterance, iter_utterances
+from speechllm.data.kaldi.subset import subset_data_dir
 from speechllm.models.speech_llm import SpeechLLM
 from speechllm.train.metrics import read_metrics
 

@@ -18,8 +18,8 @@ from speechllm import load
 from speechllm.api import Model
 from speechllm.data.audio.read import read_audio
 from speechllm.data.batch import Collate
-from speechllm.data.data_dir import read_data_dir
 from speechllm.data.dataset import Example
+from speechllm.data.kaldi.data_dir import read_data_dir
 from speechllm.models.ctc import confidence
 
 RATE = 16000

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from speechllm.bin import main, verbs
-from speechllm.data.data_dir import read_table
+from speechllm.data.kaldi.data_dir import read_table
 from speechllm.registry import available
 
 
@@ -131,7 +131,7 @@ def test_a_format_of_ones_own(
 ) -> None:
     (tmp_path / "my_lab").mkdir()
     (tmp_path / "my_lab/pairs.py").write_text(
-        "from speechllm.data.rows import Row\n"
+        "from speechllm.data.kaldi.rows import Row\n"
         "OPTIONS, KEEPS_IDS = frozenset(), False\n"
         "def read(source, audio, options):\n"
         "    for wav in sorted(source.glob('*.wav')):\n"

@@ -8,8 +8,8 @@ import pytest
 import soundfile
 
 from speechllm.corpora import commonvoice
-from speechllm.data.data_dir import read_data_dir
-from speechllm.data.validate import validate_data_dir
+from speechllm.data.kaldi.data_dir import read_data_dir
+from speechllm.data.kaldi.validate import validate_data_dir
 from speechllm.errors import DataError
 
 REAL = Path(__file__).parents[3] / "shared/data/common_voice"

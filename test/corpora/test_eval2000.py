@@ -10,8 +10,8 @@ import soundfile
 
 from speechllm.bin import main
 from speechllm.corpora import eval2000
-from speechllm.data.data_dir import read_data_dir
-from speechllm.data.validate import validate_data_dir
+from speechllm.data.kaldi.data_dir import read_data_dir
+from speechllm.data.kaldi.validate import validate_data_dir
 from speechllm.errors import DataError
 
 STM = """;; CATEGORY "0" "" ""

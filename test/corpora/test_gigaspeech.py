@@ -11,10 +11,10 @@ import soundfile
 
 from speechllm.corpora import gigaspeech
 from speechllm.data.audio import read as audio
-from speechllm.data.data_dir import read_data_dir
 from speechllm.data.dump import dump_job
-from speechllm.data.table import read_table
-from speechllm.data.validate import validate_data_dir
+from speechllm.data.kaldi.data_dir import read_data_dir
+from speechllm.data.kaldi.table import read_table
+from speechllm.data.kaldi.validate import validate_data_dir
 from speechllm.errors import DataError
 
 SEGMENTS = 4

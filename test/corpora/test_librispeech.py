@@ -13,8 +13,8 @@ import soundfile
 from range_server import Server
 
 from speechllm.corpora import librispeech
-from speechllm.data.data_dir import read_data_dir, read_table
-from speechllm.data.validate import validate_data_dir
+from speechllm.data.kaldi.data_dir import read_data_dir, read_table
+from speechllm.data.kaldi.validate import validate_data_dir
 from speechllm.errors import DataError
 
 MakeCorpus = Callable[..., Path]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechllm.data.data_dir import Utterance, write_data_dir
+from speechllm.data.kaldi.data_dir import Utterance, write_data_dir
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from toy_data import make_data_dir, make_dump
 
 from speechllm.data.concat import JOINT, JoinedDataset, draw_joined
 from speechllm.data.config import ConcatOptions, DataConfig
-from speechllm.data.data_dir import read_data_dir
 from speechllm.data.dataset import DumpDataset
 from speechllm.data.dump import dump_job, merge_dump
+from speechllm.data.kaldi.data_dir import read_data_dir
 from speechllm.data.sampler import BucketSampler
 from speechllm.errors import ConfigError
 from speechllm.frontends import log_mel, waveform

@@ -8,8 +8,8 @@ import pytest
 from toy_data import make_dump
 
 from speechllm.data.config import DataConfig
-from speechllm.data.data_dir import read_table, write_table
 from speechllm.data.dataset import DumpDataset, change_case, join_dumps, select_for_training
+from speechllm.data.kaldi.data_dir import read_table, write_table
 from speechllm.errors import DataError
 
 

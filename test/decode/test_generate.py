@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from speechllm.data.table import read_table
+from speechllm.data.kaldi.table import read_table
 from speechllm.decode.config import DecodeConfig
 from speechllm.decode.generate import Loaded, decode_job, decode_jobs, finished_job, merge_jobs, share
 from speechllm.errors import ConfigError, DataError

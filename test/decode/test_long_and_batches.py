@@ -9,9 +9,9 @@ import torch
 
 from speechllm import experiment, load, stages
 from speechllm.bin import main
-from speechllm.data.data_dir import Utterance, write_data_dir
 from speechllm.data.dump import merge_dump
-from speechllm.data.table import read_table
+from speechllm.data.kaldi.data_dir import Utterance, write_data_dir
+from speechllm.data.kaldi.table import read_table
 from speechllm.decode.generate import merge_jobs
 from speechllm.errors import ConfigError, DataError
 from speechllm.models.weights import save_weights

@@ -11,8 +11,8 @@ import transformers
 
 from speechllm import stages
 from speechllm.data.audio.read import read_audio
-from speechllm.data.data_dir import Utterance, write_data_dir
-from speechllm.data.table import read_table
+from speechllm.data.kaldi.data_dir import Utterance, write_data_dir
+from speechllm.data.kaldi.table import read_table
 from speechllm.decode.generate import merge_jobs
 from speechllm.decode.whisper_baseline import WhisperBaseline
 from speechllm.encoders.whisper import Config

@@ -8,7 +8,7 @@ import make_mini_librispeech
 import pytest
 
 from speechllm.corpora import eval2000
-from speechllm.data.validate import validate_data_dir
+from speechllm.data.kaldi.validate import validate_data_dir
 
 
 def test_the_recipe_prepares_it_flaws_and_all(tmp_path: Path, humming: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from speechllm.corpora._rows import corpus_of_rows
-from speechllm.data.rows import BadRow, Row
+from speechllm.data.kaldi.rows import BadRow, Row
 from speechllm.errors import DataError
 
 VARIABLE = "MY_CORPUS"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from speechllm.data.rows import BadRow
+from speechllm.data.kaldi.rows import BadRow
 from speechllm.errors import DataError
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from speechllm.data.importers import Options
 from speechllm.data.importers._fields import find_columns, locate, string
 from speechllm.data.importers._lines import read_cells, read_json_lines
-from speechllm.data.rows import BadRow, Row
+from speechllm.data.kaldi.rows import BadRow, Row
 from speechllm.errors import ConfigError, DataError
 
 OPTIONS = frozenset({"split", "columns"})

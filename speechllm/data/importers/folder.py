@@ -9,7 +9,7 @@ from pathlib import Path
 from speechllm.data.audio.formats import OTHER_SUFFIXES, SUFFIXES, left_out
 from speechllm.data.files import entries_below
 from speechllm.data.importers import Options
-from speechllm.data.rows import BadRow, Row
+from speechllm.data.kaldi.rows import BadRow, Row
 from speechllm.errors import DataError
 
 OPTIONS: frozenset[str] = frozenset()

@@ -20,7 +20,7 @@ from speechllm.data.audio.write import write_flac
 from speechllm.data.files import files_below, fingerprint
 from speechllm.data.importers import Options
 from speechllm.data.importers._fields import find_columns, locate, string
-from speechllm.data.rows import BadRow, Row
+from speechllm.data.kaldi.rows import BadRow, Row
 from speechllm.errors import ConfigError, DataError
 
 OPTIONS = frozenset({"split", "columns"})

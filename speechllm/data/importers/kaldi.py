@@ -7,11 +7,11 @@ them relative to their own folder. Pipes in wav.scp are not run: their utterance
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from speechllm.data.data_dir import parse_segment, parse_wav
 from speechllm.data.importers import Options
 from speechllm.data.importers._fields import locate
-from speechllm.data.rows import BadRow, Row
-from speechllm.data.table import scan_table
+from speechllm.data.kaldi.data_dir import parse_segment, parse_wav
+from speechllm.data.kaldi.rows import BadRow, Row
+from speechllm.data.kaldi.table import scan_table
 from speechllm.errors import DataError
 
 OPTIONS: frozenset[str] = frozenset()

@@ -13,7 +13,7 @@ from typing import Any
 from speechllm.data.importers import Options
 from speechllm.data.importers._fields import locate, seconds, string
 from speechllm.data.importers._lines import first_object, read_json_lines
-from speechllm.data.rows import BadRow, Row
+from speechllm.data.kaldi.rows import BadRow, Row
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
 

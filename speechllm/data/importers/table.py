@@ -10,7 +10,7 @@ from pathlib import Path
 from speechllm.data.importers import Options
 from speechllm.data.importers._fields import USUAL, find_columns, locate
 from speechllm.data.importers._lines import read_cells
-from speechllm.data.rows import BadRow, Row
+from speechllm.data.kaldi.rows import BadRow, Row
 
 OPTIONS = frozenset({"columns"})
 KEEPS_IDS = False

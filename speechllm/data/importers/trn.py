@@ -13,7 +13,7 @@ from speechllm.data.audio.formats import SUFFIXES
 from speechllm.data.files import files_below
 from speechllm.data.importers import Options
 from speechllm.data.importers._lines import read_bytes
-from speechllm.data.rows import BadRow, Row
+from speechllm.data.kaldi.rows import BadRow, Row
 from speechllm.errors import DataError
 
 OPTIONS: frozenset[str] = frozenset()

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from speechllm.data.importers import Options
-from speechllm.data.rows import BadRow, Row
+from speechllm.data.kaldi.rows import BadRow, Row
 from speechllm.registry import component_module
 
 Read = Callable[..., tuple[list[Row], dict[str, str]]]

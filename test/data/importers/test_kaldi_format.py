@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from speechllm.data.data_dir import read_data_dir
 from speechllm.data.importers import Options, kaldi
-from speechllm.data.write_rows import write_rows
+from speechllm.data.kaldi.data_dir import read_data_dir
+from speechllm.data.kaldi.write_rows import write_rows
 from speechllm.errors import DataError
 
 Read = Callable[..., tuple]

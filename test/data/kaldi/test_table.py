@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from speechllm.data.table import is_sorted, read_ids, read_table, scan_table, write_table
+from speechllm.data.kaldi.table import is_sorted, read_ids, read_table, scan_table, write_table
 from speechllm.errors import DataError
 
 

@@ -13,12 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from speechllm.data.audio.durations import measure_durations
-from speechllm.data.data_dir import Utterance, is_made, write_data_dir
-from speechllm.data.dropped import kind, none_left, tell_dropped
 from speechllm.data.files import fingerprint
-from speechllm.data.rows import BadRow, Named, Row, free_name, name_recordings, name_utterances
-from speechllm.data.target import check_target
-from speechllm.data.validate import ABSURD, ROUNDING, segment_flaw
+from speechllm.data.kaldi.data_dir import Utterance, is_made, write_data_dir
+from speechllm.data.kaldi.dropped import kind, none_left, tell_dropped
+from speechllm.data.kaldi.rows import BadRow, Named, Row, free_name, name_recordings, name_utterances
+from speechllm.data.kaldi.target import check_target
+from speechllm.data.kaldi.validate import ABSURD, ROUNDING, segment_flaw
 from speechllm.interfaces import Seconds
 
 

@@ -11,9 +11,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from speechllm.data.data_dir import Utterance, format_seconds, format_segment
-from speechllm.data.dropped import kind, none_left, tell_dropped
-from speechllm.data.target import check_target, new_target
+from speechllm.data.kaldi.data_dir import Utterance, format_seconds, format_segment
+from speechllm.data.kaldi.dropped import kind, none_left, tell_dropped
+from speechllm.data.kaldi.target import check_target, new_target
 from speechllm.errors import DataError
 
 _MEMORY = "512M"  # that sort may use

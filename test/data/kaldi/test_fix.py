@@ -9,9 +9,9 @@ import pytest
 
 from speechllm import atomic
 from speechllm.bin import main
-from speechllm.data.data_dir import TABLES, read_data_dir, read_table, write_data_dir
-from speechllm.data.fix import fix_data_dir
-from speechllm.data.validate import validate_data_dir
+from speechllm.data.kaldi.data_dir import TABLES, read_data_dir, read_table, write_data_dir
+from speechllm.data.kaldi.fix import fix_data_dir
+from speechllm.data.kaldi.validate import validate_data_dir
 from speechllm.errors import DataError
 
 

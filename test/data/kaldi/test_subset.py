@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from speechllm.data.data_dir import read_data_dir, write_data_dir
-from speechllm.data.subset import combine_data_dirs, hold_out_speakers, subset_data_dir
-from speechllm.data.validate import validate_data_dir
+from speechllm.data.kaldi.data_dir import read_data_dir, write_data_dir
+from speechllm.data.kaldi.subset import combine_data_dirs, hold_out_speakers, subset_data_dir
+from speechllm.data.kaldi.validate import validate_data_dir
 from speechllm.errors import DataError
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from speechllm.data.data_dir import Utterance, fingerprint, is_made, read_data_dir, write_data_dir, write_table
+from speechllm.data.kaldi.data_dir import Utterance, fingerprint, is_made, read_data_dir, write_data_dir, write_table
 from speechllm.errors import DataError
 
 WHOLE = [

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from speechllm.data.rows import Row, clean_id, name_recordings, name_utterances
+from speechllm.data.kaldi.rows import Row, clean_id, name_recordings, name_utterances
 
 
 def row(path: str = "/x/a.wav", speaker: str = "", utt_id: str = "", **fields: float) -> Row:

@@ -7,9 +7,9 @@ import hashlib
 from collections.abc import Sequence, Set
 from pathlib import Path
 
-from speechllm.data.data_dir import Utterance, fingerprint, is_made, read_data_dir, write_data_dir
-from speechllm.data.table import read_table
-from speechllm.data.target import check_apart, check_target
+from speechllm.data.kaldi.data_dir import Utterance, fingerprint, is_made, read_data_dir, write_data_dir
+from speechllm.data.kaldi.table import read_table
+from speechllm.data.kaldi.target import check_apart, check_target
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
 

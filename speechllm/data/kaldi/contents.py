@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from speechllm.data.data_dir import Utterance, iter_utterances
+from speechllm.data.kaldi.data_dir import Utterance, iter_utterances
 from speechllm.interfaces import Seconds
 
 _MODULUS = 1 << 64

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speechllm.data.audio.durations import measure_durations
-from speechllm.data.data_dir import parse_seconds, parse_segment, parse_wav
-from speechllm.data.table import Flaw, is_sorted, iter_good_lines, scan_table
-from speechllm.data.target import names_a_file
+from speechllm.data.kaldi.data_dir import parse_seconds, parse_segment, parse_wav
+from speechllm.data.kaldi.table import Flaw, is_sorted, iter_good_lines, scan_table
+from speechllm.data.kaldi.target import names_a_file
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
 

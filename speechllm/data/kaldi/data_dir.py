@@ -19,8 +19,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from speechllm.data.table import iter_table, read_table, write_table
-from speechllm.data.target import TABLES, check_target, is_made, new_target
+from speechllm.data.kaldi.table import iter_table, read_table, write_table
+from speechllm.data.kaldi.target import TABLES, check_target, is_made, new_target
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
 

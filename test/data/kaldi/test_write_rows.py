@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechllm.data.data_dir import read_data_dir, read_table
-from speechllm.data.rows import BadRow, Row
-from speechllm.data.validate import validate_data_dir
-from speechllm.data.write_rows import write_rows
+from speechllm.data.kaldi.data_dir import read_data_dir, read_table
+from speechllm.data.kaldi.rows import BadRow, Row
+from speechllm.data.kaldi.validate import validate_data_dir
+from speechllm.data.kaldi.write_rows import write_rows
 from speechllm.errors import DataError
 
 MakeRow = Callable[..., Row]

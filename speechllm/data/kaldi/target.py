@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from speechllm.atomic import is_temporary, new_dir, recover_dir
-from speechllm.data.table import iter_table, read_ids
+from speechllm.data.kaldi.table import iter_table, read_ids
 from speechllm.errors import DataError
 
 TABLES = ("wav.scp", "segments", "text", "utt2spk", "spk2utt", "utt2dur")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from speechllm.data.data_dir import read_data_dir, read_table, write_data_dir, write_table
-from speechllm.data.validate import validate_data_dir
+from speechllm.data.kaldi.data_dir import read_data_dir, read_table, write_data_dir, write_table
+from speechllm.data.kaldi.validate import validate_data_dir
 from speechllm.errors import DataError
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from speechllm.atomic import new_dir, recover_dir
 from speechllm.data.audio.durations import measure_durations
-from speechllm.data.data_dir import TABLES, Utterance, parse_segment, parse_wav, to_tables
-from speechllm.data.table import format_table, read_table, scan_table, write_table
-from speechllm.data.target import BACKUP
-from speechllm.data.validate import ABSURD, segment_flaw
+from speechllm.data.kaldi.data_dir import TABLES, Utterance, parse_segment, parse_wav, to_tables
+from speechllm.data.kaldi.table import format_table, read_table, scan_table, write_table
+from speechllm.data.kaldi.target import BACKUP
+from speechllm.data.kaldi.validate import ABSURD, segment_flaw
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
 
