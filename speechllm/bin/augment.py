@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from speechllm.data.augment import CODECS, Augmentation, augment
+from speechllm.data.derive.augment import CODECS, Augmentation, augment
 from speechllm.data.kaldi.validate import validate_data_dir
 
 

@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from speechllm.data.join import join_data_dir
+from speechllm.data.derive.concatenate import join_data_dir
 from speechllm.data.kaldi.validate import validate_data_dir
 
 

@@ -3,8 +3,8 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from speechllm.data.derive.non_speech import KINDS, NOISES, make_no_speech
 from speechllm.data.kaldi.validate import validate_data_dir
-from speechllm.data.no_speech import KINDS, NOISES, make_no_speech
 
 
 def add_arguments(parser: ArgumentParser) -> None:

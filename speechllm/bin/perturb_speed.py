@@ -3,8 +3,8 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from speechllm.data.derive.speed import perturb_speed
 from speechllm.data.kaldi.validate import validate_data_dir
-from speechllm.data.perturb_speed import perturb_speed
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from speechllm.bin import main
+from speechllm.data.derive.speed import perturb_speed
 from speechllm.data.kaldi.data_dir import read_data_dir, read_table, write_data_dir, write_table
 from speechllm.data.kaldi.fix import fix_data_dir
 from speechllm.data.kaldi.subset import subset_data_dir
-from speechllm.data.perturb_speed import perturb_speed
 from speechllm.errors import DataError
 
 VERBS = (

@@ -16,9 +16,9 @@ import soundfile
 from speechllm.data.audio.formats import SUFFIXES
 from speechllm.data.audio.read import read_audio
 from speechllm.data.audio.resample import resample
-from speechllm.data.changed_audio import SAMPLE_RATE, copy_changed
+from speechllm.data.derive._changed_audio import SAMPLE_RATE, copy_changed
+from speechllm.data.derive.non_speech import brown, hum, pink, white
 from speechllm.data.files import fingerprint
-from speechllm.data.no_speech import brown, hum, pink, white
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
 

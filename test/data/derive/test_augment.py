@@ -9,7 +9,7 @@ import soundfile
 
 from speechllm.bin import main
 from speechllm.data.audio.read import read_audio
-from speechllm.data.augment import CODECS, Augmentation, add_noise, augment, reverberate, through_codec
+from speechllm.data.derive.augment import CODECS, Augmentation, add_noise, augment, reverberate, through_codec
 from speechllm.data.kaldi.data_dir import Utterance, read_data_dir, write_data_dir
 from speechllm.errors import DataError
 

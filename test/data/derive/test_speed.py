@@ -11,8 +11,8 @@ import soundfile
 
 from speechllm.bin import main
 from speechllm.data.audio.read import read_audio
+from speechllm.data.derive.speed import perturb_speed
 from speechllm.data.kaldi.data_dir import Utterance, read_data_dir, write_data_dir
-from speechllm.data.perturb_speed import perturb_speed
 from speechllm.errors import DataError
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechllm.data.join import join_data_dir, joined_samples, neighbours
+from speechllm.data.derive.concatenate import join_data_dir, joined_samples, neighbours
 from speechllm.data.kaldi.data_dir import Utterance, read_data_dir, write_data_dir
 from speechllm.data.kaldi.validate import validate_data_dir
 from speechllm.errors import DataError

@@ -7,8 +7,8 @@ import pytest
 import soundfile
 
 from speechllm.bin import main
+from speechllm.data.derive.non_speech import DURATIONS, LEVEL, NOISES, NOTES, PEAK, make_no_speech
 from speechllm.data.kaldi.data_dir import read_data_dir
-from speechllm.data.no_speech import DURATIONS, LEVEL, NOISES, NOTES, PEAK, make_no_speech
 from speechllm.errors import DataError
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from speechllm.data.audio.resample import resample
-from speechllm.data.changed_audio import SAMPLE_RATE, copy_changed
+from speechllm.data.derive._changed_audio import SAMPLE_RATE, copy_changed
 from speechllm.errors import DataError
 
 MIN_FACTOR, MAX_FACTOR = 0.5, 2.0

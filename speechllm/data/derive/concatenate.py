@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from speechllm.data.audio.read import read_audio
-from speechllm.data.changed_audio import write_with_audio
+from speechllm.data.derive._changed_audio import write_with_audio
 from speechllm.data.kaldi.data_dir import Utterance, read_data_dir
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds

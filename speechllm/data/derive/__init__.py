@@ -1,0 +1,1 @@
+"""Data directories derived from others: speed, noise and rooms, codecs, concatenation, non-speech."""
