@@ -19,11 +19,11 @@ import torch
 from speechllm.atomic import new_dir
 from speechllm.config import to_dict
 from speechllm.data.dataset import Example
-from speechllm.decode.recognize import recognizer
-from speechllm.decode.transcribe import Audio, Transcriber, check_options
-from speechllm.decode.transcript import Transcript
 from speechllm.errors import ConfigError, DataError
 from speechllm.experiment import Built, ExperimentConfig, base_name, digest, load_model
+from speechllm.inference.recognize import recognizer
+from speechllm.inference.transcribe import Audio, Transcriber, check_options
+from speechllm.inference.transcript import Transcript
 from speechllm.interfaces import Hypothesis, Seconds
 from speechllm.models.weights import file_digest, save_weights
 from speechllm.pretrained.card import model_card

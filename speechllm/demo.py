@@ -12,9 +12,9 @@ import numpy as np
 from speechllm.api import Model
 from speechllm.data.audio.read import read_blocks
 from speechllm.data.audio.windows import cut_windows
-from speechllm.decode.transcript import Transcript
-from speechllm.decode.whisper_baseline import SAMPLE_RATE, WhisperBaseline
 from speechllm.errors import ConfigError, SpeechLLMError
+from speechllm.inference.transcript import Transcript
+from speechllm.inference.whisper_baseline import SAMPLE_RATE, WhisperBaseline
 
 LOCALHOST = "127.0.0.1"
 LARGEST_UPLOAD = "200mb"

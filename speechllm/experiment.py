@@ -17,8 +17,8 @@ from speechllm.atomic import new_file
 from speechllm.config import component
 from speechllm.data.batch import Collate
 from speechllm.data.config import DataConfig
-from speechllm.decode.config import DecodeConfig
 from speechllm.errors import ConfigError
+from speechllm.inference.config import DecodeConfig
 from speechllm.interfaces import Frontend, Seconds
 from speechllm.models.prompt import PromptConfig
 from speechllm.models.speech_llm import SpeechLLM

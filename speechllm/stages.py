@@ -19,9 +19,6 @@ from speechllm.data.dump import check_identity, dump_job
 from speechllm.data.dump import finished_job as finished_dump_job
 from speechllm.data.kaldi.data_dir import read_data_dir
 from speechllm.data.sampler import BucketSampler, sequential_batches
-from speechllm.decode.generate import Loaded, by_duration, decode_jobs
-from speechllm.decode.recognize import recognizer
-from speechllm.decode.whisper_baseline import SAMPLE_RATE, WhisperBaseline
 from speechllm.errors import ConfigError, DataError
 from speechllm.experiment import (
     Built,
@@ -37,6 +34,9 @@ from speechllm.experiment import (
     with_recorded_prompt,
     write_record,
 )
+from speechllm.inference.jobs import Loaded, by_duration, decode_jobs
+from speechllm.inference.recognize import recognizer
+from speechllm.inference.whisper_baseline import SAMPLE_RATE, WhisperBaseline
 from speechllm.interfaces import Frontend, Hypothesis, Seconds
 from speechllm.lock import exclusive_lock
 from speechllm.models.prompt import Prompt

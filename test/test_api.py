@@ -14,8 +14,8 @@ import torch
 
 from speechllm import Model, api, experiment, load
 from speechllm.bin import main
-from speechllm.decode.transcript import Transcript
 from speechllm.errors import ConfigError, DataError
+from speechllm.inference.transcript import Transcript
 from speechllm.models.weights import save_weights
 from speechllm.pretrained.directory import _find_base, read_model
 

@@ -8,7 +8,7 @@ import torch
 from speechllm import config as configs
 from speechllm import experiment
 from speechllm.data.batch import Batch
-from speechllm.decode.config import DecodeConfig
+from speechllm.inference.config import DecodeConfig
 from speechllm.train.engine import deepspeed_config
 
 EGS = Path(__file__).parents[1] / "egs"

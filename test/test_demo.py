@@ -17,8 +17,8 @@ import soundfile
 import torch
 
 from speechllm import demo, experiment, load
-from speechllm.decode.transcript import Segment, Transcript
 from speechllm.demo import LOCALHOST, recognizer, serve, tokens_of
+from speechllm.inference.transcript import Segment, Transcript
 from speechllm.interfaces import Hypothesis
 from speechllm.models.weights import save_weights
 

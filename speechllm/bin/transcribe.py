@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from speechllm.bin._arguments import add_set, add_trust
 
 if TYPE_CHECKING:
-    from speechllm.decode.inputs import Input
-    from speechllm.decode.transcript import Transcript
     from speechllm.errors import DataError
+    from speechllm.inference.inputs import Input
+    from speechllm.inference.transcript import Transcript
     from speechllm.interfaces import Seconds
 
 
@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Transcribe; return 3 if some file could not be read."""
-    from speechllm.decode import inputs, outputs
-    from speechllm.decode.transcribe import check_options
+    from speechllm.inference import inputs, outputs
+    from speechllm.inference.transcribe import check_options
 
     check_options(args.batch_size, args.longest)
     with inputs.find_inputs(args.files) as (found, errors):
@@ -57,7 +57,7 @@ def _transcribe(args: argparse.Namespace, durations: "dict[Input, Seconds]") -> 
     from transformers.utils import logging
 
     from speechllm.api import load
-    from speechllm.decode import outputs
+    from speechllm.inference import outputs
 
     logging.disable_progress_bar()  # that of loading weights
     model = load(

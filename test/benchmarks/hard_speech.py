@@ -18,7 +18,7 @@ from speechllm import load
 from speechllm.data.audio.read import read_audio
 from speechllm.data.derive.augment import Augmentation, augment
 from speechllm.data.kaldi.data_dir import read_data_dir
-from speechllm.decode.whisper_baseline import WhisperBaseline
+from speechllm.inference.whisper_baseline import WhisperBaseline
 from speechllm.score.directory import score_files
 from speechllm.score.normalize import normalizer
 

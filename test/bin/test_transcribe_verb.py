@@ -17,10 +17,10 @@ import soundfile
 
 from speechllm import api
 from speechllm.bin import main
-from speechllm.decode import inputs, outputs
-from speechllm.decode.transcribe import Transcriber
-from speechllm.decode.transcript import Transcript
 from speechllm.errors import DataError
+from speechllm.inference import inputs, outputs
+from speechllm.inference.transcribe import Transcriber
+from speechllm.inference.transcript import Transcript
 from speechllm.interfaces import Hypothesis
 
 RATE = 16000
@@ -233,7 +233,7 @@ def test_process_substitution(tmp_path: Path) -> None:
     """A shell's pipe has a path that leads to no file."""
     record(tmp_path / "a.wav")
     code = (
-        "import sys\nfrom speechllm.decode.inputs import find_inputs\n"
+        "import sys\nfrom speechllm.inference.inputs import find_inputs\n"
         "with find_inputs(sys.argv[1:]) as (found, errors):\n"
         "    print(len(found), len(errors), found[0].path.stat().st_size, found[0].name)"
     )

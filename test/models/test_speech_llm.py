@@ -9,10 +9,10 @@ from torch.nn.functional import cross_entropy
 
 from speechllm.connectors import ctc, fc
 from speechllm.data.batch import Batch, Collate
-from speechllm.decode.config import DecodeConfig
-from speechllm.decode.recognize import recognizer
 from speechllm.decoders import causal_lm
 from speechllm.errors import ConfigError
+from speechllm.inference.config import DecodeConfig
+from speechllm.inference.recognize import recognizer
 from speechllm.interfaces import ConnectorOutput, GenerationOptions
 from speechllm.models.prompt import PromptConfig
 from speechllm.models.speech_llm import Objective, SpeechLLM, Targets

@@ -13,10 +13,10 @@ from speechllm import stages
 from speechllm.data.audio.read import read_audio
 from speechllm.data.kaldi.data_dir import Utterance, write_data_dir
 from speechllm.data.kaldi.table import read_table
-from speechllm.decode.generate import merge_jobs
-from speechllm.decode.whisper_baseline import WhisperBaseline
 from speechllm.encoders.whisper import Config
 from speechllm.frontends import log_mel
+from speechllm.inference.jobs import merge_jobs
+from speechllm.inference.whisper_baseline import WhisperBaseline
 from speechllm.score.normalize import normalizer
 from speechllm.score.wer import count, score
 

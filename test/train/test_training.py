@@ -16,7 +16,7 @@ from toy_experiment import Toy
 
 from speechllm import experiment, stages
 from speechllm.data.kaldi.table import read_table
-from speechllm.decode.generate import merge_jobs
+from speechllm.inference.jobs import merge_jobs
 from speechllm.models.weights import file_digest, read_weights
 from speechllm.train.metrics import read_metrics
 

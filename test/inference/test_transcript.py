@@ -2,7 +2,7 @@
 
 import json
 
-from speechllm.decode.transcript import FORMATS, Segment, Transcript
+from speechllm.inference.transcript import FORMATS, Segment, Transcript
 from speechllm.interfaces import Hypothesis
 
 FOUND = Hypothesis(text="a <b>", score=-0.5, num_tokens=2, truncated=False, tokens=[("a", -0.1), (" <b>", -0.4)])

@@ -12,8 +12,8 @@ from speechllm.bin import main
 from speechllm.data.dump import merge_dump
 from speechllm.data.kaldi.data_dir import Utterance, write_data_dir
 from speechllm.data.kaldi.table import read_table
-from speechllm.decode.generate import merge_jobs
 from speechllm.errors import ConfigError, DataError
+from speechllm.inference.jobs import merge_jobs
 from speechllm.models.weights import save_weights
 
 YAML = """

@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from speechllm.atomic import new_file
 from speechllm.data.kaldi.data_dir import write_table
-from speechllm.decode.record import merge_job_records, write_job_record
 from speechllm.errors import DataError
+from speechllm.inference.record import merge_job_records, write_job_record
 from speechllm.interfaces import Hypothesis, Seconds
 
 Recognize: TypeAlias = Callable[[list[str]], list[list[Hypothesis]]]

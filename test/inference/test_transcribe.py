@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechllm.decode.transcribe import Transcriber
-from speechllm.decode.transcript import Transcript
 from speechllm.errors import DataError
+from speechllm.inference.transcribe import Transcriber
+from speechllm.inference.transcript import Transcript
 from speechllm.interfaces import Hypothesis
 
 RATE = 16000

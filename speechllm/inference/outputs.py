@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from speechllm.atomic import new_file
 from speechllm.data.audio.read import stated_duration
-from speechllm.decode.inputs import Input
-from speechllm.decode.transcript import FORMATS, Transcript
 from speechllm.errors import ConfigError, DataError
+from speechllm.inference.inputs import Input
+from speechllm.inference.transcript import FORMATS, Transcript
 from speechllm.interfaces import Seconds
 
 Transcribe: TypeAlias = Callable[[Iterable[Path]], Iterator[Transcript | DataError]]

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from speechllm.data.audio.formats import SUFFIXES, left_out
 from speechllm.data.files import entries_below
-from speechllm.decode.transcript import Transcript
 from speechllm.errors import ConfigError, DataError
+from speechllm.inference.transcript import Transcript
 from speechllm.interfaces import Seconds
 
 STDIN = "-"

@@ -7,8 +7,8 @@ import torch
 
 from speechllm.data.batch import Collate
 from speechllm.data.dataset import Example
-from speechllm.decode.config import DecodeConfig
 from speechllm.errors import ConfigError
+from speechllm.inference.config import DecodeConfig
 from speechllm.interfaces import Hypothesis
 from speechllm.models.speech_llm import SpeechLLM
 

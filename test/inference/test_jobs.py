@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from speechllm.data.kaldi.table import read_table
-from speechllm.decode.config import DecodeConfig
-from speechllm.decode.generate import Loaded, decode_job, decode_jobs, finished_job, merge_jobs, share
 from speechllm.errors import ConfigError, DataError
+from speechllm.inference.config import DecodeConfig
+from speechllm.inference.jobs import Loaded, decode_job, decode_jobs, finished_job, merge_jobs, share
 from speechllm.interfaces import GenerationOptions, Hypothesis
 from speechllm.stages import mismatched_speech
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from speechllm.data.audio.read import finite, read_blocks
 from speechllm.data.audio.windows import Window, cut_windows
-from speechllm.decode.transcript import Segment, Transcript
 from speechllm.errors import ConfigError, DataError
+from speechllm.inference.transcript import Segment, Transcript
 from speechllm.interfaces import Hypothesis, Seconds
 from speechllm.score.failures import LOOP_REPEATS, most_repeats
 

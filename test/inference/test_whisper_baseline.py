@@ -13,8 +13,8 @@ import yaml
 
 from speechllm import stages
 from speechllm.bin import main
-from speechllm.decode.whisper_baseline import SAMPLE_RATE, WhisperBaseline
 from speechllm.errors import ConfigError
+from speechllm.inference.whisper_baseline import SAMPLE_RATE, WhisperBaseline
 
 CPU = torch.device("cpu")
 SPECIAL = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|de|>", "<|fr|>", "<|transcribe|>", "<|notimestamps|>"]
