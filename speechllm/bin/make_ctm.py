@@ -19,9 +19,10 @@ def run(args: Namespace) -> None:
     """Place the segments, and write."""
     from speechllm.data.kaldi.data_dir import read_data_dir
     from speechllm.data.kaldi.recordings import files_and_channels
-    from speechllm.score import ctm, transcripts
+    from speechllm.score import transcripts
     from speechllm.score.directory import write_whole
-    from speechllm.score.stm import Segment
+    from speechllm.score.nist import ctm
+    from speechllm.score.nist.stm import Segment
 
     utts = read_data_dir(args.data, need_text=False).utts
     places = files_and_channels(args.data, [utt.recording or utt.utt_id for utt in utts])

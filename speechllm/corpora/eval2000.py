@@ -20,7 +20,7 @@ from speechllm.data.kaldi.target import check_target
 from speechllm.data.kaldi.validate import ROUNDING, overlaps, segment_flaw
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
-from speechllm.score.stm import Segment, parse_line, stm_lines
+from speechllm.score.nist.stm import Segment, parse_line, stm_lines
 from speechllm.score.transcripts import read_lines
 
 VARIABLE = "EVAL2000"

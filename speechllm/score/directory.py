@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from speechllm.errors import DataError
-from speechllm.score import analysis, ctm, failures, glm, stm, telephone, transcripts, wer
+from speechllm.score import analysis, failures, transcripts, wer
+from speechllm.score.nist import ctm, glm, stm, telephone
 from speechllm.score.normalize import Normalizer, normalizer
 from speechllm.score.sclite import format_result
 from speechllm.score.wer import Counts, ScoredUtterance

@@ -12,7 +12,7 @@ import numpy as np
 
 from speechllm.errors import DataError
 from speechllm.score.align import align_all
-from speechllm.score.network import align_network, parse_network, tokenize
+from speechllm.score.nist.network import align_network, parse_network, tokenize
 from speechllm.score.normalize import Normalizer
 from speechllm.score.transcripts import Transcripts, line_of, name_some, speaker_of, trn_id
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from speechllm.errors import DataError
-from speechllm.score.glm import read_glm
+from speechllm.score.nist.glm import read_glm
 
 BIN = Path("/usr/lib/sctk/bin")
 HEADER = """\

@@ -11,11 +11,11 @@ import pytest
 
 from speechllm.bin import main
 from speechllm.errors import DataError
-from speechllm.score.ctm import Word, ctm_lines, read_ctm, spread
 from speechllm.score.directory import read_words
+from speechllm.score.nist.ctm import Word, ctm_lines, read_ctm, spread
+from speechllm.score.nist.stm import Segment, read_stm, stm_lines
+from speechllm.score.nist.telephone import assign, score_segments
 from speechllm.score.sclite import format_result
-from speechllm.score.stm import Segment, read_stm, stm_lines
-from speechllm.score.telephone import assign, score_segments
 
 needs_sctk = pytest.mark.skipif(not shutil.which("sctk"), reason="sctk is not on PATH")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from speechllm.errors import DataError
-from speechllm.score.network import parse_network, tokenize
+from speechllm.score.nist.network import parse_network, tokenize
 from speechllm.score.transcripts import read_lines
 
 APPLIES_TO = re.compile(r';;\s+INPUT_DEPENDENT_APPLICATION\s*=\s*"([^"]*)"')

@@ -10,7 +10,7 @@ import pytest
 
 from speechllm.errors import DataError
 from speechllm.score.directory import score_files
-from speechllm.score.network import align_network, matches
+from speechllm.score.nist.network import align_network, matches
 from speechllm.score.normalize import normalizer
 from speechllm.score.sclite import format_result
 

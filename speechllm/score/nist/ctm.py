@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speechllm.errors import DataError
-from speechllm.score.stm import Segment
+from speechllm.score.nist.stm import Segment
 from speechllm.score.transcripts import name_some, read_lines
 
 ALTERNATIVES = {"<ALT_BEGIN>": "{", "<ALT>": "/", "<ALT_END>": "}"}

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from speechllm.errors import DataError
-from speechllm.score.ctm import Word
-from speechllm.score.glm import Glm
-from speechllm.score.network import align_network, tokenize
-from speechllm.score.stm import IGNORED, Segment
+from speechllm.score.nist.ctm import Word
+from speechllm.score.nist.glm import Glm
+from speechllm.score.nist.network import align_network, tokenize
+from speechllm.score.nist.stm import IGNORED, Segment
 from speechllm.score.wer import ScoredUtterance
 
 MARKS = frozenset("{/}")
