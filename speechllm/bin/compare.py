@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int | None:
     """Print the comparison."""
-    from speechllm.score.compare import compare
+    from speechllm.report.compare import compare
 
     print(compare(args.first, args.second, args.show), end="")
     return None

@@ -21,10 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int | None:
     """Write the page."""
-    from speechllm.data.audio_urls import audio_urls, embedded_audio
     from speechllm.errors import ConfigError
-    from speechllm.score.report import most_errors, write_report
-    from speechllm.score.results import find_scores
+    from speechllm.report.audio_urls import audio_urls, embedded_audio
+    from speechllm.report.html import most_errors, write_report
+    from speechllm.report.tables import find_scores
 
     if args.embed_audio and args.data is None:
         raise ConfigError("--embed_audio: found no --data, expected the directory of the data directories; give it")

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int | None:
     """Print the tables, and update the file."""
-    from speechllm.score import results
+    from speechllm.report import tables as results
 
     generated = results.report([exp.resolve() for exp in args.exps], args.command)
     print(generated, end="")

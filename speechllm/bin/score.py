@@ -34,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int | None:
     """Score, and print the row of the table."""
     from speechllm.errors import ConfigError
-    from speechllm.score import directory, results
+    from speechllm.report import tables as results
+    from speechllm.score import directory
     from speechllm.score.check import check_with_sclite
     from speechllm.score.examples import examples
     from speechllm.score.normalize import normalizer

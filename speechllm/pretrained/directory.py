@@ -19,7 +19,7 @@ from speechllm.errors import ConfigError, DataError
 from speechllm.experiment import ExperimentConfig, inference_overrides, load_config, read_experiment
 from speechllm.models.weights import read_metadata
 from speechllm.registry import outside_components
-from speechllm.score.results import collect
+from speechllm.report.tables import collect
 
 CONFIG = "config.json"
 EXPERIMENT = "config.yaml"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from speechllm.bin import main
-from speechllm.score.compare import compare
+from speechllm.report.compare import compare
 
 REF = "".join(f"1-{k} a b c d e\n" for k in range(20))
 GOOD = REF.replace("1-3 a b", "1-3 a")

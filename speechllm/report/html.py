@@ -18,12 +18,12 @@ from string import Template
 from typing import Any
 
 from speechllm.errors import DataError
-from speechllm.score import plots
+from speechllm.report import plots
+from speechllm.report.page_scores import headline, scores_table, title_of
+from speechllm.report.runs import environment_of
+from speechllm.report.tables import find_scores, is_control
 from speechllm.score.directory import SUMMARY, Summary, read_summary, read_words, write_whole
 from speechllm.score.nist.telephone import durations_of
-from speechllm.score.page_scores import headline, scores_table, title_of
-from speechllm.score.results import find_scores, is_control
-from speechllm.score.runs import environment_of
 from speechllm.score.transcripts import name_some, read_lines
 from speechllm.score.wer import ScoredUtterance
 

@@ -4,8 +4,8 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
+from speechllm.report.tables import collect, counted, is_control, removed_by_normalizer
 from speechllm.score.directory import Summary
-from speechllm.score.results import collect, counted, is_control, removed_by_normalizer
 
 COLUMNS = ("Err", "95% interval", "Snt", "Wrd", "Corr", "Sub", "Del", "Ins", "S.Err")
 COUNTED = ("Empty", "Emptied", "Stripped", "Loops", "Truncated", "Missing", "Refused", "Raw Err")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from toy_data import make_data_dir
 
-from speechllm.data.audio_urls import audio_urls
+from speechllm.report.audio_urls import audio_urls
 
 
 def test_sets_are_found_by_the_longest_name_that_fits(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from speechllm.errors import DataError
-from speechllm.score import results
+from speechllm.report import tables as results
 from speechllm.score.directory import score_files, write_directory
 from speechllm.score.normalize import normalizer
 

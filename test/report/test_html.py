@@ -14,7 +14,7 @@ import soundfile
 
 from speechllm.bin import main
 from speechllm.errors import DataError
-from speechllm.score.report import write_report
+from speechllm.report.html import write_report
 
 REF = "1-1 the cat </script><b>sat</b>\n1-2 yes yes\n"
 HYP = "1-1 the cat\n1-2 no no no no no\n"

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from speechllm.errors import DataError
+from speechllm.report.runs import describe_runs
 from speechllm.score.directory import SUMMARY, Rate, Summary, read_summary, write_whole
 from speechllm.score.failures import MISSING_WORDS
 from speechllm.score.markdown import markdown_table
 from speechllm.score.no_speech import TABLE as NO_SPEECH_TABLE
-from speechllm.score.runs import describe_runs
 
 BEGIN = "<!-- generated: begin -->"
 END = "<!-- generated: end -->"

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from speechllm.errors import DataError
+from speechllm.report.tables import find_scores
 from speechllm.score.directory import SUMMARY, read_summary, read_words
 from speechllm.score.markdown import markdown_table
 from speechllm.score.matched_pairs import MatchedPairs, matched_pairs
-from speechllm.score.results import find_scores
 from speechllm.score.wer import ScoredUtterance, count
 
 COLUMNS = ("dataset", "Snt", "Wrd", "A Err", "B Err", "A - B", "95% interval", "segments", "Z", "p", "Normalizer")
