@@ -17,7 +17,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["speechllm", "speechllm.*"]),
-    package_data={"speechllm.score": ["page/*"], "speechllm.pretrained": ["shipped/*/*", "shipped/*/*/*"]},
+    package_data={"speechllm.report": ["page/*"], "speechllm.pretrained": ["shipped/*/*", "shipped/*/*/*"]},
     install_requires=[
         "torch==2.11.0",
         "torchaudio==2.11.0",

@@ -1,1 +1,1 @@
-"""From hypotheses to scores; imports neither torch nor anything of ours but errors."""
+"""From hypotheses to scores; imports neither torch nor any package of speechllm but the lowest modules."""

@@ -10,8 +10,8 @@ import yaml
 
 from speechllm import load
 from speechllm.bin import main
-from speechllm.data.no_speech import SAMPLE_RATE as RATE
-from speechllm.data.no_speech import brown, hum, pink
+from speechllm.data.derive.non_speech import SAMPLE_RATE as RATE
+from speechllm.data.derive.non_speech import brown, hum, pink
 from speechllm.pretrained.directory import BASES, SHIPPED, read_model, shipped
 from speechllm.score.normalize import normalizer
 from speechllm.score.wer import count, score
