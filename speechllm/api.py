@@ -17,18 +17,19 @@ import numpy as np
 import torch
 
 from speechllm.atomic import new_dir
+from speechllm.build import Built, load_model, torch_dtype
 from speechllm.config import to_dict
 from speechllm.data.dataset import Example
 from speechllm.errors import ConfigError, DataError
-from speechllm.experiment import Built, ExperimentConfig, base_name, digest, load_model
+from speechllm.experiment import ExperimentConfig, base_name
 from speechllm.inference.recognize import recognizer
 from speechllm.inference.transcribe import Audio, Transcriber, check_options
 from speechllm.inference.transcript import Transcript
 from speechllm.interfaces import Hypothesis, Seconds
-from speechllm.models.weights import file_digest, save_weights
+from speechllm.models.weights import save_weights
 from speechllm.pretrained.card import model_card
 from speechllm.pretrained.directory import CONFIG, PARTS, WEIGHTS, TrainedModel, read_model, write_config
-from speechllm.train.plan import torch_dtype
+from speechllm.provenance import file_fingerprint, fingerprint
 
 Name: TypeAlias = str | os.PathLike[str]
 BASE_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
@@ -161,8 +162,8 @@ class Model:
         Args:
             longest: as for ``transcribe``.
         """
-        parts = [file_digest(self._path / WEIGHTS), self._bases, to_dict(self.config)]
-        return digest(*parts, *([] if longest in (None, self.longest) else [longest]))
+        parts = [file_fingerprint(self._path / WEIGHTS), self._bases, to_dict(self.config)]
+        return fingerprint(*parts, *([] if longest in (None, self.longest) else [longest]))
 
     def save_pretrained(
         self,

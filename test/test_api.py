@@ -14,6 +14,7 @@ import torch
 
 from speechllm import Model, api, experiment, load
 from speechllm.bin import main
+from speechllm.build import build
 from speechllm.errors import ConfigError, DataError
 from speechllm.inference.transcript import Transcript
 from speechllm.models.weights import save_weights
@@ -40,7 +41,7 @@ def exp_dir(tmp_path_factory: pytest.TempPathFactory, tiny_whisper: Path, tiny_l
     exp = recipe / "exp" / "toy"
     exp.mkdir(parents=True)
     (exp / "config.yaml").write_text(YAML.format(whisper=recipe / "models/whisper", llm=recipe / "models/llm"))
-    built = experiment.build(experiment.load_config(exp / "config.yaml"), torch.float32)
+    built = build(experiment.load_config(exp / "config.yaml"), torch.float32)
     torch.manual_seed(1)
     state = {name: 20 * torch.randn_like(p) * 0.05 for name, p in built.model.named_parameters() if p.requires_grad}
     save_weights(exp / "model.safetensors", state, {"bases": built.bases, "steps": [7]})

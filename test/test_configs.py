@@ -7,6 +7,7 @@ import torch
 
 from speechllm import config as configs
 from speechllm import experiment
+from speechllm.build import build
 from speechllm.data.batch import Batch
 from speechllm.inference.config import DecodeConfig
 from speechllm.train.engine import deepspeed_config
@@ -33,7 +34,7 @@ def test_an_experiment_builds_and_steps(
     config = experiment.load_config(path, [f"encoder.path={tiny_whisper}", f"decoder.path={tiny_llm}"])
     assert configs.build(experiment.ExperimentConfig, configs.to_dict(config)) == config
     assert deepspeed_config(config.train)["train_micro_batch_size_per_gpu"] == 1
-    built = experiment.build(config, torch.float32)
+    built = build(config, torch.float32)
     encoded = config.data.dump == "encoder"
     inputs = torch.randn(2, 50, 64) if encoded else torch.randn(2, 100, 80)
     batch = Batch(["a", "b"], inputs, torch.tensor([inputs.shape[1], 20]), ["she had", "all year"], [1.0, 0.4], encoded)

@@ -17,6 +17,7 @@ import soundfile
 import torch
 
 from speechllm import demo, experiment, load
+from speechllm.build import build
 from speechllm.demo import LOCALHOST, recognizer, serve, tokens_of
 from speechllm.inference.transcript import Segment, Transcript
 from speechllm.interfaces import Hypothesis
@@ -38,7 +39,7 @@ def exp_dir(tmp_path_factory: pytest.TempPathFactory, tiny_whisper: Path, tiny_l
     exp = tmp_path_factory.mktemp("demo") / "exp" / "toy"
     exp.mkdir(parents=True)
     (exp / "config.yaml").write_text(YAML.format(whisper=tiny_whisper, llm=tiny_llm))
-    built = experiment.build(experiment.load_config(exp / "config.yaml"), torch.float32)
+    built = build(experiment.load_config(exp / "config.yaml"), torch.float32)
     state = {name: 20 * p.detach() for name, p in built.model.named_parameters() if p.requires_grad}
     save_weights(exp / "model.safetensors", state, {"bases": built.bases})
     return exp

@@ -1,5 +1,6 @@
 """The Python of egs/README.md, run as it stands but for the models, which are tiny here."""
 
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import torch
 from toy_tree import ROOT
 
 from speechllm import experiment
+from speechllm.build import build
 from speechllm.models.weights import save_weights
 
 README = (ROOT / "egs/README.md").read_text()
@@ -60,13 +62,13 @@ def test_a_connector_of_ones_own_and_a_prompt(
     (folder / "my_lab").mkdir()
     (folder / "my_lab/every_other.py").write_text(CONNECTOR)
     monkeypatch.syspath_prepend(folder)
-    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
     exp = folder / "exp/train"
     exp.mkdir(parents=True)
     (exp / "config.yaml").write_text(TOY.format(whisper=tiny_whisper, llm=tiny_llm) + YAML)
     config = experiment.load_config(exp / "config.yaml")
     assert config.connector.step == 20
-    built = experiment.build(config, torch.float32)
+    built = build(config, torch.float32)
     state = {name: p for name, p in built.model.named_parameters() if p.requires_grad}
     assert {name.split(".")[0] for name in state} == {"connector"}
     save_weights(exp / "model.safetensors", state, {"bases": built.bases})

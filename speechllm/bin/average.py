@@ -11,6 +11,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Average."""
-    from speechllm import stages
+    from speechllm.train.run import average
 
-    print(stages.average(args.exp_dir))
+    print(average(args.exp_dir))

@@ -21,11 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run one job, or all."""
     check_jobs(args)
-    from speechllm import stages
+    from speechllm.inference.run import baseline
     from speechllm.pretrained.directory import read_config
 
     encoder = read_config(args.config, args.set, args.trust_components).encoder
-    stages.baseline(
+    baseline(
         encoder.path,
         args.data_dir,
         args.out_dir,

@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run one job, or all."""
     check_jobs(args)
-    from speechllm import stages
+    from speechllm.inference.run import decode
     from speechllm.pretrained.directory import read_to_decode
 
     path, config = read_to_decode(args.model, args.inference_config, args.set, trust_components=args.trust_components)
-    stages.decode(path, config, args.dump_dir, args.out_dir, nj=args.nj, job=args.job, mismatched=args.mismatched)
+    decode(path, config, args.dump_dir, args.out_dir, nj=args.nj, job=args.job, mismatched=args.mismatched)

@@ -22,8 +22,8 @@ def run(args: argparse.Namespace) -> None:
 
         merge_dump(args.data_dir, args.dump_dir, nj=args.nj)
         return
-    from speechllm import stages
+    from speechllm.inference.dump import dump
     from speechllm.pretrained.directory import read_config
 
     config = read_config(args.config, args.set, args.trust_components)
-    stages.dump(config, args.data_dir, args.dump_dir, nj=args.nj, job=args.job)
+    dump(config, args.data_dir, args.dump_dir, nj=args.nj, job=args.job)

@@ -3,6 +3,7 @@
 import argparse
 
 from speechllm.bin._arguments import add_config
+from speechllm.build import fetch_models
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,7 +13,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Download."""
-    from speechllm import experiment
     from speechllm.pretrained.directory import read_config
 
-    experiment.fetch_models(read_config(args.config, args.set, args.trust_components))
+    fetch_models(read_config(args.config, args.set, args.trust_components))

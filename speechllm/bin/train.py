@@ -29,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train; return 0, or 128 plus the number of the signal that ended the training early."""
-    from speechllm import experiment, stages
+    from speechllm import experiment
+    from speechllm.train.run import train
 
-    ended_by = stages.train(experiment.load_config(args.config, args.set), args.train, args.valid, args.exp_dir)
+    ended_by = train(experiment.load_config(args.config, args.set), args.train, args.valid, args.exp_dir)
     return 0 if ended_by is None else 128 + ended_by

@@ -8,13 +8,13 @@ from pathlib import Path
 from types import ModuleType
 
 from speechllm.data.audio.durations import measure_durations
-from speechllm.data.files import files_below, fingerprint
+from speechllm.data.files import files_below
 from speechllm.data.kaldi.data_dir import Utterance, write_data_dir
 from speechllm.data.kaldi.dropped import kind, none_left, tell_dropped
 from speechllm.data.kaldi.target import check_target
 from speechllm.errors import ConfigError, DataError
 
-__all__ = ["check_request", "files_below", "fingerprint", "index_audio", "write_set"]
+__all__ = ["check_request", "files_below", "index_audio", "write_set"]
 
 
 def check_request(corpus: ModuleType, root: str, sets: Sequence[str]) -> Path:

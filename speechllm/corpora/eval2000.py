@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from speechllm.corpora._prepare import fingerprint
 from speechllm.data.audio.sph import split_channels
 from speechllm.data.kaldi.data_dir import Utterance, is_made, write_data_dir
 from speechllm.data.kaldi.dropped import kind, none_left, tell_dropped
@@ -20,6 +19,7 @@ from speechllm.data.kaldi.target import check_target
 from speechllm.data.kaldi.validate import ROUNDING, overlaps, segment_flaw
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
+from speechllm.provenance import files_fingerprint
 from speechllm.score.nist.stm import Segment, parse_line, stm_lines
 from speechllm.score.transcripts import read_lines
 
@@ -61,7 +61,7 @@ def prepare(root: Path, data: Path, sets: list[str]) -> None:
     conversations, stm, glm = _find(root)
     for name in sets:
         paths = [path for path in conversations if path.stem.startswith(BEGINNINGS[name])]
-        made_by = f"prepare eval2000 {name}\n{fingerprint([stm, glm, *paths])}\n"
+        made_by = f"prepare eval2000 {name}\n{files_fingerprint([stm, glm, *paths])}\n"
         if not is_made(data / name, made_by):
             _prepare_set(data, name, paths, stm, glm, made_by)
 

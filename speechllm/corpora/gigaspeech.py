@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from speechllm.corpora._prepare import files_below, fingerprint
+from speechllm.corpora._prepare import files_below
 from speechllm.data.audio.read import audio_duration
 from speechllm.data.files import md5_of
 from speechllm.data.kaldi.data_dir import Utterance, is_made
@@ -26,6 +26,7 @@ from speechllm.data.kaldi.sorted_tables import SortedTables, new_sorted_tables
 from speechllm.data.kaldi.validate import ROUNDING, overlaps, segment_flaw
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
+from speechllm.provenance import files_fingerprint
 
 VARIABLE = "GIGASPEECH"
 SETS = ("xs", "s", "m", "l", "xl", "dev", "test")
@@ -71,7 +72,8 @@ def prepare(root: Path, data: Path, sets: list[str]) -> None:
     path = _find_json(root)
     root = path.parent
     check_md5 = os.environ.get("GIGASPEECH_MD5", "true") != "false"
-    source = f"{root} {fingerprint([path, *files_below(root / 'audio')])} {'MD5 checked' if check_md5 else 'unchecked'}"
+    audio = files_fingerprint([path, *files_below(root / "audio")])
+    source = f"{root} {audio} {'MD5 checked' if check_md5 else 'unchecked'}"
     made_by = {name: f"prepare gigaspeech {name}\n{source}\n" for name in sets}
     with ExitStack() as stack, ThreadPoolExecutor(_THREADS) as pool:
         tables = {

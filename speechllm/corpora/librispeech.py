@@ -13,12 +13,13 @@ import sys
 from pathlib import Path
 
 from speechllm.corpora._download import download_openslr, unpack
-from speechllm.corpora._prepare import files_below, fingerprint, index_audio, write_set
+from speechllm.corpora._prepare import files_below, index_audio, write_set
 from speechllm.data.audio.formats import SUFFIXES
 from speechllm.data.kaldi.data_dir import is_made
 from speechllm.data.kaldi.subset import combine_data_dirs
 from speechllm.data.kaldi.table import scan_table
 from speechllm.errors import DataError
+from speechllm.provenance import files_fingerprint
 
 VARIABLE = "LIBRISPEECH"
 
@@ -89,7 +90,7 @@ def _prepare_set(folder: Path, target: Path, name: str) -> None:
             f"{folder}: {'an empty folder' if folder.is_dir() else 'no such folder'}, expected the set {name}; set "
             f"{VARIABLE}=/path/to/LibriSpeech, or fetch it: `speechllm download librispeech ROOT --sets {name}`"
         )
-    made_by = f"prepare librispeech {name}\n{folder} {fingerprint(files)}\n"
+    made_by = f"prepare librispeech {name}\n{folder} {files_fingerprint(files)}\n"
     if is_made(target, made_by):
         return
     audio, dropped = index_audio(file for file in files if file.suffix.lower() in SUFFIXES)

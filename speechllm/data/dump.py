@@ -28,7 +28,7 @@ from speechllm.data.kaldi.contents import (
     Contents,
     add_fingerprints,
     audio_fingerprint,
-    fingerprint,
+    fingerprint_utts,
     read_contents,
     speech,
 )
@@ -84,7 +84,11 @@ def dump_job(
     with exclusive_lock(out_dir / f".feats.{job}.lock", f"job {job} of the dump {out_dir}"):
         share = contents.share(nj, job)
         audio = audio_fingerprint(contents.share_files(nj, job))
-        record = describe(fingerprint(share), identity, compress) | {"audio": audio, "jobs": nj, "encoder_files": files}
+        record = describe(fingerprint_utts(share), identity, compress) | {
+            "audio": audio,
+            "jobs": nj,
+            "encoder_files": files,
+        }
         size = _write_shard(out_dir, share, extract, sample_rate, nj, job, compress)
         write_record(out_dir / f"feats.{job}.yaml", {**record, "bytes": size})
     where = f"{out_dir}: job {job} of {nj}"
@@ -142,7 +146,7 @@ def _is_finished(
         return False
     share = contents.share(nj, job)
     audio = audio_fingerprint(contents.share_files(nj, job))
-    if not is_there(out_dir, f"feats.{job}", describe(fingerprint(share), identity, compress) | {"audio": audio}):
+    if not is_there(out_dir, f"feats.{job}", describe(fingerprint_utts(share), identity, compress) | {"audio": audio}):
         return False
     print(f"{where}: finished earlier ({len(share)} utterances), left alone", flush=True)
     return True
@@ -241,7 +245,7 @@ def _read_shards(out_dir: Path, contents: Contents, nj: int) -> list[dict[str, A
         if shard is None:
             raise DataError(f"{where}: not finished; see its log for the reason and run it again")
         share = contents.share(nj, job)
-        if not is_there(out_dir, f"feats.{job}", {"utterances": fingerprint(share)}):
+        if not is_there(out_dir, f"feats.{job}", {"utterances": fingerprint_utts(share)}):
             raise DataError(
                 f"{where}: its shard holds {shard['utterances'].split()[0]} utterances, expected {len(share)} as they "
                 "are now in the data directory (another number of jobs, or data that changed); run the jobs again"

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 _BLOCK = 1 << 20  # bytes
@@ -44,15 +43,6 @@ def entries_below(folder: Path) -> list[Path]:
                 else:
                     (links if entry.is_symlink() else folders).append(path)
     return sorted(found)
-
-
-def fingerprint(files: Iterable[Path]) -> str:
-    """Return a digest that changes with the names, sizes and times of files."""
-    digest = hashlib.sha256()
-    for file in files:
-        stat = file.stat()
-        digest.update(f"{file} {stat.st_size} {stat.st_mtime_ns}\n".encode(errors="surrogateescape"))
-    return digest.hexdigest()[:16]
 
 
 def md5_of(path: Path) -> str:

@@ -181,6 +181,11 @@ def sequential_batches(
     return _fill(order, _padded_durations(durations, padded_duration), config)
 
 
+def by_duration(durations: Mapping[str, Seconds]) -> list[str]:
+    """Return utterance ids, shortest first; equal durations in the order of their ids."""
+    return sorted(durations, key=lambda utt_id: (durations[utt_id], utt_id))
+
+
 _MEANING = {
     "world_size": "the number of processes (GPUs)",
     "seed": "the seed",

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from speechllm.atomic import new_file
 from speechllm.data.kaldi.data_dir import write_table
+from speechllm.data.sampler import by_duration
 from speechllm.errors import DataError
 from speechllm.inference.record import merge_job_records, write_job_record
 from speechllm.interfaces import Hypothesis, Seconds
@@ -66,11 +67,6 @@ def decode_jobs(
 def share(durations: Mapping[str, Seconds], nj: int, job: int) -> dict[str, Seconds]:
     """Return a job's utterances: every nj-th in order of duration, so that all jobs have like work."""
     return {utt_id: durations[utt_id] for utt_id in by_duration(durations)[job - 1 :: nj]}
-
-
-def by_duration(durations: Mapping[str, Seconds]) -> list[str]:
-    """Return utterance ids, shortest first; equal durations in the order of their ids."""
-    return sorted(durations, key=lambda utt_id: (durations[utt_id], utt_id))
 
 
 def decode_job(

@@ -9,7 +9,7 @@ import yaml
 
 from speechllm.atomic import new_file
 from speechllm.errors import DataError
-from speechllm.score.environment import run_record
+from speechllm.provenance import run_record
 
 
 def write_job_record(out_dir: Path, job: int, details: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from speechllm.atomic import new_file
 from speechllm.errors import ConfigError
 
 
-def fingerprint(module: nn.Module) -> str:
+def model_fingerprint(module: nn.Module) -> str:
     """Return a digest of a base model: names, shapes and the signs of up to 64 values of every tensor.
 
     Rounding keeps signs, so a model has one fingerprint in whatever precision it is loaded; adapters
@@ -82,7 +82,7 @@ def check_finite(state: Mapping[str, Tensor], where: Path | str) -> None:
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """Open a weights file; an error in reading it becomes a ConfigError."""
-    _check_exists(path)
+    check_exists(path)
     try:
         with safe_open(path, "pt") as file:
             yield file
@@ -104,7 +104,7 @@ def load_weights(model: nn.Module, path: Path, bases: dict[str, str], leave_out:
         ConfigError: if another tensor is missing, unknown or of another shape, a base model is another one, or
             nothing has a name that is to be left out.
     """
-    _check_exists(path)
+    check_exists(path)
     state = read_weights(path)
     own = {name: p for name, p in model.named_parameters() if p.requires_grad}
     other_bases = bases.keys() & set(leave_out)
@@ -152,20 +152,6 @@ def _matching(patterns: Sequence[str], names: Iterable[str], path: Path) -> set[
     return found
 
 
-def file_digest(path: Path) -> str:
-    """Return a digest of a weights file.
-
-    Raises:
-        ConfigError: if it is not there.
-    """
-    _check_exists(path)
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()[:16]
-
-
 def average_weights(paths: list[Path]) -> dict[str, Tensor]:
     """Return the mean of several weights files, tensor by tensor."""
     total = {name: tensor.double() for name, tensor in read_weights(paths[0]).items()}
@@ -180,7 +166,8 @@ def _base_name(name: str) -> str:
     return name.replace("base_model.model.", "", 1).replace(".base_layer.", ".")
 
 
-def _check_exists(path: Path) -> None:
+def check_exists(path: Path) -> None:
+    """Raise ConfigError if there is no weights file at ``path``."""
     if not path.is_file():
         raise ConfigError(
             f"{path}: no such file, expected trained weights; run the training and averaging stages first"

@@ -190,4 +190,4 @@ def _curves(exp: Path) -> list[str]:
 
 
 def _page(name: str) -> str:
-    return (files("speechllm.score") / "page" / name).read_text(encoding="utf-8")
+    return (files("speechllm.report") / "page" / name).read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from speechllm.errors import DataError
-from speechllm.score.environment import run_record
+from speechllm.provenance import run_record
 
 RECORD = "run.yaml"
 

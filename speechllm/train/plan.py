@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
 GIB = 2**30
@@ -67,9 +66,3 @@ def make_plan(model: nn.Module, dtype: str, zero_stage: int, world_size: int) ->
 def zero_stage(deepspeed: dict[str, Any]) -> int:
     """Return the ZeRO stage of a DeepSpeed configuration."""
     return int(deepspeed.get("zero_optimization", {}).get("stage", 0))
-
-
-def torch_dtype(name: str) -> torch.dtype:
-    """Return the torch type of a configured name."""
-    dtype: torch.dtype = getattr(torch, name)
-    return dtype

@@ -22,6 +22,7 @@ import transformers
 from torch import Tensor, nn
 
 from speechllm import experiment
+from speechllm.build import load_model
 from speechllm.data.audio.read import read_audio
 from speechllm.data.dataset import change_case
 from speechllm.data.kaldi.data_dir import Utterance, iter_utterances
@@ -94,7 +95,7 @@ def plain(args: argparse.Namespace, utts: list[Utterance]) -> None:
     """Train some steps with transformers' Trainer, and decode two batches with generate."""
     config = experiment.read_experiment(args.exp_dir)
     dtype = getattr(torch, args.dtype)
-    model = experiment.load_model(args.exp_dir, config, dtype).model
+    model = load_model(args.exp_dir, config, dtype).model
     whisper = transformers.WhisperModel.from_pretrained(config.encoder.path, dtype=dtype)
     plain_model = Plain(model, whisper.encoder, config.data.transcript)
     extractor = transformers.WhisperFeatureExtractor(whisper.config.num_mel_bins)

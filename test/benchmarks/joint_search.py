@@ -12,9 +12,10 @@ from pathlib import Path
 
 import torch
 
+from speechllm.build import load_model
 from speechllm.data.batch import Batch
 from speechllm.data.dataset import DumpDataset
-from speechllm.experiment import load_model, read_experiment
+from speechllm.experiment import read_experiment
 from speechllm.interfaces import GenerationOptions
 from speechllm.models.speech_llm import SpeechLLM
 from speechllm.score.normalize import normalizer

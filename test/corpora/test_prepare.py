@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from speechllm.corpora import librispeech
-from speechllm.corpora._prepare import check_request, files_below, fingerprint, index_audio
+from speechllm.corpora._prepare import check_request, files_below, index_audio
 from speechllm.errors import ConfigError, DataError
+from speechllm.provenance import files_fingerprint
 
 
 @pytest.mark.parametrize("root", ["", " "])
@@ -41,7 +42,7 @@ def test_two_files_of_one_name_are_told(tmp_path: Path) -> None:
 
 def test_the_fingerprint_changes_with_a_file(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("1")
-    before = fingerprint([tmp_path / "a"])
-    assert fingerprint([tmp_path / "a"]) == before
+    before = files_fingerprint([tmp_path / "a"])
+    assert files_fingerprint([tmp_path / "a"]) == before
     (tmp_path / "a").write_text("22")
-    assert fingerprint([tmp_path / "a"]) != before
+    assert files_fingerprint([tmp_path / "a"]) != before

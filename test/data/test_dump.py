@@ -413,7 +413,8 @@ def test_a_finished_dump_of_states_loads_no_encoder(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from speechllm import experiment, stages
+    from speechllm import experiment
+    from speechllm.inference import dump as dumping
 
     whisper = tmp_path / "whisper"
     shutil.copytree(tiny_whisper, whisper)
@@ -421,21 +422,21 @@ def test_a_finished_dump_of_states_loads_no_encoder(
     config = experiment.load_config(tmp_path / "toy.yaml", ["data.dump=encoder"])
     data_dir, out_dir = make_data_dir(tmp_path, 0.5, 0.6), tmp_path / "dump"
     for job in (1, 2):
-        stages.dump(config, data_dir, out_dir, nj=2, job=job)
+        dumping.dump(config, data_dir, out_dir, nj=2, job=job)
     loaded = []
-    encoding = stages._encoding
-    monkeypatch.setattr(stages, "_encoding", lambda *args: (loaded.append(args), encoding(*args))[1])
-    stages.dump(config, data_dir, out_dir, nj=2, job=1)
+    encoding = dumping._encoding
+    monkeypatch.setattr(dumping, "_encoding", lambda *args: (loaded.append(args), encoding(*args))[1])
+    dumping.dump(config, data_dir, out_dir, nj=2, job=1)
     merge_dump(data_dir, out_dir, 2)
-    stages.dump(config, data_dir, out_dir, nj=2, job=2)
-    stages.dump(config, data_dir, out_dir, nj=1, job=1)
+    dumping.dump(config, data_dir, out_dir, nj=2, job=2)
+    dumping.dump(config, data_dir, out_dir, nj=1, job=1)
     assert not loaded
     said = capsys.readouterr().out
     assert "job 1 of 2: finished earlier" in said and "job 2 of 2: the whole dump is complete" in said
     os.utime(whisper / "model.safetensors", (1, 1))  # another file, of the same weights
-    stages.dump(config, data_dir, out_dir, nj=2, job=1)
+    dumping.dump(config, data_dir, out_dir, nj=2, job=1)
     assert len(loaded) == 1 and "job 1 of 2: the whole dump is complete" in capsys.readouterr().out
     os.utime(read_data_dir(data_dir).utts[0].path, (1, 1))
     for job in (1, 2):
-        stages.dump(config, data_dir, out_dir, nj=2, job=job)
+        dumping.dump(config, data_dir, out_dir, nj=2, job=job)
     assert "job 1 of 2: 1 utterances" in capsys.readouterr().out

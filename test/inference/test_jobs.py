@@ -9,8 +9,8 @@ from speechllm.data.kaldi.table import read_table
 from speechllm.errors import ConfigError, DataError
 from speechllm.inference.config import DecodeConfig
 from speechllm.inference.jobs import Loaded, decode_job, decode_jobs, finished_job, merge_jobs, share
+from speechllm.inference.run import mismatched_speech
 from speechllm.interfaces import GenerationOptions, Hypothesis
-from speechllm.stages import mismatched_speech
 
 DURATIONS = {"a": 1.0, "b": 2.0, "c": 3.0}
 

@@ -7,12 +7,15 @@ import pytest
 import soundfile
 import torch
 
-from speechllm import experiment, load, stages
+from speechllm import experiment, load
 from speechllm.bin import main
+from speechllm.build import build
 from speechllm.data.dump import merge_dump
 from speechllm.data.kaldi.data_dir import Utterance, write_data_dir
 from speechllm.data.kaldi.table import read_table
 from speechllm.errors import ConfigError, DataError
+from speechllm.inference import run
+from speechllm.inference.dump import dump
 from speechllm.inference.jobs import merge_jobs
 from speechllm.models.weights import save_weights
 
@@ -38,9 +41,9 @@ def exp_dir(tmp_path_factory: pytest.TempPathFactory, tiny_whisper: Path, tiny_l
     write_data_dir(folder / "data", utts)
     (folder / "config.yaml").write_text(YAML.format(whisper=tiny_whisper, llm=tiny_llm))
     config = experiment.load_config(folder / "config.yaml")
-    stages.dump(config, folder / "data", folder / "dump", nj=1, job=1)
+    dump(config, folder / "data", folder / "dump", nj=1, job=1)
     merge_dump(folder / "data", folder / "dump", 1)
-    built = experiment.build(config, torch.float32)
+    built = build(config, torch.float32)
     state = {name: 20 * p.detach() for name, p in built.model.named_parameters() if p.requires_grad}
     save_weights(folder / "model.safetensors", state, {"bases": built.bases})
     return folder
@@ -49,7 +52,7 @@ def exp_dir(tmp_path_factory: pytest.TempPathFactory, tiny_whisper: Path, tiny_l
 def decode(exp_dir: Path, out_dir: Path, *overrides: str, nj: int = 1) -> dict[str, str]:
     config = experiment.read_experiment(exp_dir, overrides=overrides)
     for job in range(1, nj + 1):
-        stages.decode(exp_dir, config, exp_dir / "dump", out_dir, nj=nj, job=job, mismatched=False)
+        run.decode(exp_dir, config, exp_dir / "dump", out_dir, nj=nj, job=job, mismatched=False)
     merge_jobs(out_dir, read_table(exp_dir / "dump/feats.scp"), nj)
     return read_table(out_dir / "text", allow_empty=True)
 
@@ -80,7 +83,7 @@ def test_a_packed_model_decodes_a_dump_as_its_experiment_does(
 def test_a_dump_of_another_frontend_is_refused(exp_dir: Path, tmp_path: Path) -> None:
     config = experiment.load_config(exp_dir / "config.yaml", ["data.dump=encoder"])
     with pytest.raises(DataError, match="dump made with another frontend than the encoder expects"):
-        stages.decode(exp_dir, config, exp_dir / "dump", tmp_path, nj=1, job=1, mismatched=False)
+        run.decode(exp_dir, config, exp_dir / "dump", tmp_path, nj=1, job=1, mismatched=False)
 
 
 def test_what_was_trained_cannot_be_overridden(exp_dir: Path) -> None:
@@ -107,7 +110,7 @@ def test_another_base_model_is_refused(exp_dir: Path, tmp_path: Path, tiny_llm: 
     decoder.tokenizer.save_pretrained(other)
     config = experiment.read_experiment(exp_dir, overrides=[f"decoder.path={other}"])
     with pytest.raises(ConfigError, match="trained on another decoder"):
-        stages.decode(exp_dir, config, exp_dir / "dump", tmp_path / "out", nj=1, job=1, mismatched=False)
+        run.decode(exp_dir, config, exp_dir / "dump", tmp_path / "out", nj=1, job=1, mismatched=False)
 
 
 def test_an_untrained_experiment_is_a_sentence(exp_dir: Path, tmp_path: Path) -> None:
@@ -115,10 +118,10 @@ def test_an_untrained_experiment_is_a_sentence(exp_dir: Path, tmp_path: Path) ->
         experiment.read_experiment(tmp_path)
     config = experiment.read_experiment(exp_dir)
     with pytest.raises(ConfigError, match="expected trained weights"):
-        stages.decode(tmp_path, config, exp_dir / "dump", tmp_path / "out", nj=1, job=1, mismatched=False)
+        run.decode(tmp_path, config, exp_dir / "dump", tmp_path / "out", nj=1, job=1, mismatched=False)
 
 
 def test_mel_bins_must_fit_the_encoder(exp_dir: Path) -> None:
     config = experiment.load_config(exp_dir / "config.yaml", ["frontend.num_mels=128"])
     with pytest.raises(ConfigError, match=r"gives 128 features.*expects 80; Whisper wants .type: log_mel"):
-        experiment.build(config, torch.float32)
+        build(config, torch.float32)

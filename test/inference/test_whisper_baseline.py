@@ -11,9 +11,8 @@ import torch
 import transformers
 import yaml
 
-from speechllm import stages
-from speechllm.bin import main
 from speechllm.errors import ConfigError
+from speechllm.inference.run import baseline
 from speechllm.inference.whisper_baseline import SAMPLE_RATE, WhisperBaseline
 
 CPU = torch.device("cpu")
@@ -109,9 +108,8 @@ def test_the_record_of_the_decoding_states_the_language(multilingual: Path, tmp_
     (data / "wav.scp").write_text("".join(f"{name} {tmp_path / name}.wav\n" for name in "ab"))
     (data / "utt2spk").write_text("a a\nb b\n")
     (data / "utt2dur").write_text("a 1.0\nb 1.0\n")
-    for job in (1, 2):
-        stages.baseline(str(multilingual), data, out, nj=2, job=job)
-    assert main(["baseline", "--config", "unused.yaml", "--nj", "2", str(data), str(out)]) == 0
+    for job in (1, 2, None):
+        baseline(str(multilingual), data, out, nj=2, job=job)
     record = yaml.safe_load((out / "run.yaml").read_text())
     assert record["language"] == "detected for each utterance"
     assert sum(record["detected"].values()) == 2

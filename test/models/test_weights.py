@@ -11,12 +11,13 @@ from torch import nn
 
 from speechllm import config as configs
 from speechllm import experiment
+from speechllm.build import build
 from speechllm.decoders import causal_lm
 from speechllm.errors import ConfigError
 from speechllm.models.weights import (
     average_weights,
-    fingerprint,
     load_weights,
+    model_fingerprint,
     read_metadata,
     read_weights,
     save_weights,
@@ -71,15 +72,15 @@ def test_average(tmp_path: Path) -> None:
 
 def test_fingerprint_knows_the_base_model_whatever_its_precision_or_adapters(tiny_llm: Path) -> None:
     config = causal_lm.Config(path=str(tiny_llm))
-    plain = fingerprint(config.build().model)
-    assert fingerprint(config.build(torch.bfloat16).model) == plain
-    assert fingerprint(config.build(torch.float16).model) == plain
+    plain = model_fingerprint(config.build().model)
+    assert model_fingerprint(config.build(torch.bfloat16).model) == plain
+    assert model_fingerprint(config.build(torch.float16).model) == plain
     adapted = causal_lm.Config(path=str(tiny_llm), lora=causal_lm.LoraOptions()).build()
-    assert fingerprint(adapted.model) == plain
+    assert model_fingerprint(adapted.model) == plain
     other = config.build().model
     with torch.no_grad():
         other.model.layers[0].mlp.up_proj.weight[0, 0].neg_()
-    assert fingerprint(other) != plain
+    assert model_fingerprint(other) != plain
 
 
 def test_what_is_left_out_is_neither_asked_for_nor_read(tmp_path: Path) -> None:
@@ -159,4 +160,4 @@ def test_a_base_model_with_weights_that_are_no_numbers_is_refused(
     }
     config = configs.from_tree(experiment.ExperimentConfig, tree, where="test")
     with pytest.raises(ConfigError, match=rf"{part}\.path: .*base: .*v_proj\.weight: found NaN or infinite values"):
-        experiment.build(config, torch.float32)
+        build(config, torch.float32)

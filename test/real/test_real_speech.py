@@ -9,13 +9,13 @@ import soundfile
 import torch
 import transformers
 
-from speechllm import stages
 from speechllm.data.audio.read import read_audio
 from speechllm.data.kaldi.data_dir import Utterance, write_data_dir
 from speechllm.data.kaldi.table import read_table
 from speechllm.encoders.whisper import Config
 from speechllm.frontends import log_mel
 from speechllm.inference.jobs import merge_jobs
+from speechllm.inference.run import baseline
 from speechllm.inference.whisper_baseline import WhisperBaseline
 from speechllm.score.normalize import normalizer
 from speechllm.score.wer import count, score
@@ -43,7 +43,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_whisper_s_own_decoder_reads_them(data_dir: Path, tmp_path: Path) -> None:
     for job in (1, 2):
-        stages.baseline(str(WHISPER), data_dir, tmp_path, nj=2, job=job)
+        baseline(str(WHISPER), data_dir, tmp_path, nj=2, job=job)
     reference = read_table(data_dir / "text")
     merge_jobs(tmp_path, reference, 2)
     counts = count(score(reference, read_table(tmp_path / "text"), normalizer("librispeech")))

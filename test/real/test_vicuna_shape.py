@@ -9,9 +9,10 @@ import pytest
 import transformers
 from toy_data import make_data_dir
 
-from speechllm import experiment, stages
+from speechllm import experiment
 from speechllm.data.dump import merge_dump
 from speechllm.decoders.causal_lm import Config
+from speechllm.inference.dump import dump
 from speechllm.models.prompt import Prompt
 from speechllm.train.metrics import read_metrics
 
@@ -48,7 +49,7 @@ def test_a_training_step_and_its_plan(tmp_path: Path, tiny_whisper: Path, tiny_v
     models = [f"encoder.path={tiny_whisper}", f"decoder.path={tiny_vicuna}"]
     config = experiment.load_config(YAML, models)
     data_dir = make_data_dir(tmp_path, 0.6, 0.9, 1.2)
-    stages.dump(config, data_dir, tmp_path / "dump", nj=1, job=1)
+    dump(config, data_dir, tmp_path / "dump", nj=1, job=1)
     merge_dump(data_dir, tmp_path / "dump", 1)
     dumps = ["--train", str(tmp_path / "dump"), "--valid", str(tmp_path / "dump")]
     overrides = [*models, "train.max_steps=2", "train.log_every=1", "data.num_workers=0"]

@@ -11,11 +11,12 @@ import pytest
 from torch import nn
 
 from speechllm import config as configs
-from speechllm import experiment, stages
+from speechllm import experiment
 from speechllm.errors import ConfigError
 from speechllm.pretrained.directory import SHIPPED
 from speechllm.train.config import TrainConfig
 from speechllm.train.engine import check_precision, parameter_groups
+from speechllm.train.run import _initial_model, train
 
 
 def model(*, trains_encoder: bool) -> nn.Module:
@@ -45,17 +46,17 @@ def test_a_rate_for_a_frozen_encoder_is_refused() -> None:
 
 
 def test_initial_weights_are_found_by_name_or_refused_before_anything_is_loaded(tmp_path: Path) -> None:
-    model = stages._initial_model(TrainConfig(init_from="base-smollm2-ctc"))
+    model = _initial_model(TrainConfig(init_from="base-smollm2-ctc"))
     assert model == SHIPPED / "base-smollm2-ctc"
     (tmp_path / "model.safetensors").touch()
-    assert stages._initial_model(TrainConfig(init_from=str(tmp_path))) == tmp_path
-    assert stages._initial_model(TrainConfig()) is None
+    assert _initial_model(TrainConfig(init_from=str(tmp_path))) == tmp_path
+    assert _initial_model(TrainConfig()) is None
     parts = {"frontend": {"type": "log_mel"}, "encoder": {"type": "whisper", "path": "/nowhere"}}
     parts |= {"connector": {"type": "fc"}, "decoder": {"type": "causal_lm", "path": "/nowhere"}}
     tree = {**parts, "train": {"init_from": "base-smollm2-ctx"}}
     config = configs.from_tree(experiment.ExperimentConfig, tree, where="test")
     with pytest.raises(ConfigError, match=r"base-smollm2-ctx: no such directory, and no model .*base-smollm2-ctc"):
-        stages.train(config, [tmp_path / "train"], tmp_path / "valid", tmp_path / "exp")
+        train(config, [tmp_path / "train"], tmp_path / "valid", tmp_path / "exp")
     assert not (tmp_path / "exp").exists()
 
 

@@ -14,11 +14,15 @@ import torch
 import transformers
 from toy_experiment import Toy
 
-from speechllm import experiment, stages
+from speechllm import experiment
+from speechllm.build import load_model
 from speechllm.data.kaldi.table import read_table
 from speechllm.inference.jobs import merge_jobs
-from speechllm.models.weights import file_digest, read_weights
+from speechllm.inference.run import decode
+from speechllm.models.weights import read_weights
+from speechllm.provenance import file_fingerprint
 from speechllm.train.metrics import read_metrics
+from speechllm.train.run import average
 
 
 def losses(exp_dir: Path) -> list[float]:
@@ -102,12 +106,12 @@ def test_a_connector_that_ctc_alone_has_aligned_is_one_to_begin_from(toy: Toy, t
     result = toy.run(aligned, "train.ctc_steps=8", "connector.num_queries=24")
     assert result.returncode == 0, result.stderr[-3000:]
     assert all("ctc_loss" in row for row in read_metrics(aligned / "metrics.jsonl"))
-    assert "average of steps 8" in stages.average(aligned)  # whose temperature and pull are the last
+    assert "average of steps 8" in average(aligned)  # whose temperature and pull are the last
     still = [f"train.init_from={aligned}", "connector.num_queries=24", "train.max_steps=1", "train.lr=1e-12"]
     result = toy.run(exp_dir, *still)
     assert result.returncode == 0, result.stderr[-3000:]
     path = aligned / "model.safetensors"
-    assert f"initial weights: {path}, fingerprint {file_digest(path)}, " in result.stdout
+    assert f"initial weights: {path}, fingerprint {file_fingerprint(path)}, " in result.stdout
     assert all("loss" in row for row in read_metrics(exp_dir / "metrics.jsonl"))
     begun, first = read_weights(aligned / "model.safetensors"), read_weights(exp_dir / "best/step_00000001.safetensors")
     assert all(torch.allclose(begun[name], first[name], atol=1e-6) for name in begun)
@@ -155,10 +159,10 @@ def test_it_learns_and_says_what_it_learned(toy: Toy, tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr[-3000:]
     assert losses(exp_dir)[-1] < 0.3 < 3.0 < losses(exp_dir)[0]
     assert any("lora_" in name for name in read_weights(exp_dir / "best/step_00000100.safetensors"))
-    assert "average of steps 100" in stages.average(exp_dir)
+    assert "average of steps 100" in average(exp_dir)
     out_dir = tmp_path / "decode"
     for job in (1, 2):
-        stages.decode(exp_dir, experiment.read_experiment(exp_dir), toy.valid, out_dir, nj=2, job=job, mismatched=False)
+        decode(exp_dir, experiment.read_experiment(exp_dir), toy.valid, out_dir, nj=2, job=job, mismatched=False)
     assert "3 utterances" in merge_jobs(out_dir, read_table(toy.valid / "feats.scp"), 2)
     assert set(read_table(out_dir / "text").values()) == {"Hello world"}
 
@@ -167,7 +171,7 @@ def test_joined_speech_trains_segments_and_encoder_from_another_experiment(
     toy: Toy, trained: Path, tmp_path: Path
 ) -> None:
     """What fine-tuning on long speech does: from the plain Q-Former on, on joined utterances, the encoder too."""
-    stages.average(trained)
+    average(trained)
     overrides = [
         "connector={type: segment_qformer, num_queries: 4, hidden: 64}",
         "encoder.trained_layers=1",
@@ -260,8 +264,8 @@ def test_the_time_that_a_chat_template_writes_is_that_of_the_first_start(
         assert result.returncode == 0, result.stderr[-3000:]
         texts.append(experiment.read_experiment(exp_dir).prompt.chat_text)
     assert texts[0] is not None and texts[0] == texts[1]
-    stages.average(exp_dir)
-    decoder = experiment.load_model(exp_dir, experiment.read_experiment(exp_dir), torch.float32).model
+    average(exp_dir)
+    decoder = load_model(exp_dir, experiment.read_experiment(exp_dir), torch.float32).model
     before, after = decoder.prompt.parts("a", None)
     assert f"{tokenizer.decode(before)}<speech>{tokenizer.decode(after)}" == texts[0].replace(
         "{instruction}", "Transcribe the speech."

@@ -8,8 +8,9 @@ import pytest
 from toy_data import make_data_dir
 from toy_experiment import Toy
 
-from speechllm import experiment, stages
+from speechllm import experiment
 from speechllm.data.dump import merge_dump
+from speechllm.inference.dump import dump
 from speechllm.train.metrics import read_metrics
 
 STEPS = ("connector.dropout=0.0", "train.max_steps=5", "train.valid_every=5", "train.decode_utterances=0")
@@ -21,7 +22,7 @@ def unequal(toy: Toy) -> Toy:
     folder = toy.folder / "unequal"
     folder.mkdir()
     data_dir = make_data_dir(folder, 0.7, 0.8, texts=["HELLO", " ".join(["WORLD"] * 30)])
-    stages.dump(experiment.load_config(toy.config), data_dir, folder / "dump", nj=1, job=1)
+    dump(experiment.load_config(toy.config), data_dir, folder / "dump", nj=1, job=1)
     merge_dump(data_dir, folder / "dump", 1)
     return replace(toy, train=folder / "dump")
 

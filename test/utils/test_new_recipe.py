@@ -15,6 +15,7 @@ import torch
 from toy_tree import ROOT, copy_tree, run_in
 
 from speechllm import experiment
+from speechllm.build import build
 from speechllm.models.weights import save_weights
 from speechllm.pretrained.directory import read_model
 
@@ -165,7 +166,7 @@ def test_its_default_from_corpus_to_scores(tree: Path, tmp_path: Path, tiny_whis
     small += ["connector.num_layers=1", f"train.init_from={begin}", "train.max_steps=2", "train.valid_every=1"]
     small += ["data.batch_size=2", "data.min_duration=0", "train.dtype=float32"]
     config = experiment.load_config(recipe / "conf/train.yaml", small)
-    built = experiment.build(config, torch.float32)
+    built = build(config, torch.float32)
     trained = {name: p for name, p in built.model.named_parameters() if p.requires_grad}
     save_weights(begin / "model.safetensors", trained, {"bases": built.bases})
     corpus = make_corpus(tmp_path / "corpus")

@@ -11,8 +11,7 @@ from tqdm import tqdm
 
 from speechllm.data.audio.read import audio_duration, read_audio
 from speechllm.data.audio.write import write_audio
-from speechllm.data.files import fingerprint as files_fingerprint
-from speechllm.data.kaldi.data_dir import Utterance, fingerprint, read_data_dir, write_data_dir
+from speechllm.data.kaldi.data_dir import Utterance, directory_fingerprint, read_data_dir, write_data_dir
 from speechllm.data.kaldi.target import (
     SUFFIXES,
     UTT_IDS,
@@ -23,6 +22,7 @@ from speechllm.data.kaldi.target import (
     new_target,
 )
 from speechllm.errors import DataError
+from speechllm.provenance import files_fingerprint
 
 SAMPLE_RATE = 16000  # Hz
 
@@ -95,7 +95,7 @@ def write_with_audio(
     """
     check_file_names((utt.utt_id for utt in utts), target)
     files = sorted(file for file in files if file.is_file())
-    made_by = f"{by}\n{fingerprint(source)} {files_fingerprint(files)}\n"
+    made_by = f"{by}\n{directory_fingerprint(source)} {files_fingerprint(files)}\n"
     audio = Path(f"{Path(target)}_audio")
     if is_made(target, made_by) and is_made(audio, made_by):
         return False

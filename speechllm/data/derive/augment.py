@@ -18,9 +18,9 @@ from speechllm.data.audio.read import read_audio
 from speechllm.data.audio.resample import resample
 from speechllm.data.derive._changed_audio import SAMPLE_RATE, copy_changed
 from speechllm.data.derive.non_speech import brown, hum, pink, white
-from speechllm.data.files import fingerprint
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
+from speechllm.provenance import files_fingerprint
 
 DIRECT = 3.0
 """Energy of what comes straight from the mouth over that of the reverberation (dB)."""
@@ -105,7 +105,7 @@ def augment(source: str | Path, target: str | Path, augmentation: Augmentation, 
             samples_N = through_codec(samples_N, CODECS[name], rng.uniform(0, MOST_PRESSED))
         return samples_N.astype(np.float32)
 
-    by = f"augment {prefix} {augmentation} {fingerprint(paths)}"
+    by = f"augment {prefix} {augmentation} {files_fingerprint(paths)}"
     return copy_changed(source, target, prefix, change, by=by)
 
 

@@ -17,11 +17,12 @@ import soundfile
 
 from speechllm.data.audio.read import audio_duration, read_audio
 from speechllm.data.audio.write import write_flac
-from speechllm.data.files import files_below, fingerprint
+from speechllm.data.files import files_below
 from speechllm.data.importers import Options
 from speechllm.data.importers._fields import find_columns, locate, string
 from speechllm.data.kaldi.rows import BadRow, Row
 from speechllm.errors import ConfigError, DataError
+from speechllm.provenance import files_fingerprint
 
 OPTIONS = frozenset({"split", "columns"})
 KEEPS_IDS = False
@@ -61,7 +62,7 @@ def read(source: Path, audio: Path, options: Options) -> Iterator[Row | BadRow]:
 def _audio_folder(source: Path, options: Options) -> str:
     """Return a name that no other data set, split or column has, so that what lies there need not be written again."""
     files = [file for file in files_below(source) if file.suffix in (".parquet", ".arrow", ".json")]
-    chosen = f"{fingerprint(files or [source])} {options.split!r} {options.columns.get('audio')!r}"
+    chosen = f"{files_fingerprint(files or [source])} {options.split!r} {options.columns.get('audio')!r}"
     return hashlib.sha256(chosen.encode(errors="backslashreplace")).hexdigest()[:16]
 
 

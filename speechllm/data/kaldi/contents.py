@@ -63,11 +63,11 @@ def read_contents(data_dir: str | Path) -> Contents:
             files[str(utt.path)] = files.get(str(utt.path), 0.0) + utt.duration
             yield utt
 
-    digest = fingerprint(utterances())
+    digest = fingerprint_utts(utterances())
     return Contents(Path(data_dir), digest, int(digest.split()[0]), files)
 
 
-def fingerprint(utts: Iterable[Utterance]) -> str:
+def fingerprint_utts(utts: Iterable[Utterance]) -> str:
     """Return the number of utterances, and a digest of their ids, files, times and durations."""
     digest, number = hashlib.sha256(), 0
     for number, utt in enumerate(utts, start=1):

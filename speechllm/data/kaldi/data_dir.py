@@ -148,7 +148,7 @@ def write_data_dir(
             (temporary / name).write_text(content, encoding="utf-8")
 
 
-def fingerprint(path: str | Path) -> str:
+def directory_fingerprint(path: str | Path) -> str:
     """Return a line that names a data directory and changes with its tables."""
     digest = hashlib.sha256()
     for table in (Path(path) / name for name in TABLES):

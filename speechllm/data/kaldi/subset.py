@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Sequence, Set
 from pathlib import Path
 
-from speechllm.data.kaldi.data_dir import Utterance, fingerprint, is_made, read_data_dir, write_data_dir
+from speechllm.data.kaldi.data_dir import Utterance, directory_fingerprint, is_made, read_data_dir, write_data_dir
 from speechllm.data.kaldi.table import read_table
 from speechllm.data.kaldi.target import check_apart, check_target
 from speechllm.errors import DataError
@@ -44,7 +44,7 @@ def subset_data_dir(
         DataError: if an utterance or a speaker is not in ``source``, or fewer utterances are left than asked for.
     """
     asked = [_listed(utts), _listed(speakers), max_duration, first, random, seed]
-    made_by = f"subset {asked}\n{fingerprint(source)}\n"
+    made_by = f"subset {asked}\n{directory_fingerprint(source)}\n"
     if is_made(target, made_by):
         return False
     check_target(target, [source])
@@ -76,7 +76,7 @@ def combine_data_dirs(sources: Sequence[str | Path], target: str | Path) -> bool
     Raises:
         DataError: if an utterance is in two of them, or one recording id names two files.
     """
-    made_by = "\n".join(["combine", *map(fingerprint, sources), ""])
+    made_by = "\n".join(["combine", *map(directory_fingerprint, sources), ""])
     if is_made(target, made_by):
         return False
     check_target(target, sources)

@@ -13,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from speechllm.data.audio.durations import measure_durations
-from speechllm.data.files import fingerprint
 from speechllm.data.kaldi.data_dir import Utterance, is_made, write_data_dir
 from speechllm.data.kaldi.dropped import kind, none_left, tell_dropped
 from speechllm.data.kaldi.rows import BadRow, Named, Row, free_name, name_recordings, name_utterances
 from speechllm.data.kaldi.target import check_target
 from speechllm.data.kaldi.validate import ABSURD, ROUNDING, segment_flaw
 from speechllm.interfaces import Seconds
+from speechllm.provenance import files_fingerprint
 
 
 def write_rows(target: str | Path, rows: Iterable[Row | BadRow], made_from: str, keep_ids: bool = False) -> bool:
@@ -65,7 +65,7 @@ def write_rows(target: str | Path, rows: Iterable[Row | BadRow], made_from: str,
 def _made_by(made_from: str, rows: Sequence[Row], dropped: Mapping[str, str]) -> str:
     listed = hashlib.sha256(repr((rows, dropped)).encode(errors="backslashreplace")).hexdigest()[:16]
     files = sorted({row.path for row in rows if row.path.is_file()})
-    return f"{_one_line(made_from)}\n{listed} {fingerprint(files)}\n"
+    return f"{_one_line(made_from)}\n{listed} {files_fingerprint(files)}\n"
 
 
 def _one_line(text: str) -> str:

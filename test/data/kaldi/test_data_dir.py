@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from speechllm.data.kaldi.data_dir import Utterance, fingerprint, is_made, read_data_dir, write_data_dir, write_table
+from speechllm.data.kaldi.data_dir import (
+    Utterance,
+    directory_fingerprint,
+    is_made,
+    read_data_dir,
+    write_data_dir,
+    write_table,
+)
 from speechllm.errors import DataError
 
 WHOLE = [
@@ -126,6 +133,6 @@ def test_what_is_inconsistent_is_not_written(tmp_path: Path) -> None:
 def test_made_by_and_fingerprint(data: Path) -> None:
     assert is_made(data, "hand\n")
     assert not is_made(data, "machine\n")
-    before = fingerprint(data)
+    before = directory_fingerprint(data)
     write_table(data / "text", {"s1-b": "NEW", "s2-a": "WORDS"})
-    assert fingerprint(data) != before
+    assert directory_fingerprint(data) != before

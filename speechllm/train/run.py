@@ -1,83 +1,30 @@
-"""The stages of a recipe that need a model, one function each: dump, train, average, decode, baseline."""
+"""Training of an experiment, and averaging of its best checkpoints."""
 
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
-from speechllm import config as configs
-from speechllm.data.audio.read import read_audio
+from speechllm.build import Built, build, torch_dtype
 from speechllm.data.batch import BatchList, Collate, Loader
 from speechllm.data.concat import JoinedDataset
 from speechllm.data.dataset import DumpDataset, join_dumps, select_for_training
-from speechllm.data.dump import check_identity, dump_job
-from speechllm.data.dump import finished_job as finished_dump_job
-from speechllm.data.kaldi.data_dir import read_data_dir
-from speechllm.data.sampler import BucketSampler, sequential_batches
+from speechllm.data.dump import check_identity
+from speechllm.data.sampler import BucketSampler, by_duration, sequential_batches
 from speechllm.errors import ConfigError, DataError
-from speechllm.experiment import (
-    Built,
-    ExperimentConfig,
-    build,
-    build_encoder,
-    check_same,
-    digest,
-    encoder_files,
-    feature_identity,
-    is_begun,
-    load_model,
-    with_recorded_prompt,
-    write_record,
-)
-from speechllm.inference.jobs import Loaded, by_duration, decode_jobs
-from speechllm.inference.recognize import recognizer
-from speechllm.inference.whisper_baseline import SAMPLE_RATE, WhisperBaseline
-from speechllm.interfaces import Frontend, Hypothesis, Seconds
+from speechllm.experiment import ExperimentConfig, check_same, is_begun, with_recorded_prompt, write_record
 from speechllm.lock import exclusive_lock
 from speechllm.models.prompt import Prompt
-from speechllm.models.weights import average_weights, file_digest, load_weights, read_metadata, save_weights
+from speechllm.models.weights import average_weights, load_weights, read_metadata, save_weights
 from speechllm.pretrained.directory import WEIGHTS, find_model
+from speechllm.provenance import file_fingerprint
 from speechllm.train.config import TrainConfig
-from speechllm.train.plan import make_plan, torch_dtype, zero_stage
+from speechllm.train.plan import make_plan, zero_stage
 from speechllm.train.quiet import silence_missing_gpu
 from speechllm.train.validation import Validator
-
-
-def dump(config: ExperimentConfig, data_dir: Path, out_dir: Path, *, nj: int, job: int) -> None:
-    """Dump features, or the frozen encoder's states, of one job's share of ``data_dir``."""
-    files = ""
-    if config.data.dump == "features":
-        frontend = config.frontend.build()  # no job needs the encoder for them
-        transform, identity, compress = frontend.extract, feature_identity(frontend), config.data.compress
-    else:
-        files, compress = encoder_files(config), False
-        if finished_dump_job(data_dir, out_dir, files, nj, job, compress):
-            return
-        frontend, transform, identity = _encoding(config, job_device(job))
-    dump_job(
-        data_dir, out_dir, transform, identity, frontend.sample_rate, nj=nj, job=job, compress=compress, files=files
-    )
-
-
-def _encoding(
-    config: ExperimentConfig, device: torch.device
-) -> tuple[Frontend, Callable[[np.ndarray], np.ndarray], dict[str, Any]]:
-    """Return the frontend, the function from samples to the encoder's states, and the identity of their dump."""
-    frontend, encoder, identity, _ = build_encoder(config, torch.float32)
-    encoder.to(device).eval()
-
-    @torch.inference_mode()
-    def states(samples_N: np.ndarray) -> np.ndarray:
-        feats_TF = torch.from_numpy(frontend.extract(samples_N)).to(device)
-        states_BLD, state_lens_B = encoder(feats_TF[None], torch.tensor([len(feats_TF)], device=device))
-        return states_BLD[0, : int(state_lens_B)].half().cpu().numpy()
-
-    return frontend, states, identity
 
 
 def train(
@@ -165,7 +112,7 @@ def _load_initial_weights(config: ExperimentConfig, built: Built, exp_dir: Path,
         return f"initial weights: base models, and all else drawn from seed {config.seed}"
     path, train = init_dir / WEIGHTS, config.train
     names = load_weights(built.model, path, built.bases, train.init_leave_out)
-    return f"initial weights: {path}, fingerprint {file_digest(path)}, {len(names)} tensors of {train.init_from}"
+    return f"initial weights: {path}, fingerprint {file_fingerprint(path)}, {len(names)} tensors of {train.init_from}"
 
 
 def average(exp_dir: Path) -> str:
@@ -194,99 +141,6 @@ def _average(exp_dir: Path) -> str:
     steps = [entry["step"] for entry in metadata]
     save_weights(exp_dir / "model.safetensors", average_weights(paths), {"steps": steps, "bases": metadata[0]["bases"]})
     return f"{exp_dir / 'model.safetensors'}: the average of steps {', '.join(map(str, steps))}"
-
-
-def decode(
-    model_dir: Path,
-    config: ExperimentConfig,
-    dump_dir: Path,
-    out_dir: Path,
-    *,
-    nj: int,
-    job: int | None,
-    mismatched: bool,
-) -> None:
-    """Decode one job's share of a dump with a trained model; without ``job``, the rest of all jobs, and merge them.
-
-    Args:
-        model_dir: directory of the model, with its weights.
-        config: its configuration.
-        dump_dir: the set to decode.
-        out_dir: where hypotheses go.
-        nj: number of jobs.
-        job: number of the job, from 1.
-        mismatched: decode each utterance with the audio of another one, as a control.
-    """
-    dataset = DumpDataset(dump_dir, config.data.transcript)
-    speech = mismatched_speech(dataset.durations) if mismatched else {utt_id: utt_id for utt_id in dataset.utt_ids}
-    weights = file_digest(model_dir / "model.safetensors")
-    identity = digest(weights, configs.to_dict(config), mismatched, (dump_dir / "feats.yaml").read_text())
-
-    def load() -> Loaded:
-        built = load_model(model_dir, config, torch_dtype(config.decode.dtype))
-        check_identity(dump_dir, built.identity)
-        device = job_device(job or 1)
-        recognize = recognizer(built.model.to(device), built.collate(), config.decode, device)
-        return Loaded(
-            lambda utt_ids: recognize([dataset[speech[utt_id]] for utt_id in utt_ids]),
-            lambda durations: sequential_batches(durations, config.decode, built.padded_duration),
-        )
-
-    decode_jobs(load, dataset.durations, out_dir, nj=nj, job=job, identity=identity)
-
-
-def baseline(
-    model: str,
-    data_dir: Path,
-    out_dir: Path,
-    *,
-    nj: int,
-    job: int | None,
-    num_beams: int = 1,
-    batch_size: int = 8,
-    language: str | None = None,
-) -> None:
-    """Decode one job's share of a Kaldi directory with Whisper's own decoder; without ``job`` as ``decode``."""
-    utts = {utt.utt_id: utt for utt in read_data_dir(data_dir, need_text=False).utts}
-    durations = {utt_id: utt.duration for utt_id, utt in utts.items()}
-
-    def load() -> Loaded:
-        whisper = WhisperBaseline(model, job_device(job or 1), num_beams, language)
-
-        def recognize(utt_ids: list[str]) -> list[list[Hypothesis]]:
-            chosen = [utts[utt_id] for utt_id in utt_ids]
-            samples = [read_audio(utt.path, SAMPLE_RATE, utt.start, utt.end) for utt in chosen]
-            return [[hypothesis] for hypothesis in whisper.transcribe(samples)]
-
-        def batches(mine: Mapping[str, Seconds]) -> list[list[str]]:
-            order = by_duration(mine)
-            return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-
-        def details() -> dict[str, Any]:
-            found: dict[str, Any] = {"model": model, "language": whisper.describe_language()}
-            if whisper.detected:
-                found["detected"] = dict(whisper.detected)
-                whisper.detected.clear()  # each job has its own
-            return found
-
-        return Loaded(recognize, batches, details)
-
-    identity = digest(model, num_beams, language, sorted(durations.items()))
-    decode_jobs(load, durations, out_dir, nj=nj, job=job, identity=identity)
-
-
-def job_device(job: int) -> torch.device:
-    """Return the device of a job: jobs take the visible GPUs in turn, or the CPU."""
-    count = torch.cuda.device_count()
-    return torch.device("cuda", (job - 1) % count) if count else torch.device("cpu")
-
-
-def mismatched_speech(durations: Mapping[str, Seconds]) -> dict[str, str]:
-    """Return for each utterance the one next in duration, whose speech it is to be given instead of its own."""
-    if len(durations) < 2:
-        raise DataError("--mismatched: found a single utterance, expected another one whose speech it could be given")
-    order = by_duration(durations)
-    return dict(zip(order, order[1:] + order[:1], strict=True))
 
 
 def _training_data(

@@ -1,15 +1,41 @@
-"""Command, commit and versions of a run, recorded in ``run.yaml``; found without importing the packages."""
+"""Provenance: fingerprints of inputs, and the record of a run (command, commit, versions) in ``run.yaml``."""
 
+import hashlib
 import importlib.metadata
+import json
 import platform
 import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 PACKAGES = ("speechllm", "torch", "torchaudio", "transformers", "peft", "deepspeed", "numpy")
+
+
+def fingerprint(*values: Any) -> str:
+    """Return a fingerprint of plain values: 16 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def file_fingerprint(path: Path) -> str:
+    """Return a fingerprint of the content of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()[:16]
+
+
+def files_fingerprint(files: Iterable[Path]) -> str:
+    """Return a digest that changes with the names, sizes and times of files."""
+    digest = hashlib.sha256()
+    for file in files:
+        stat = file.stat()
+        digest.update(f"{file} {stat.st_size} {stat.st_mtime_ns}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()[:16]
 
 
 def run_record() -> dict[str, Any]:
