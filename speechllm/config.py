@@ -4,7 +4,7 @@ Unknown keys, missing keys and wrong types are errors that name the full path of
 key. A file may begin with ``base: other.yaml`` and then says only what differs; the path is seen
 from its own folder. Overrides are ``section.key=value`` strings whose value is read as YAML. Where a file or an
 override changes the type of a component, keys of the other type are dropped. The line of text under a dataclass field
-is its help text.
+is its help text. A dataclass may name former keys in ``RENAMED``, for the error.
 """
 
 import ast
@@ -151,8 +151,10 @@ def build(cls: type[T], tree: Any, where: str = "") -> T:
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in tree:
         if key not in fields:
+            renamed = getattr(cls, "RENAMED", {}).get(key)
             close = difflib.get_close_matches(str(key), fields, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(fields)}"
+            hint = f"its name is {renamed!r} now" if renamed else hint
             raise _KeyError(_join(where, key), f"unknown key; {hint}")
     values = {}
     for name, field in fields.items():

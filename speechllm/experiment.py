@@ -25,7 +25,7 @@ MAY_CHANGE = (
     "max_steps",
     "log_every",
     "valid_every",
-    "mismatched_batches",
+    "shuffled_batches",
     "decode_utterances",
     "keep_best",
     "packing",

@@ -23,7 +23,7 @@ from speechllm.pretrained.directory import _find_base, read_model
 YAML = """
 frontend: {{type: log_mel}}
 encoder: {{type: whisper, path: {whisper}, padding: none}}
-connector: {{type: fc, merge: 10, hidden: 32}}
+connector: {{type: fc, stack: 10, hidden: 32}}
 decoder: {{type: causal_lm, path: {llm}, lora: {{rank: 2, dropout: 0}}}}
 prompt: {{template: "hear <speech> say"}}
 data: {{max_duration: 4, batch_duration: 8}}
@@ -267,7 +267,7 @@ def test_an_unknown_device_is_a_sentence(
 def test_info_tells_what_it_is(exp_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(exp_dir)]) == 0
     printed = capsys.readouterr().out
-    for word in ("whisper", "fc (merge 10", "hear <speech> say", "here, there", "|clean|", "of the connector"):
+    for word in ("whisper", "fc (stack 10", "hear <speech> say", "here, there", "|clean|", "of the connector"):
         assert word in printed
     assert read_model(exp_dir).about["scores"]["clean"]["wer"] == 0.0
 

@@ -1,5 +1,6 @@
 """Strict configs: every mistake is a sentence that names the key."""
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -45,20 +46,20 @@ def load(tmp_path: Path, text: str, *overrides: str) -> Outer:
     return configs.load(Outer, path, overrides)
 
 
-GOOD = "steps: 3\nconnector: {type: fc, merge: 7}\n"
+GOOD = "steps: 3\nconnector: {type: fc, stack: 7}\n"
 
 
 def test_values_reach_their_fields(tmp_path: Path) -> None:
     config = load(tmp_path, GOOD + "inner: {rate: 1e-4, kind: b}\nnames: [x, y]\nmaybe: {rate: 2}\n")
     assert (config.steps, config.inner.rate, config.inner.kind, config.names) == (3, 1e-4, "b", ("x", "y"))
     assert config.maybe == Inner(rate=2.0)
-    assert config.connector.merge == 7
+    assert config.connector.stack == 7
     assert configs.build(Outer, configs.to_dict(config)) == config
 
 
 def test_overrides_win_and_the_last_most(tmp_path: Path) -> None:
-    config = load(tmp_path, GOOD, "inner.rate=3e-4", "inner.rate=0.25", "connector.merge=4", "maybe={kind: b}")
-    assert (config.inner.rate, config.connector.merge, config.maybe) == (0.25, 4, Inner(kind="b"))
+    config = load(tmp_path, GOOD, "inner.rate=3e-4", "inner.rate=0.25", "connector.stack=4", "maybe={kind: b}")
+    assert (config.inner.rate, config.connector.stack, config.maybe) == (0.25, 4, Inner(kind="b"))
 
 
 @pytest.mark.parametrize(
@@ -118,7 +119,9 @@ def test_every_component_imports_and_documents_its_fields(kind: str) -> None:
     for name in available(kind):
         module = component_module(kind, name)
         if kind != "corpora":
-            assert set(configs.field_help(module.Config)) == set(module.Config.__dataclass_fields__), name
+            assert set(configs.field_help(module.Config)) == {one.name for one in dataclasses.fields(module.Config)}, (
+                name
+            )
 
 
 def write(folder: Path, **files: str) -> None:
@@ -128,12 +131,12 @@ def write(folder: Path, **files: str) -> None:
 
 def test_a_base_is_laid_under_what_differs(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
-    write(tmp_path, low="steps: 1\nconnector: {type: fc, merge: 7, hidden: 9}\nmaybe: {rate: 2.0}\n")
-    write(tmp_path, middle="base: low.yaml\nconnector: {merge: 8}\n")
+    write(tmp_path, low="steps: 1\nconnector: {type: fc, stack: 7, hidden: 9}\nmaybe: {rate: 2.0}\n")
+    write(tmp_path, middle="base: low.yaml\nconnector: {stack: 8}\n")
     write(tmp_path / "sub", high="base: ../middle.yaml\nsteps: 2\nmaybe: null\n")
     write(tmp_path / "sub", other="base: high.yaml\nconnector: {type: qformer, num_queries: 3}\ninner: {rate: 1.0}\n")
     middle = configs.load(Outer, tmp_path / "middle.yaml")
-    assert (middle.steps, middle.connector.merge, middle.connector.hidden, middle.maybe) == (1, 8, 9, Inner(rate=2.0))
+    assert (middle.steps, middle.connector.stack, middle.connector.hidden, middle.maybe) == (1, 8, 9, Inner(rate=2.0))
     other = configs.load(Outer, tmp_path / "sub/other.yaml", ["steps=5"])
     assert (other.steps, other.inner.rate, other.maybe) == (5, 1.0, None)
     assert other.connector == qformer.Config(num_queries=3)
@@ -154,15 +157,15 @@ def test_another_type_begins_from_its_own_defaults(tmp_path: Path) -> None:
     overrides = ["connector.type=qformer", "connector.num_queries=3"]
     for order in (overrides, overrides[::-1]):
         assert load(tmp_path, GOOD, *order).connector == qformer.Config(num_queries=3)
-    assert load(tmp_path, GOOD, "connector.type=fc", "connector.hidden=9").connector.merge == 7
-    assert load(tmp_path, GOOD, "connector={type: fc, hidden: 9}").connector.merge == 5
+    assert load(tmp_path, GOOD, "connector.type=fc", "connector.hidden=9").connector.stack == 7
+    assert load(tmp_path, GOOD, "connector={type: fc, hidden: 9}").connector.stack == 5
     assert (
-        load(tmp_path, GOOD, "connector={type: fc, merge: 3}", "connector.type=qformer").connector == qformer.Config()
+        load(tmp_path, GOOD, "connector={type: fc, stack: 3}", "connector.type=qformer").connector == qformer.Config()
     )
     write(tmp_path, child="base: x.yaml\nconnector: {type: qformer}\n")
     assert configs.load(Outer, tmp_path / "child.yaml", ["connector.num_queries=3"]).connector.num_queries == 3
-    with pytest.raises(ConfigError, match=r"^--set connector\.merge=2: connector\.merge: unknown key"):
-        load(tmp_path, GOOD, "connector.type=qformer", "connector.merge=2")
+    with pytest.raises(ConfigError, match=r"^--set connector\.stack=2: connector\.stack: unknown key"):
+        load(tmp_path, GOOD, "connector.type=qformer", "connector.stack=2")
 
 
 def test_an_error_names_the_file_or_the_override_that_sets_the_key(tmp_path: Path) -> None:
@@ -202,3 +205,8 @@ def test_a_list_is_no_configuration(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes(b"steps: 1 # \xe9\n")
     with pytest.raises(ConfigError, match=r"latin\.yaml: not valid YAML"):
         configs.load(Outer, tmp_path / "latin.yaml")
+
+
+def test_a_former_key_names_the_new_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"connector\.merge: unknown key; its name is 'stack' now"):
+        load(tmp_path, GOOD, "connector.merge=2")

@@ -26,7 +26,7 @@ from speechllm.models.weights import save_weights
 YAML = """
 frontend: {{type: log_mel}}
 encoder: {{type: whisper, path: {whisper}, padding: none}}
-connector: {{type: fc, merge: 10, hidden: 32}}
+connector: {{type: fc, stack: 10, hidden: 32}}
 decoder: {{type: causal_lm, path: {llm}}}
 prompt: {{template: "hear <speech> say"}}
 decode: {{tokens_per_second: 2, extra_tokens: 4}}

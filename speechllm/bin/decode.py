@@ -25,4 +25,4 @@ def run(args: argparse.Namespace) -> None:
     from speechllm.pretrained.directory import read_to_decode
 
     path, config = read_to_decode(args.model, args.inference_config, args.set, trust_components=args.trust_components)
-    decode(path, config, args.dump_dir, args.out_dir, nj=args.nj, job=args.job, mismatched=args.mismatched)
+    decode(path, config, args.dump_dir, args.out_dir, nj=args.nj, job=args.job, shuffled=args.mismatched)

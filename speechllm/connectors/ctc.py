@@ -8,6 +8,7 @@ at the scale of its own embeddings. This connector is not in the paper.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,9 @@ MASK_STATES = 4
 class Config:
     """Sizes of the layers, and the subword units of the CTC head."""
 
-    merge: int = 4
+    RENAMED: ClassVar = {"merge": "stack", "merges": "bpe_merges"}
+
+    stack: int = 4
     """Number of consecutive encoder states stacked into one."""
     hidden: int = 384
     """Width of the Transformer layers, a multiple of 64 (one attention head each)."""
@@ -36,7 +39,7 @@ class Config:
     """Number of Transformer layers."""
     dropout: float = 0.1
     """Dropout probability."""
-    merges: int = 500
+    bpe_merges: int = 500
     """Number of the tokenizer's first BPE merges that define the subword units."""
     blank_threshold: float = 0.95
     """Posterior of the blank from which a state is dropped."""
@@ -47,10 +50,10 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check the ranges of the values."""
-        if self.merge < 1 or self.num_layers < 1 or self.merges < 0:
+        if self.stack < 1 or self.num_layers < 1 or self.bpe_merges < 0:
             raise ConfigError(
-                f"merge, num_layers and merges: found {self.merge}, {self.num_layers} and {self.merges}, expected at "
-                "least 1, 1 and 0"
+                f"stack, num_layers and bpe_merges: found {self.stack}, {self.num_layers} and {self.bpe_merges}, "
+                "expected at least 1, 1 and 0"
             )
         if self.hidden < 64 or self.hidden % 64:
             raise ConfigError(f"hidden: found {self.hidden}, expected a multiple of 64")
@@ -76,10 +79,10 @@ class CTCConnector(BaseConnector):
 
     def __init__(self, input_dim: int, output_dim: int, segment_states: int, config: Config) -> None:
         super().__init__()
-        self.merge, self.ctc_weight, self.config = config.merge, config.ctc_weight, config
-        self.segment = max(1, segment_states // config.merge)
+        self.stack, self.ctc_weight, self.config = config.stack, config.ctc_weight, config
+        self.segment = max(1, segment_states // config.stack)
         self.norm = nn.LayerNorm(input_dim)
-        self.input = nn.Linear(config.merge * input_dim, config.hidden)
+        self.input = nn.Linear(config.stack * input_dim, config.hidden)
         self.depthwise = nn.Conv1d(config.hidden, config.hidden, 7, padding=3, groups=config.hidden)
         layer = nn.TransformerEncoderLayer(
             config.hidden,
@@ -98,14 +101,14 @@ class CTCConnector(BaseConnector):
 
     def bind(self, decoder: Decoder) -> None:
         """Take the LLM's subword units and embeddings, and build the CTC head for the units."""
-        self.subwords = self._units = decoder.subword_units(self.config.merges)
+        self.subwords = self._units = decoder.subword_units(self.config.bpe_merges)
         self._embed = decoder.embed
         like = self.residual.weight
         self.head = nn.Linear(self.config.hidden, 1 + len(self._units.ids), device=like.device, dtype=like.dtype)
 
     def output_lengths(self, state_lens_B: Tensor) -> Tensor:
         """Return the largest possible number of speech tokens: the number of stacked states."""
-        return ceil_div(state_lens_B, self.merge)
+        return ceil_div(state_lens_B, self.stack)
 
     def forward(self, states_BLD: Tensor, state_lens_B: Tensor) -> ConnectorOutput:
         """Return embeds_BSE, their number for each utterance, and the posteriors of the stacked states."""
@@ -134,7 +137,7 @@ class CTCConnector(BaseConnector):
         """Return the hidden states (B, M, H) of the stacked states."""
         batch, length, dim = states_BLD.shape
         states_BLD = self.norm(states_BLD) * length_mask(state_lens_B, length)[..., None]
-        stacked_BMD = pad(states_BLD, (0, 0, 0, -length % self.merge)).reshape(batch, -1, self.merge * dim)
+        stacked_BMD = pad(states_BLD, (0, 0, 0, -length % self.stack)).reshape(batch, -1, self.stack * dim)
         stacked_lens_B = self.output_lengths(state_lens_B)
         valid_BM = length_mask(stacked_lens_B, stacked_BMD.shape[1])
         hidden_BMH = self.input(stacked_BMD) * (valid_BM & ~self._masked(valid_BM))[..., None]

@@ -1,10 +1,11 @@
-"""The fully connected connector of the paper: m frames merged without overlap, Linear, ReLU, Linear.
+"""The fully connected connector of the paper: m frames stacked without overlap, Linear, ReLU, Linear.
 
 arXiv 2309.13963, section 2 (FC). With Whisper large-v2 (1280) and a 13B LLM (5120): m=5, hidden 2048
 has 23,600,128 parameters and 300 tokens a window of 30 s; m=20, hidden 800 has 24,581,920 and 75.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +21,10 @@ from speechllm.lengths import ceil_div, length_mask
 class Config:
     """How many states become one speech token, and through how wide a layer."""
 
-    merge: int = 5
-    """Number of consecutive encoder states merged into one speech token (the paper's m)."""
+    RENAMED: ClassVar = {"merge": "stack"}
+
+    stack: int = 5
+    """Number of consecutive encoder states stacked into one speech token (the paper's m)."""
     hidden: int = 2048
     """Width of the hidden layer."""
     layer_norm: bool = False
@@ -29,8 +32,8 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check what YAML types cannot."""
-        if self.merge < 1 or self.hidden < 1:
-            raise ConfigError(f"merge and hidden: found {self.merge} and {self.hidden}, expected at least 1")
+        if self.stack < 1 or self.hidden < 1:
+            raise ConfigError(f"stack and hidden: found {self.stack} and {self.hidden}, expected at least 1")
 
     def build(self, input_dim: int, output_dim: int, segment_states: int) -> "FullyConnected":
         """Build the connector for states of ``input_dim`` and an LLM of ``output_dim``."""
@@ -38,25 +41,25 @@ class Config:
 
 
 class FullyConnected(BaseConnector):
-    """One speech token for every ``merge`` states; the last one of an utterance is padded with zeros."""
+    """One speech token for every ``stack`` states; the last one of an utterance is padded with zeros."""
 
     def __init__(self, input_dim: int, output_dim: int, config: Config) -> None:
         super().__init__()
-        self.merge = config.merge
+        self.stack = config.stack
         self.norm = nn.LayerNorm(input_dim) if config.layer_norm else nn.Identity()
         self.layers = nn.Sequential(
-            nn.Linear(config.merge * input_dim, config.hidden), nn.ReLU(), nn.Linear(config.hidden, output_dim)
+            nn.Linear(config.stack * input_dim, config.hidden), nn.ReLU(), nn.Linear(config.hidden, output_dim)
         )
 
     def output_lengths(self, state_lens_B: Tensor) -> Tensor:
-        """Return the number of speech tokens: the number of states over ``merge``, rounded up."""
-        return ceil_div(state_lens_B, self.merge)
+        """Return the number of speech tokens: the number of states over ``stack``, rounded up."""
+        return ceil_div(state_lens_B, self.stack)
 
     def forward(self, states_BLD: Tensor, state_lens_B: Tensor) -> ConnectorOutput:
         """Return embeds_BSE and their number for each utterance."""
         batch, length, dim = states_BLD.shape
         valid_BL1 = length_mask(state_lens_B, length)[..., None]
         states_BLD = torch.where(valid_BL1, self.norm(states_BLD), 0.0)
-        states_BLD = pad(states_BLD, (0, 0, 0, -length % self.merge))
-        merged_BSD = states_BLD.reshape(batch, -1, self.merge * dim)
-        return ConnectorOutput(self.layers(merged_BSD), self.output_lengths(state_lens_B))
+        states_BLD = pad(states_BLD, (0, 0, 0, -length % self.stack))
+        stacked_BSD = states_BLD.reshape(batch, -1, self.stack * dim)
+        return ConnectorOutput(self.layers(stacked_BSD), self.output_lengths(state_lens_B))

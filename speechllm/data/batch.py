@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 
-from speechllm.data.concat import JoinedDataset
+from speechllm.data.concat import ConcatenatedDataset
 from speechllm.data.dataset import DumpDataset, Example
 from speechllm.data.sampler import BucketSampler
 from speechllm.interfaces import Seconds
@@ -38,7 +38,7 @@ class Batch:
         """Return the batch with its tensors on ``device``."""
         return replace(self, inputs=self.inputs.to(device), lens_B=self.lens_B.to(device))
 
-    def mismatched(self) -> "Batch":
+    def shuffled(self) -> "Batch":
         """Return the batch with each utterance's speech replaced by that of the one before it."""
         assert len(self.utt_ids) > 1, "alone, an utterance has no other to borrow from"
         return replace(self, inputs=self.inputs.roll(1, 0), lens_B=self.lens_B.roll(1, 0))
@@ -98,7 +98,7 @@ class Loader:
     """
 
     def __init__(
-        self, dataset: DumpDataset | JoinedDataset, sampler: BucketSampler, collate: Collate, num_workers: int = 0
+        self, dataset: DumpDataset | ConcatenatedDataset, sampler: BucketSampler, collate: Collate, num_workers: int = 0
     ) -> None:
         self.sampler = sampler
         # A generator of its own keeps the global random state, on which an exact resume depends, untouched.

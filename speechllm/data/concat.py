@@ -19,7 +19,7 @@ from speechllm.interfaces import Frontend, Seconds
 JOINT = " "  # stands between the ids of joined utterances, in none of which it can occur
 
 
-def draw_joined(
+def draw_concatenated(
     lengths: Mapping[str, Seconds], options: ConcatOptions, silence: Seconds, rng: np.random.Generator
 ) -> dict[str, Seconds]:
     """Draw which utterances are joined; every utterance occurs once.
@@ -49,7 +49,7 @@ def draw_joined(
     return joined
 
 
-class JoinedDataset(Dataset[Example]):
+class ConcatenatedDataset(Dataset[Example]):
     """A dump in which several utterances can be asked for as one: ``dataset["first second third"]``.
 
     Args:

@@ -114,7 +114,7 @@ class DumpDataset(Dataset[Example]):
         return table
 
 
-def join_dumps(datasets: Sequence[DumpDataset]) -> DumpDataset:
+def combine_dumps(datasets: Sequence[DumpDataset]) -> DumpDataset:
     """Return the dumps as one dataset.
 
     Raises:

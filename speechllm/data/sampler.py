@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from torch.utils.data import Sampler
 
-from speechllm.data.concat import draw_joined
+from speechllm.data.concat import draw_concatenated
 from speechllm.data.config import DataConfig
 from speechllm.errors import ConfigError
 from speechllm.interfaces import Seconds
@@ -49,7 +49,7 @@ class BucketSampler(Sampler[list[str]]):
 
     With ``shares`` an epoch has only that share of the utterances; the next goes on where it ended, so all of them
     have occurred after 1 / share epochs. With ``config.concat``, a batch names groups of utterances, joined anew every
-    epoch by ``draw_joined``.
+    epoch by ``draw_concatenated``.
 
     ``position`` is the number of batches of this epoch that the trainer has taken from the loader
     (``batch.Loader`` counts them, so batches read ahead are not lost); iteration starts there.
@@ -62,9 +62,9 @@ class BucketSampler(Sampler[list[str]]):
         world_size: number of processes that train together.
         padded_duration: maps a duration to the one that the encoder computes for it (``Encoder.padded_duration``),
             which counts against ``config.batch_duration``.
-        silence: between utterances that ``config.concat`` joins, as it will be.
+        silence: between utterances that ``config.concat`` concatenates, as it will be.
         shares: how much of its set each utterance stands for in an epoch, above 0 and up to 1; None: all.
-        joins: whether ``config.concat`` is followed in the first epoch; ``set_epoch`` says so of the others.
+        concatenates: whether ``config.concat`` is followed in the first epoch; ``set_epoch`` says so of the others.
 
     Raises:
         ConfigError: if there is no utterance.
@@ -80,10 +80,10 @@ class BucketSampler(Sampler[list[str]]):
         padded_duration: PaddedDuration = _unpadded,
         silence: Seconds = 0.0,
         shares: Mapping[str, float] | None = None,
-        joins: bool = True,
+        concatenates: bool = True,
     ) -> None:
         assert 0 <= rank < world_size
-        self.joins = joins or config.concat is None
+        self.concatenates = concatenates or config.concat is None
         self._shares = shares
         self._single, self._padded_duration, self._silence = dict(durations), padded_duration, silence
         self.config, self.seed, self.rank, self.world_size = config, seed, rank, world_size
@@ -91,15 +91,15 @@ class BucketSampler(Sampler[list[str]]):
         self.epoch = 0
         self._draw()
 
-    def set_epoch(self, epoch: int, *, joins: bool = True) -> None:
+    def set_epoch(self, epoch: int, *, concatenates: bool = True) -> None:
         """Draw the batches of ``epoch`` and go to its beginning; the present epoch is left where it is.
 
         ``joins`` says whether ``config.concat`` is followed in it. An epoch that is left before its end has not had
         every utterance; with ``shares``, the others come again in a later round.
         """
-        joins = joins or self.config.concat is None
-        if (epoch, joins) != (self.epoch, self.joins):
-            self.epoch, self.joins, self.position = epoch, joins, 0
+        concatenates = concatenates or self.config.concat is None
+        if (epoch, concatenates) != (self.epoch, self.concatenates):
+            self.epoch, self.concatenates, self.position = epoch, concatenates, 0
             self._draw()
 
     def __len__(self) -> int:
@@ -113,7 +113,7 @@ class BucketSampler(Sampler[list[str]]):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs; the same on every rank."""
-        return {"epoch": self.epoch, "joins": self.joins, "position": self.position, **self._signature()}
+        return {"epoch": self.epoch, "concatenates": self.concatenates, "position": self.position, **self._signature()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to where ``state`` was taken: iteration yields exactly the batches that remained.
@@ -121,7 +121,7 @@ class BucketSampler(Sampler[list[str]]):
         Raises:
             ConfigError: if the number of ranks, the seed, the utterances or the caps are others now.
         """
-        self.set_epoch(state["epoch"], joins=state.get("joins", True))
+        self.set_epoch(state["epoch"], concatenates=state.get("concatenates", True))
         for key, found in self._signature().items():
             if found != state[key]:
                 raise ConfigError(
@@ -137,8 +137,8 @@ class BucketSampler(Sampler[list[str]]):
     def _draw(self) -> None:
         rng = np.random.default_rng([self.seed, self.epoch])
         items = self._single if self._shares is None else self._taken(self._shares)
-        if self.config.concat is not None and self.joins and items:
-            items = draw_joined(items, self.config.concat, self._silence, rng)
+        if self.config.concat is not None and self.concatenates and items:
+            items = draw_concatenated(items, self.config.concat, self._silence, rng)
         padded = _padded_durations(items, self._padded_duration)
         ids = np.array(sorted(items), dtype=object)
         num_utts = len(ids)

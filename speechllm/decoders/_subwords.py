@@ -28,8 +28,8 @@ class SubwordUnits:
         model = content["model"]
         if model.get("type") != "BPE":
             raise ConfigError(
-                f"connector.merges: found a tokenizer of type {model.get('type')}, expected byte pairs (BPE), whose "
-                "merges can be cut; choose another connector"
+                f"connector.bpe_merges: found a tokenizer of type {model.get('type')}, expected byte pairs (BPE); "
+                "choose another connector"
             )
         model["merges"] = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"][:merges]]
         model["ignore_merges"] = False  # which would look whole words up

@@ -30,7 +30,7 @@ def decode(
     *,
     nj: int,
     job: int | None,
-    mismatched: bool,
+    shuffled: bool,
 ) -> None:
     """Decode one job's share of a dump with a trained model; without ``job``, the rest of all jobs, and merge them.
 
@@ -41,13 +41,13 @@ def decode(
         out_dir: where hypotheses go.
         nj: number of jobs.
         job: number of the job, from 1.
-        mismatched: decode each utterance with the audio of another one, as a control.
+        shuffled: decode each utterance with the audio of another one, as a control.
     """
     dataset = DumpDataset(dump_dir, config.data.transcript)
-    speech = mismatched_speech(dataset.durations) if mismatched else {utt_id: utt_id for utt_id in dataset.utt_ids}
+    speech = shuffled_speech(dataset.durations) if shuffled else {utt_id: utt_id for utt_id in dataset.utt_ids}
     check_exists(model_dir / "model.safetensors")
     weights = file_fingerprint(model_dir / "model.safetensors")
-    identity = fingerprint(weights, configs.to_dict(config), mismatched, (dump_dir / "feats.yaml").read_text())
+    identity = fingerprint(weights, configs.to_dict(config), shuffled, (dump_dir / "feats.yaml").read_text())
 
     def load() -> Loaded:
         built = load_model(model_dir, config, torch_dtype(config.decode.dtype))
@@ -102,9 +102,9 @@ def baseline(
     decode_jobs(load, durations, out_dir, nj=nj, job=job, identity=identity)
 
 
-def mismatched_speech(durations: Mapping[str, Seconds]) -> dict[str, str]:
+def shuffled_speech(durations: Mapping[str, Seconds]) -> dict[str, str]:
     """Return for each utterance the one next in duration, whose speech it is to be given instead of its own."""
     if len(durations) < 2:
-        raise DataError("--mismatched: found a single utterance, expected another one whose speech it could be given")
+        raise DataError("--shuffled: found a single utterance, expected another one whose speech it could be given")
     order = by_duration(durations)
     return dict(zip(order, order[1:] + order[:1], strict=True))

@@ -1,7 +1,7 @@
 """The ``train`` section of an experiment."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from speechllm.errors import ConfigError
 from speechllm.ranges import above, at_least
@@ -10,6 +10,8 @@ from speechllm.ranges import above, at_least
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Optimisation, validation and checkpoints; steps are optimizer steps."""
+
+    RENAMED: ClassVar = {"mismatched_batches": "shuffled_batches"}
 
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     """Precision of weights and activations; half precisions keep float32 master weights."""
@@ -51,8 +53,8 @@ class TrainConfig:
     """Steps between two lines of metrics.jsonl."""
     valid_every: int = 500
     """Steps between two validations, each of which also saves a checkpoint."""
-    mismatched_batches: int = 8
-    """Validation batches that are also scored against another utterance's speech."""
+    shuffled_batches: int = 8
+    """Validation batches of the shuffled-audio control."""
     decode_utterances: int = 4
     """Validation utterances whose hypotheses are printed at each validation."""
     keep_best: int = 5
@@ -62,7 +64,7 @@ class TrainConfig:
         """Check what YAML types cannot."""
         above(self, 0, "lr", "encoder_lr")
         at_least(self, 0, "final_lr", "warmup_steps", "weight_decay", "max_grad_norm")
-        at_least(self, 0, "mismatched_batches", "decode_utterances")
+        at_least(self, 0, "shuffled_batches", "decode_utterances")
         at_least(self, 1, "max_steps", "accumulation", "log_every", "valid_every", "keep_best")
         if self.llm_lr is not None and not (self.llm_lr > 0 and 0 < self.ctc_steps < self.max_steps):
             raise ConfigError(

@@ -74,7 +74,7 @@ class Metrics:
                 ("train", name),
                 ("valid", f"ctc_{name}"),
                 ("valid", name),
-                ("valid", f"mismatched_{name}"),
+                ("valid", f"shuffled_{name}"),
             ):
                 points = [(row["step"], row[key]) for row in rows if row["kind"] == kind and key in row]
                 if points:

@@ -10,8 +10,8 @@ import torch
 
 from speechllm.build import Built, build, torch_dtype
 from speechllm.data.batch import BatchList, Collate, Loader
-from speechllm.data.concat import JoinedDataset
-from speechllm.data.dataset import DumpDataset, join_dumps, select_for_training
+from speechllm.data.concat import ConcatenatedDataset
+from speechllm.data.dataset import DumpDataset, combine_dumps, select_for_training
 from speechllm.data.dump import check_identity
 from speechllm.data.sampler import BucketSampler, by_duration, sequential_batches
 from speechllm.errors import ConfigError, DataError
@@ -150,12 +150,12 @@ def _training_data(
     for train_dir in train_dirs:
         check_identity(train_dir, built.identity)
     sets = [DumpDataset(train_dir, config.data.transcript) for train_dir in train_dirs]
-    dataset = join_dumps(sets)
+    dataset = combine_dumps(sets)
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     kept, _ = select_for_training(dataset, config.data, exp_dir / "skipped" if rank == 0 else None)
     if rank == 0 and config.train.ctc_steps > 0 and built.model.connector.subwords is None:
         _warn_of_long_texts(built, dataset, kept)
-    joined = JoinedDataset(dataset, config.data.concat, built.frontend)
+    joined = ConcatenatedDataset(dataset, config.data.concat, built.frontend)
     sampler = BucketSampler(
         joined.lengths(kept),
         config.data,
@@ -165,7 +165,7 @@ def _training_data(
         padded_duration=built.padded_duration,
         silence=joined.silence,
         shares=_shares(config.data.shares, sets),
-        joins=config.train.ctc_steps == 0,
+        concatenates=config.train.ctc_steps == 0,
     )
     return sampler, Loader(joined, sampler, collate, config.data.num_workers), joined.texts(kept)
 
@@ -215,6 +215,6 @@ def _validator(config: ExperimentConfig, built: Built, collate: Collate, valid_d
         examples = (collate([dataset[utt_id] for utt_id in shown]), caps)
     return Validator(
         BatchList(dataset, batches, collate),
-        mismatched_batches=config.train.mismatched_batches,
+        shuffled_batches=config.train.shuffled_batches,
         examples=examples,
     )

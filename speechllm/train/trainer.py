@@ -108,22 +108,22 @@ class Trainer:
     def _batches(self) -> Iterator[Batch]:
         """Yield batches without end, epoch after epoch."""
         while True:
-            if self._begins_to_join():
+            if self._begins_to_concatenate():
                 self.sampler.set_epoch(self.sampler.epoch + 1)
             for batch in self.loader:
                 yield batch
-                if self._begins_to_join():
+                if self._begins_to_concatenate():
                     break
             else:
-                self.sampler.set_epoch(self.sampler.epoch + 1, joins=self.sampler.joins)
+                self.sampler.set_epoch(self.sampler.epoch + 1, concatenates=self.sampler.concatenates)
 
-    def _begins_to_join(self) -> bool:
+    def _begins_to_concatenate(self) -> bool:
         """Return whether utterances are to be joined from now on, but not yet are.
 
         They are not in the steps of CTC: joined, they have more tokens of text than most connectors have of speech, and
         what cannot be aligned teaches nothing.
         """
-        return self.step >= self.config.ctc_steps and not self.sampler.joins
+        return self.step >= self.config.ctc_steps and not self.sampler.concatenates
 
     def _is_validation_due(self) -> bool:
         return self.step % self.config.valid_every == 0 or self.step == self.config.max_steps

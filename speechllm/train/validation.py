@@ -14,22 +14,22 @@ Example = tuple[str, str]  # reference, hypothesis
 
 
 class Validator:
-    """Loss, token accuracy and a real decode on the validation set, and the loss with the wrong speech.
+    """Loss and token accuracy on the validation set, hypotheses of a few utterances, and the shuffled-audio control.
 
-    The loss with another utterance's speech minus the loss with the right one is the sign of
-    alignment: while it is near zero the model only predicts text, however low its loss.
+    The control gap is the loss with the audio of other utterances minus the loss with their own (nats per token): while
+    it is near zero, the model predicts text without using the audio, however low its loss.
 
     Args:
         batches: all batches of the validation set, the same on every rank; read as they are needed.
-        mismatched_batches: at how many batches another utterance's speech is tried too.
+        shuffled_batches: number of batches of the shuffled-audio control.
         examples: a few utterances to decode, and the token cap of each.
     """
 
     def __init__(
-        self, batches: Sequence[Batch], *, mismatched_batches: int, examples: tuple[Batch, list[int]] | None
+        self, batches: Sequence[Batch], *, shuffled_batches: int, examples: tuple[Batch, list[int]] | None
     ) -> None:
         self.batches = batches
-        self.mismatched_batches = mismatched_batches
+        self.shuffled_batches = shuffled_batches
         self.examples = examples
         self._check: Callable[[], None] = lambda: None
 
@@ -48,13 +48,13 @@ class Validator:
         sums = self._score(engine, self.batches, objective)
         loss, accuracy = _per_token(sums)
         values = {name: loss} if objective == "ctc" else {name: loss, "accuracy": accuracy}
-        first = {i: self.batches[i] for i in range(min(self.mismatched_batches, len(self.batches)))}
-        tried = {i: batch.mismatched() for i, batch in first.items() if len(batch.utt_ids) > 1}  # one alone cannot
+        first = {i: self.batches[i] for i in range(min(self.shuffled_batches, len(self.batches)))}
+        tried = {i: batch.shuffled() for i, batch in first.items() if len(batch.utt_ids) > 1}  # one alone cannot
         if tried:
             wrong, wrong_accuracy = _per_token(self._score(engine, list(tried.values()), objective))
-            values |= {f"mismatched_{name}": wrong, "gap": wrong - _per_token(sums[list(tried)])[0]}
+            values |= {f"shuffled_{name}": wrong, "control_gap": wrong - _per_token(sums[list(tried)])[0]}
             if objective == "llm":
-                values["mismatched_accuracy"] = wrong_accuracy
+                values["shuffled_accuracy"] = wrong_accuracy
         return values, [] if objective == "ctc" else self._decode(engine)
 
     @staticmethod
@@ -64,8 +64,8 @@ class Validator:
             text = f"step {step}: validation CTC loss {values['ctc_loss']:.3f}"
         else:
             text = f"step {step}: validation loss {values['loss']:.3f}, token accuracy {values['accuracy']:.3f}"
-        if "gap" in values:
-            text += f", loss with another utterance's speech {values['gap']:+.3f}"
+        if "control_gap" in values:
+            text += f", control gap {values['control_gap']:+.3f}"
         for reference, hypothesis in examples:
             text += f"\n  REF {reference}\n  HYP {hypothesis}"
         return text

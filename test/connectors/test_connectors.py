@@ -11,9 +11,9 @@ from speechllm.registry import available, config_class
 
 QFORMER = {"num_queries": 5, "hidden": 64, "dropout": 0.0}
 SMALL = {
-    "ctc": {"merge": 3, "hidden": 64, "num_layers": 1, "dropout": 0.0, "blank_threshold": 1.0, "mask": 0.0},
+    "ctc": {"stack": 3, "hidden": 64, "num_layers": 1, "dropout": 0.0, "blank_threshold": 1.0, "mask": 0.0},
     "cross_attention": {"stride": 3, "kernel": 6, "hidden": 32, "num_heads": 4},
-    "fc": {"merge": 3, "hidden": 32},
+    "fc": {"stack": 3, "hidden": 32},
     "qformer": QFORMER,
     "segment_qformer": QFORMER,
     "window_qformer": {**QFORMER, "num_queries": 2, "window": 5},
@@ -122,8 +122,8 @@ def test_bfloat16_stays_finite(name: str) -> None:
     ("name", "options", "parameters", "tokens"),
     [
         ("cross_attention", {}, 133_392_128, 75),
-        ("fc", {"merge": 5, "hidden": 2048}, 23_600_128, 300),
-        ("fc", {"merge": 20, "hidden": 800}, 24_581_920, 75),
+        ("fc", {"stack": 5, "hidden": 2048}, 23_600_128, 300),
+        ("fc", {"stack": 20, "hidden": 800}, 24_581_920, 75),
         ("qformer", {"num_queries": 60}, 24_463_872, 60),
         ("qformer", {"num_queries": 80}, 24_479_232, 80),
         ("segment_qformer", {"num_queries": 80}, 24_479_232, 80),

@@ -24,7 +24,7 @@ def decoder(tiny_llm: Path) -> causal_lm.CausalLM:
 @pytest.fixture
 def connector(decoder: causal_lm.CausalLM) -> CTCConnector:
     torch.manual_seed(0)
-    made = Config(merge=2, hidden=64, num_layers=1, merges=10).build(16, decoder.embedding_dim, SEGMENT)
+    made = Config(stack=2, hidden=64, num_layers=1, bpe_merges=10).build(16, decoder.embedding_dim, SEGMENT)
     made.bind(decoder)
     torch.nn.init.zeros_(made.residual.bias)
     return made.eval()
@@ -107,8 +107,8 @@ def test_masks_are_of_training_alone_and_about_as_many_as_asked_for(connector: C
 
 
 def test_impossible_sizes_are_refused() -> None:
-    with pytest.raises(ConfigError, match="merge, num_layers and merges: found 0, 4 and 500"):
-        Config(merge=0)
+    with pytest.raises(ConfigError, match="stack, num_layers and bpe_merges: found 0, 4 and 500"):
+        Config(stack=0)
     with pytest.raises(ConfigError, match="hidden: found 100, expected a multiple of 64"):
         Config(hidden=100)
     with pytest.raises(ConfigError, match="blank_threshold: found 0, expected more than 0"):

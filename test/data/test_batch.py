@@ -66,14 +66,14 @@ def test_a_batch_moves_and_keeps_the_rest() -> None:
     )
 
 
-def test_mismatched_speech_is_that_of_the_one_before() -> None:
+def test_shuffled_speech_is_that_of_the_one_before() -> None:
     batch = Collate(encoded=False)(log_mels(120, 47, 80))
-    wrong = batch.mismatched()
+    wrong = batch.shuffled()
     assert wrong.texts == batch.texts
     assert wrong.lens_B.tolist() == [80, 120, 47]
     assert torch.equal(wrong.inputs[1], batch.inputs[0])
     with pytest.raises(AssertionError):
-        Collate(encoded=False)(log_mels(120)).mismatched()
+        Collate(encoded=False)(log_mels(120)).shuffled()
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

@@ -8,7 +8,7 @@ import soundfile
 import torch
 from toy_data import make_data_dir, make_dump
 
-from speechllm.data.concat import JOINT, JoinedDataset, draw_joined
+from speechllm.data.concat import JOINT, ConcatenatedDataset, draw_concatenated
 from speechllm.data.config import ConcatOptions, DataConfig
 from speechllm.data.dataset import DumpDataset
 from speechllm.data.dump import dump_job, merge_dump
@@ -21,7 +21,7 @@ LENGTHS = {f"utt{i:03d}": float(length) for i, length in enumerate(np.linspace(2
 
 
 def draw(probability: float, seed: int = 0) -> dict[str, float]:
-    return draw_joined(LENGTHS, ConcatOptions(probability=probability), 0.1, np.random.default_rng(seed))
+    return draw_concatenated(LENGTHS, ConcatOptions(probability=probability), 0.1, np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.4, 1.0])
@@ -69,7 +69,7 @@ def test_joined_features_are_those_of_joined_samples(tmp_path: Path) -> None:
     dump_job(data_dir, tmp_path / "dump", frontend.extract, frontend.identity(), 16000, 1, 1, False)
     merge_dump(data_dir, tmp_path / "dump", 1)
     dataset = DumpDataset(tmp_path / "dump", "sentence")
-    joined = JoinedDataset(dataset, ConcatOptions(silence=0.095), frontend)
+    joined = ConcatenatedDataset(dataset, ConcatOptions(silence=0.095), frontend)
     keys = ["spk1-001", "spk0-000", "spk0-002"]
     example = joined[JOINT.join(keys)]
 
@@ -98,7 +98,7 @@ def test_joined_waveforms_are_the_samples(tmp_path: Path) -> None:
     dump_job(data_dir, tmp_path / "dump", frontend.extract, frontend.identity(), 16000, 1, 1, False)
     merge_dump(data_dir, tmp_path / "dump", 1)
     dataset = DumpDataset(tmp_path / "dump")
-    one = JoinedDataset(dataset, ConcatOptions(silence=0.1), frontend)["spk0-000 spk1-001"].inputs_TF
+    one = ConcatenatedDataset(dataset, ConcatOptions(silence=0.1), frontend)["spk0-000 spk1-001"].inputs_TF
     assert one.shape == (3200 + 1600 + 4800, 1)
     assert (one[3200:4800] == 0).all()
     np.testing.assert_array_equal(one[4800:], dataset["spk1-001"].inputs_TF)
@@ -106,7 +106,7 @@ def test_joined_waveforms_are_the_samples(tmp_path: Path) -> None:
 
 def test_a_single_utterance_is_left_as_it_is(tmp_path: Path) -> None:
     dataset = DumpDataset(make_dump(tmp_path, 0.2, 0.3))
-    joined = JoinedDataset(dataset, ConcatOptions(), log_mel.Config().build())
+    joined = ConcatenatedDataset(dataset, ConcatOptions(), log_mel.Config().build())
     assert torch.equal(torch.tensor(joined["spk1-001"].inputs_TF), torch.tensor(dataset["spk1-001"].inputs_TF))
 
 
@@ -128,16 +128,16 @@ def test_impossible_settings_are_refused(options: dict[str, float]) -> None:
         ConcatOptions(**options)
 
 
-@pytest.mark.parametrize("joins", [False, True])
-def test_transcripts_come_in_all_their_forms(tmp_path: Path, joins: bool) -> None:
+@pytest.mark.parametrize("concatenates", [False, True])
+def test_transcripts_come_in_all_their_forms(tmp_path: Path, concatenates: bool) -> None:
     dataset = DumpDataset(make_dump(tmp_path, 0.5, text="SO IT IS"), "sentence")
-    joined = JoinedDataset(dataset, ConcatOptions() if joins else None, log_mel.Config().build())
-    assert joined.texts(["spk0-000"]) == ["So it is"] + ["So it is so it is"] * joins
+    joined = ConcatenatedDataset(dataset, ConcatOptions() if concatenates else None, log_mel.Config().build())
+    assert joined.texts(["spk0-000"]) == ["So it is"] + ["So it is so it is"] * concatenates
 
 
 def test_what_has_no_words_adds_none_to_what_it_is_joined_to(tmp_path: Path) -> None:
     dataset = DumpDataset(make_dump(tmp_path, 0.2, 0.3, 0.2), "sentence")
     assert dataset.texts is not None
     dataset.texts |= {"spk1-001": ""}
-    joined = JoinedDataset(dataset, ConcatOptions(), log_mel.Config().build())
+    joined = ConcatenatedDataset(dataset, ConcatOptions(), log_mel.Config().build())
     assert joined["spk0-000 spk1-001 spk0-002"].text == "Hello world hello world"

@@ -8,7 +8,7 @@ import pytest
 from toy_data import make_dump
 
 from speechllm.data.config import DataConfig
-from speechllm.data.dataset import DumpDataset, change_case, join_dumps, select_for_training
+from speechllm.data.dataset import DumpDataset, change_case, combine_dumps, select_for_training
 from speechllm.data.kaldi.data_dir import read_table, write_table
 from speechllm.errors import DataError
 
@@ -77,7 +77,7 @@ def test_a_set_without_any_words_is_trained_on(tmp_path: Path, capsys: pytest.Ca
     write_table(silent / "text", dict.fromkeys(read_table(silent / "text"), ""))
     for path in silent.iterdir():
         path.write_bytes(path.read_bytes().replace(b"spk", b"hum"))
-    dataset = join_dumps([DumpDataset(spoken), DumpDataset(silent)])
+    dataset = combine_dumps([DumpDataset(spoken), DumpDataset(silent)])
     kept, skipped = select_for_training(dataset, DataConfig(), tmp_path / "skipped")
     assert sorted(kept) == ["hum0-000", "hum0-002", "hum1-001", "spk1-001"]
     assert skipped == {"spk0-000": "empty transcript"}
@@ -144,11 +144,11 @@ def test_dumps_are_joined_if_no_utterance_is_in_two(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     first, second = (DumpDataset(make_dump(tmp_path / name, 0.2, 0.5, encoded=True)) for name in ("a", "b"))
     with pytest.raises(DataError, match=r"b\S*: 2 utterances are in another dump, too, the first "):
-        join_dumps([first, second])
+        combine_dumps([first, second])
     for table in ("_places", "num_frames", "durations", "texts"):
         setattr(second, table, {f"new-{utt}": value for utt, value in getattr(second, table).items()})
     second.utt_ids = [f"new-{utt}" for utt in second.utt_ids]
-    joined = join_dumps([first, second])
+    joined = combine_dumps([first, second])
     assert joined.utt_ids == first.utt_ids + second.utt_ids
     assert len(first) == 2
     for one in (first, second):

@@ -174,9 +174,9 @@ def test_utterances_are_joined_from_the_epoch_on_that_says_so() -> None:
     def joined(sampler: BucketSampler) -> bool:
         return any(" " in utt for batch in sampler for utt in batch)
 
-    sampler = BucketSampler(durations(), config, 7, joins=False)
+    sampler = BucketSampler(durations(), config, 7, concatenates=False)
     assert not joined(sampler)
-    sampler.set_epoch(1, joins=False)
+    sampler.set_epoch(1, concatenates=False)
     resumed = BucketSampler(durations(), config, 7)
     assert joined(resumed)
     resumed.load_state_dict(sampler.state_dict())
@@ -184,4 +184,4 @@ def test_utterances_are_joined_from_the_epoch_on_that_says_so() -> None:
     assert not joined(resumed)
     sampler.set_epoch(1)
     assert joined(sampler)
-    assert BucketSampler(durations(), CONFIG, 7, joins=False).joins  # there is nothing to wait for
+    assert BucketSampler(durations(), CONFIG, 7, concatenates=False).concatenates  # there is nothing to wait for

@@ -9,7 +9,7 @@ from speechllm.data.kaldi.table import read_table
 from speechllm.errors import ConfigError, DataError
 from speechllm.inference.config import DecodeConfig
 from speechllm.inference.jobs import Loaded, decode_job, decode_jobs, finished_job, merge_jobs, share
-from speechllm.inference.run import mismatched_speech
+from speechllm.inference.run import shuffled_speech
 from speechllm.interfaces import GenerationOptions, Hypothesis
 
 DURATIONS = {"a": 1.0, "b": 2.0, "c": 3.0}
@@ -124,6 +124,6 @@ def test_a_cap_of_no_tokens_is_refused() -> None:
         DecodeConfig(tokens_per_second=0.0)
 
 
-def test_mismatched_speech_is_never_ones_own() -> None:
-    speech = mismatched_speech(DURATIONS)
+def test_shuffled_speech_is_never_ones_own() -> None:
+    speech = shuffled_speech(DURATIONS)
     assert speech == {"a": "b", "b": "c", "c": "a"}

@@ -22,7 +22,7 @@ from speechllm.models.weights import save_weights
 YAML = """
 frontend: {{type: log_mel}}
 encoder: {{type: whisper, path: {whisper}, padding: none}}
-connector: {{type: fc, merge: 10, hidden: 32}}
+connector: {{type: fc, stack: 10, hidden: 32}}
 decoder: {{type: causal_lm, path: {llm}}}
 prompt: {{template: "hear <speech> say"}}
 decode: {{tokens_per_second: 2, extra_tokens: 4, search: {{num_beams: 2, no_repeat_ngram: 3}}}}
@@ -52,7 +52,7 @@ def exp_dir(tmp_path_factory: pytest.TempPathFactory, tiny_whisper: Path, tiny_l
 def decode(exp_dir: Path, out_dir: Path, *overrides: str, nj: int = 1) -> dict[str, str]:
     config = experiment.read_experiment(exp_dir, overrides=overrides)
     for job in range(1, nj + 1):
-        run.decode(exp_dir, config, exp_dir / "dump", out_dir, nj=nj, job=job, mismatched=False)
+        run.decode(exp_dir, config, exp_dir / "dump", out_dir, nj=nj, job=job, shuffled=False)
     merge_jobs(out_dir, read_table(exp_dir / "dump/feats.scp"), nj)
     return read_table(out_dir / "text", allow_empty=True)
 
@@ -83,7 +83,7 @@ def test_a_packed_model_decodes_a_dump_as_its_experiment_does(
 def test_a_dump_of_another_frontend_is_refused(exp_dir: Path, tmp_path: Path) -> None:
     config = experiment.load_config(exp_dir / "config.yaml", ["data.dump=encoder"])
     with pytest.raises(DataError, match="dump made with another frontend than the encoder expects"):
-        run.decode(exp_dir, config, exp_dir / "dump", tmp_path, nj=1, job=1, mismatched=False)
+        run.decode(exp_dir, config, exp_dir / "dump", tmp_path, nj=1, job=1, shuffled=False)
 
 
 def test_what_was_trained_cannot_be_overridden(exp_dir: Path) -> None:
@@ -110,7 +110,7 @@ def test_another_base_model_is_refused(exp_dir: Path, tmp_path: Path, tiny_llm: 
     decoder.tokenizer.save_pretrained(other)
     config = experiment.read_experiment(exp_dir, overrides=[f"decoder.path={other}"])
     with pytest.raises(ConfigError, match="trained on another decoder"):
-        run.decode(exp_dir, config, exp_dir / "dump", tmp_path / "out", nj=1, job=1, mismatched=False)
+        run.decode(exp_dir, config, exp_dir / "dump", tmp_path / "out", nj=1, job=1, shuffled=False)
 
 
 def test_an_untrained_experiment_is_a_sentence(exp_dir: Path, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_an_untrained_experiment_is_a_sentence(exp_dir: Path, tmp_path: Path) ->
         experiment.read_experiment(tmp_path)
     config = experiment.read_experiment(exp_dir)
     with pytest.raises(ConfigError, match="expected trained weights"):
-        run.decode(tmp_path, config, exp_dir / "dump", tmp_path / "out", nj=1, job=1, mismatched=False)
+        run.decode(tmp_path, config, exp_dir / "dump", tmp_path / "out", nj=1, job=1, shuffled=False)
 
 
 def test_mel_bins_must_fit_the_encoder(exp_dir: Path) -> None:

@@ -21,7 +21,7 @@ from speechllm.models.speech_llm import Objective, SpeechLLM, Targets
 @pytest.fixture(scope="module")
 def model(tiny_llm: Path) -> SpeechLLM:
     torch.manual_seed(0)
-    connector = fc.Config(merge=4, hidden=32).build(input_dim=16, output_dim=48, segment_states=1500)
+    connector = fc.Config(stack=4, hidden=32).build(input_dim=16, output_dim=48, segment_states=1500)
     decoder = causal_lm.Config(path=str(tiny_llm)).build()
     return SpeechLLM(None, connector, decoder, PromptConfig(template="vicuna")).eval()
 
@@ -93,7 +93,7 @@ def test_only_the_connector_learns(model: SpeechLLM) -> None:
 
 def test_the_wrong_speech_changes_the_loss(model: SpeechLLM) -> None:
     batch = batch_of(["the lazy dog", "she had"], [30, 12])
-    wrong = batch.mismatched()
+    wrong = batch.shuffled()
     assert wrong.lens_B.tolist() == [12, 30]
     assert wrong.texts == batch.texts
     assert model(wrong).loss.item() != pytest.approx(model(batch).loss.item(), abs=1e-6)
@@ -107,7 +107,7 @@ def test_an_empty_transcript_is_its_end(model: SpeechLLM) -> None:
 @pytest.fixture(scope="module")
 def ctc_model(tiny_llm: Path) -> SpeechLLM:
     torch.manual_seed(0)
-    config = ctc.Config(merge=2, hidden=64, num_layers=1, merges=10, dropout=0.0, mask=0.0)
+    config = ctc.Config(stack=2, hidden=64, num_layers=1, bpe_merges=10, dropout=0.0, mask=0.0)
     decoder = causal_lm.Config(path=str(tiny_llm)).build()
     return SpeechLLM(None, config.build(16, 48, 1500), decoder, PromptConfig(template="vicuna")).eval()
 

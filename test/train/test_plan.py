@@ -93,7 +93,7 @@ def test_half_precision_on_a_gpu_does_not_wait_for_it(
         {"weight_decay": -0.1},
         {"betas": (0.9, 1.0)},
         {"betas": (float("nan"), 0.9)},
-        {"mismatched_batches": -1},
+        {"shuffled_batches": -1},
         {"decode_utterances": -1},
     ],
 )

@@ -162,7 +162,12 @@ def test_its_default_from_corpus_to_scores(tree: Path, tmp_path: Path, tiny_whis
     """All stages on models of random weights; what it starts from is a tiny model instead of the one that ships."""
     new_recipe(tree, "mine")
     recipe, begin = tree / "egs/mine", tmp_path / "begin"
-    small = [f"encoder.path={tiny_whisper}", f"decoder.path={tiny_llm}", "connector.hidden=64", "connector.merges=20"]
+    small = [
+        f"encoder.path={tiny_whisper}",
+        f"decoder.path={tiny_llm}",
+        "connector.hidden=64",
+        "connector.bpe_merges=20",
+    ]
     small += ["connector.num_layers=1", f"train.init_from={begin}", "train.max_steps=2", "train.valid_every=1"]
     small += ["data.batch_size=2", "data.min_duration=0", "train.dtype=float32"]
     config = experiment.load_config(recipe / "conf/train.yaml", small)
