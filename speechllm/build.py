@@ -22,12 +22,12 @@ NOT_OURS = ["*.h5", "*.msgpack", "*.onnx", "*.ot", "*.gguf"]
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """A model with what the data needs to know of it."""
+    """A model, its frontend, and the fingerprints that dumps and checkpoints are checked against."""
 
     model: SpeechLLM
     frontend: Frontend
     identity: dict[str, Any]
-    """What a dump that this model reads must say of itself."""
+    """Settings that a dump and this model must share."""
     bases: dict[str, str]
     """Fingerprints of the base models."""
 

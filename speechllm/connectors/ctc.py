@@ -42,7 +42,7 @@ class Config:
     bpe_merges: int = 500
     """Number of the tokenizer's first BPE merges that define the subword units."""
     blank_threshold: float = 0.95
-    """Posterior of the blank from which a state is dropped."""
+    """States with at least this posterior of the blank are dropped."""
     ctc_weight: float = 0.3
     """Weight of the CTC loss beside the LLM's loss."""
     mask: float = 0.1

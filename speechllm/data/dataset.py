@@ -24,7 +24,7 @@ _DAMAGED = (
     *(OSError, ValueError, AssertionError, EOFError, MemoryError, OverflowError, TypeError, LookupError),
     *(struct.error, SyntaxError, tokenize.TokenError),
 )
-"""Errors by which kaldiio and numpy report damaged matrices."""
+"""Errors that kaldiio and numpy raise for damaged matrices."""
 _Number = TypeVar("_Number", int, float)
 
 

@@ -17,7 +17,7 @@ Recognizer: TypeAlias = Callable[[list[Example]], list[list[Hypothesis]]]
 
 
 def recognizer(model: SpeechLLM, collate: Collate, config: DecodeConfig, device: torch.device) -> Recognizer:
-    """Return a function that recognises batches of utterances with ``model``, which lies on ``device``.
+    """Return a function that recognises batches of utterances with ``model`` on ``device``.
 
     Raises:
         ConfigError: if the search needs a CTC head and the connector has none.

@@ -103,7 +103,7 @@ def baseline(
 
 
 def shuffled_speech(durations: Mapping[str, Seconds]) -> dict[str, str]:
-    """Return for each utterance the one next in duration, whose speech it is to be given instead of its own."""
+    """Map each utterance to the one next in duration, whose audio replaces its own in the control."""
     if len(durations) < 2:
         raise DataError("--shuffled: found a single utterance, expected another one whose speech it could be given")
     order = by_duration(durations)

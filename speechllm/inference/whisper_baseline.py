@@ -1,4 +1,4 @@
-"""Whisper's own decoder on the same utterances: the result that a connector to an LLM has to stand beside."""
+"""Whisper's own decoder on the same utterances, as a baseline."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -39,7 +39,7 @@ class LossOutput(NamedTuple):
     loss: Tensor
     """Nats per target: cross entropy, CTC loss, or their weighted sum."""
     num_correct: Tensor | None
-    """Target tokens whose logit is the largest; None of CTC, which predicts no token in its place."""
+    """Target tokens with the largest logit; None for CTC, which predicts no token at a given position."""
     num_tokens: Tensor
     """Target tokens; of CTC, at least one an utterance."""
 
@@ -107,7 +107,7 @@ class SpeechLLM(nn.Module):
         Args:
             batch: utterances and their transcripts.
             objective: the loss.
-            per: numbers of targets by which the summed losses are divided; None: those of the batch.
+            per: divisors of the summed losses; None: the numbers of targets in the batch.
         """
         counts = self.count_targets(batch.texts, objective)
         per = per or counts

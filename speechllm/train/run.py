@@ -146,7 +146,7 @@ def _average(exp_dir: Path) -> str:
 def _training_data(
     config: ExperimentConfig, built: Built, collate: Collate, train_dirs: Sequence[Path], exp_dir: Path
 ) -> tuple[BucketSampler, Loader, list[str]]:
-    """Return the order of the training utterances, what reads them, and their transcripts."""
+    """Return the sampler and the loader of the training utterances, and their transcripts."""
     for train_dir in train_dirs:
         check_identity(train_dir, built.identity)
     sets = [DumpDataset(train_dir, config.data.transcript) for train_dir in train_dirs]
@@ -199,7 +199,7 @@ def _shares(shares: Sequence[float], sets: Sequence[DumpDataset]) -> dict[str, f
 
 
 def _validator(config: ExperimentConfig, built: Built, collate: Collate, valid_dir: Path) -> Validator:
-    """Return what scores the model on the validation set, of which nothing is skipped."""
+    """Return the validator of a set, without skipping any utterance."""
     check_identity(valid_dir, built.identity)
     dataset = DumpDataset(valid_dir, config.data.transcript)
     if dataset.texts is None:

@@ -66,7 +66,7 @@ def test_the_maximum_is_taken_over_valid_frames_of_each_window(tiny_whisper: Pat
         (1, "window", 1500),
         (1, "none", 1),
         (16_000, "none", 51),
-        (480_000, "none", 1500),  # 3002 frames, of which 3000 are encoded
+        (480_000, "none", 1500),  # 3000 of 3002 frames are encoded
         (480_120, "window", 1500),
         (480_121, "window", 3000),
         (480_121, "masked", 1502),

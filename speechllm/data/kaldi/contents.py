@@ -21,7 +21,7 @@ class Contents:
     fingerprint: str
     num_utts: int
     files: dict[str, Seconds]
-    """Path to duration of all utterances in it, in the order in which they first occur."""
+    """Path to the summed duration of its utterances, in the order of first occurrence."""
 
     def share(self, nj: int, job: int) -> list[Utterance]:
         """Return one of ``nj`` shares of about equal duration, from 1, without transcripts.
