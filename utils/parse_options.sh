@@ -4,8 +4,8 @@
 #   options="stage nj mini"; stage=0 nj=4 mini=false; . utils/parse_options.sh
 #
 # A name whose value is true or false may stand alone, meaning true. "--help" prints the caller's
-# leading comment block. "--typed" ends the options; what follows it is left in "$@". Anything else is an error, so a typing
-# mistake cannot pass unnoticed.
+# leading comment block. "--typed" ends the options; the words behind it are left in "$@". Anything else is an error, so a typing
+# mistake cannot pass unnoticed. $renamed may be a file of former names of options, each with its replacement.
 : "${options:?list the names of the options before parse_options.sh is read}"
 while [[ $# -gt 0 ]]; do
   case $1 in
@@ -17,12 +17,16 @@ while [[ $# -gt 0 ]]; do
       break ;;
     --*)
       name=${1#--} name=${name//-/_}
+      if [[ " $options " != *" $name "* && -n ${renamed:-} ]] && grep -q "^$name " "$renamed"; then
+        echo "$0: option $1 was renamed, expected: $(sed -n "s/^$name //p" "$renamed")" >&2
+        exit 2
+      fi
       [[ " $options " == *" $name "* ]] || { echo "$0: unknown option $1, expected one of --${options// / --}" >&2; exit 2; }
       if [[ ${!name} =~ ^(true|false)$ && ! ${2:-} =~ ^(true|false)$ ]]; then
         printf -v "$name" true
         shift
       else
-        [[ $# -ge 2 ]] || { echo "$0: option $1 needs a value (see --help)" >&2; exit 2; }
+        [[ $# -ge 2 && $2 != --[a-z]* ]] || { echo "$0: option $1 needs a value (see --help)" >&2; exit 2; }
         printf -v "$name" '%s' "$2"
         shift 2
       fi ;;

@@ -3,8 +3,8 @@
 #
 #   COMMON_VOICE=/data/commonvoice ./run.sh            the paper's release, /data/commonvoice/cv-corpus-7.0-2021-07-21/en
 #   ./run.sh --lang de --release cv-corpus-17.0-2024-03-15 --normalizer none
-#   ./run.sh --train_set validated_train               all that is validated but dev, test and their speakers
-#   ./run.sh --mini                                    all of it on a tiny corpus made on the spot
+#   ./run.sh --train_sets validated_train              all that is validated but dev, test and their speakers
+#   ./run_mini.sh                                      all of it on a tiny corpus made on the spot
 #   ./run.sh --help                                    every other option
 #
 # The normaliser is Whisper's for English; which one the paper used is not known.
@@ -28,15 +28,13 @@ done
 
 exec ../../utils/recipe.sh \
   --corpus commonvoice \
-  --corpus_var COMMON_VOICE \
   --corpus_dir "${COMMON_VOICE:+$COMMON_VOICE/$release/$lang}" \
-  --train_set train \
+  --train_sets train \
   --valid_set dev \
   --test_sets test \
   --config ../librispeech/conf/whisper_large_v2_vicuna_13b_qf80.yaml \
   --normalizer whisper-english \
-  --language "$lang" \
   --nj 16 \
   --ngpu 8 \
   "${others[@]}" \
-  --typed "${typed[@]}"
+  --typed COMMON_VOICE="${COMMON_VOICE:-}" ./run.sh "${typed[@]}"

@@ -3,7 +3,7 @@
 #
 #   EVAL2000=/data/hub5 ./run.sh                       test the paper's system, trained in ../librispeech
 #   ./run.sh --trained ../librispeech/exp/my_own       or another one; its scores appear in its own directory
-#   ./run.sh --mini                                    test what ../librispeech/run.sh --mini has trained, on a tiny corpus
+#   ./run_mini.sh                                      test what ../librispeech/run_mini.sh has trained, on a tiny corpus
 #   ./run.sh --help                                    every other option
 #
 # Scored against the STM file with its global mapping (GLM), as NIST did.
@@ -12,12 +12,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 exec ../../utils/recipe.sh \
   --corpus eval2000 \
-  --corpus_var EVAL2000 \
   --corpus_dir "${EVAL2000:-}" \
   --trained ../librispeech/exp/whisper_large_v2_vicuna_13b_qf80 \
-  --mini_trained ../librispeech/exp_mini/quickstart \
   --test_sets "callhome switchboard" \
   --nj 8 \
   --ngpu 1 \
   "$@" \
-  --typed "$@"
+  --typed EVAL2000="${EVAL2000:-}" ./run.sh "$@"

@@ -2,24 +2,22 @@
 # GigaSpeech: audiobooks, podcasts and YouTube (https://github.com/SpeechColab/GigaSpeech).
 #
 #   GIGASPEECH=/data/gigaspeech ./run.sh               1,000 hours (M); /data/gigaspeech holds GigaSpeech.json and audio
-#   ./run.sh --train_set xl --nj 64                    10,000 hours
+#   ./run.sh --train_sets xl --nj 64                   10,000 hours
 #   GIGASPEECH_MD5=false ./run.sh                      without comparing every file with its checksum
-#   ./run.sh --mini                                    all of it on a tiny corpus made on the spot
+#   ./run_mini.sh                                      all of it on a tiny corpus made on the spot
 #   ./run.sh --help                                    every other option
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 exec ../../utils/recipe.sh \
   --corpus gigaspeech \
-  --corpus_var GIGASPEECH \
   --corpus_dir "${GIGASPEECH:-}" \
-  --train_set m \
+  --train_sets m \
   --valid_set dev \
   --test_sets test \
-  --mini_sets "xs dev test" \
   --config ../librispeech/conf/whisper_large_v2_vicuna_13b_qf80.yaml \
   --normalizer gigaspeech \
   --nj 32 \
   --ngpu 8 \
   "$@" \
-  --typed "$@"
+  --typed GIGASPEECH="${GIGASPEECH:-}" ./run.sh "$@"

@@ -4,22 +4,20 @@
 #   LIBRISPEECH=/data/LibriSpeech ./run.sh             everything, from the download to the scores
 #   ./run.sh --stage 3 --ngpu 4                        training and what follows it
 #   ./run.sh --config conf/whisper_tiny_smollm2_fc.yaml   another experiment on the same data
-#   ./run.sh --mini                                    all of it on a tiny corpus made on the spot
+#   ./run_mini.sh                                      all of it on a tiny corpus made on the spot
 #   ./run.sh --help                                    every option
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 exec ../../utils/recipe.sh \
   --corpus librispeech \
-  --corpus_var LIBRISPEECH \
   --corpus_dir "${LIBRISPEECH:-}" \
-  --train_set train_960 \
+  --train_sets train_960 \
   --valid_set dev_clean \
   --test_sets "test_clean test_other" \
-  --mini_sets "train_mini dev_mini test_mini" \
   --config conf/whisper_large_v2_vicuna_13b_qf80.yaml \
   --normalizer librispeech \
   --nj 16 \
   --ngpu 8 \
   "$@" \
-  --typed "$@"
+  --typed LIBRISPEECH="${LIBRISPEECH:-}" ./run.sh "$@"

@@ -3,10 +3,10 @@
 #
 # The data directories are those of the other recipes, which have to be prepared first:
 #
-#   ../commonvoice/run.sh --stop_stage 1; ../gigaspeech/run.sh --train_set l --stop_stage 1; ../eval2000/run.sh --stop_stage 1
+#   ../commonvoice/run.sh --stop_stage 1; ../gigaspeech/run.sh --train_sets l --stop_stage 1; ../eval2000/run.sh --stop_stage 1
 #   LIBRISPEECH=/data/LibriSpeech ./run.sh
 #   ./run.sh --set data.shares=[1,0.5,0.25]            how much of each an epoch has, in the order of the training sets
-#   ./run.sh --mini                                    the same of the mini corpora of these recipes (run them with --mini)
+#   ./run_mini.sh                                      the same of the mini corpora of these recipes (run theirs first)
 #   ./run.sh --help                                    every other option
 #
 # All are scored with Whisper's normaliser for English, telephone speech with its own GLM.
@@ -15,19 +15,13 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 exec ../../utils/recipe.sh \
   --corpus librispeech \
-  --corpus_var LIBRISPEECH \
   --corpus_dir "${LIBRISPEECH:-}" \
-  --train_set train_960 \
-  --extra_train_data "../commonvoice/data/train ../gigaspeech/data/l" \
+  --train_sets "train_960 ../commonvoice/data/train ../gigaspeech/data/l" \
   --valid_set dev_clean \
-  --test_sets "test_clean test_other" \
-  --extra_test_data "../commonvoice/data/test ../gigaspeech/data/test ../eval2000/data/callhome ../eval2000/data/switchboard" \
-  --mini_sets "train_mini dev_mini test_mini" \
-  --mini_extra_train_data "../commonvoice/data_mini/train ../gigaspeech/data_mini/xs" \
-  --mini_extra_test_data "../commonvoice/data_mini/test ../gigaspeech/data_mini/test ../eval2000/data_mini/callhome" \
+  --test_sets "test_clean test_other ../commonvoice/data/test ../gigaspeech/data/test ../eval2000/data/callhome ../eval2000/data/switchboard" \
   --config ../librispeech/conf/whisper_large_v2_vicuna_13b_qf80.yaml \
   --normalizer whisper-english \
   --nj 16 \
   --ngpu 8 \
   "$@" \
-  --typed "$@"
+  --typed LIBRISPEECH="${LIBRISPEECH:-}" ./run.sh "$@"

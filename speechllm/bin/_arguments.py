@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from pathlib import Path
 
 import yaml
 
@@ -15,9 +16,9 @@ def add_set(parser: argparse.ArgumentParser, text: str = "overrides of the YAML;
     parser.add_argument("--set", action="extend", type=split_overrides, default=[], metavar="KEY=VALUE", help=text)
 
 
-def add_config(parser: argparse.ArgumentParser) -> None:
+def add_config(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """Declare --config, --set and --trust_components, the arguments of ``read_config``."""
-    parser.add_argument("--config", required=True, help="experiment YAML, or a trained model")
+    parser.add_argument("--config", required=required, help="experiment YAML, or a trained model")
     add_set(parser)
     add_trust(parser)
 
@@ -27,6 +28,23 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust_components", action="store_true", help="import modules outside speechllm that the model names"
     )
+
+
+def add_sets(parser: argparse.ArgumentParser) -> None:
+    """Declare the sets, and --data, the directory of their data directories."""
+    parser.add_argument("--data", type=Path, default=Path("data"), help="where data directories are (%(default)s)")
+    text = "name of a set, also of a derived one (see speechllm derive), or path of a data directory"
+    parser.add_argument("sets", nargs="+", metavar="SET", help=text)
+
+
+def add_dump(parser: argparse.ArgumentParser) -> None:
+    """Declare --dump, the directory of the dumps."""
+    parser.add_argument("--dump", type=Path, default=Path("dump"), help="where dumps are (%(default)s)")
+
+
+def add_inference_config(parser: argparse.ArgumentParser) -> None:
+    """Declare --inference_config, whose file's name becomes part of the names of results."""
+    parser.add_argument("--inference_config", type=Path, help="YAML of another decode section")
 
 
 def add_jobs(parser: argparse.ArgumentParser, without: str) -> None:

@@ -1,9 +1,14 @@
-"""Decode a Kaldi directory with Whisper's own decoder, in jobs, and merge their hypotheses."""
+"""Decode sets with Whisper's own decoder, in jobs, and merge their hypotheses.
+
+The hypotheses go to a directory beside EXP that is named after the Whisper model, so that experiments share them;
+EXP/baseline is a link to it.
+"""
 
 import argparse
 from pathlib import Path
 
-from speechllm.bin._arguments import add_config, add_jobs, check_jobs
+from speechllm.bin._arguments import add_config, add_jobs, add_sets, check_jobs
+from speechllm.data.derive.sets import locate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,23 +19,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--language", help="language of the speech, e.g. de (default: a multilingual Whisper detects it)"
     )
-    parser.add_argument("data_dir", type=Path, help="Kaldi directory of the set")
-    parser.add_argument("out_dir", type=Path, help="where hypotheses go")
+    parser.add_argument("exp", metavar="EXP", type=Path, help="directory of the experiment")
+    add_sets(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run one job, or all."""
+    """Run one job of each set, or all."""
     check_jobs(args)
+    from speechllm import experiment
+    from speechllm.atomic import new_file
     from speechllm.inference.run import baseline
     from speechllm.pretrained.directory import read_config
 
     encoder = read_config(args.config, args.set, args.trust_components).encoder
-    baseline(
-        encoder.path,
-        args.data_dir,
-        args.out_dir,
-        nj=args.nj,
-        job=args.job,
-        num_beams=args.num_beams,
-        language=args.language,
-    )
+    exp_dir = args.exp.parent / experiment.base_name(encoder)
+    for one in locate(args.sets, args.data, shuffled=False):
+        baseline(
+            encoder.path,
+            one.data_dir,
+            one.decode_dir(exp_dir),
+            nj=args.nj,
+            job=args.job,
+            num_beams=args.num_beams,
+            language=args.language,
+        )
+    if args.job is None:
+        with new_file(args.exp / "baseline", sync=False) as link:
+            link.symlink_to(Path("..", exp_dir.name))

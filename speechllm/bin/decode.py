@@ -1,28 +1,48 @@
-"""Decode a dump with a trained model, in jobs, and merge their hypotheses."""
+"""Decode sets with a trained model, in jobs, and merge their hypotheses.
+
+The hypotheses of a set go to EXP/decode/SET, or EXP/decode/SET_NAME with --inference_config NAME.yaml. Those of
+SET_shuffled are a control: each utterance is decoded with the audio of another one.
+"""
 
 import argparse
 from pathlib import Path
 
-from speechllm.bin._arguments import add_jobs, add_set, add_trust, check_jobs
+from speechllm.bin._arguments import (
+    add_dump,
+    add_inference_config,
+    add_jobs,
+    add_set,
+    add_sets,
+    add_trust,
+    check_jobs,
+)
+from speechllm.bin._renamed import add_renamed
+from speechllm.data.derive.sets import locate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("--inference_config", type=Path, help="YAML of another decode section")
+    add_inference_config(parser)
     add_set(parser, "overrides, e.g. decode.batch_size=8; may be repeated")
     add_trust(parser)
     add_jobs(parser, without="decode the rest of all jobs and merge them")
-    parser.add_argument("--mismatched", action="store_true", help="decode each utterance with another one's audio")
+    add_renamed(parser, "--mismatched", "the name of the set with the suffix _shuffled")
+    add_dump(parser)
+    parser.add_argument("--exp", type=Path, help="where hypotheses go (default: the experiment, or exp/<its name>)")
     parser.add_argument("model", help="experiment, packed directory, shipped model or hub id")
-    parser.add_argument("dump_dir", type=Path, help="dump of the set")
-    parser.add_argument("out_dir", type=Path, help="where hypotheses go")
+    add_sets(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run one job, or all."""
+    """Run one job of each set, or all."""
     check_jobs(args)
+    from speechllm import experiment
     from speechllm.inference.run import decode
     from speechllm.pretrained.directory import read_to_decode
 
     path, config = read_to_decode(args.model, args.inference_config, args.set, trust_components=args.trust_components)
-    decode(path, config, args.dump_dir, args.out_dir, nj=args.nj, job=args.job, shuffled=args.mismatched)
+    exp_dir = args.exp or (path if (path / "config.yaml").is_file() else Path("exp", path.name))
+    tag = args.inference_config.stem if args.inference_config else ""
+    for one in locate(args.sets, args.data):
+        dump_dir, out_dir = args.dump / experiment.dump_name(config) / one.name, one.decode_dir(exp_dir, tag)
+        decode(path, config, dump_dir, out_dir, nj=args.nj, job=args.job, shuffled=one.shuffled)

@@ -1,29 +1,34 @@
-"""Compute features (or the frozen encoder's states) of a Kaldi directory, in jobs, and merge their shards."""
+"""Compute features (or the frozen encoder's states) of sets, in jobs, and merge their shards.
+
+The dump of a set is DUMP/FRONTEND/SET; FRONTEND names what experiments have to have in common to share it.
+"""
 
 import argparse
-from pathlib import Path
 
-from speechllm.bin._arguments import add_config, add_jobs, check_jobs
+from speechllm.bin._arguments import add_config, add_dump, add_jobs, add_sets, check_jobs
+from speechllm.data.derive.sets import locate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add_config(parser)
-    add_jobs(parser, without="merge the shards of all jobs")
-    parser.add_argument("data_dir", type=Path)
-    parser.add_argument("dump_dir", type=Path)
+    add_jobs(parser, without="merge the shards of all jobs, after computing them if there is one")
+    add_dump(parser)
+    add_sets(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run one job, or merge all."""
+    """Run one job of each set, or merge all."""
     check_jobs(args)
-    if args.job is None:
-        from speechllm.data.dump import merge_dump
-
-        merge_dump(args.data_dir, args.dump_dir, nj=args.nj)
-        return
+    from speechllm import experiment
+    from speechllm.data.dump import merge_dump
     from speechllm.inference.dump import dump
     from speechllm.pretrained.directory import read_config
 
     config = read_config(args.config, args.set, args.trust_components)
-    dump(config, args.data_dir, args.dump_dir, nj=args.nj, job=args.job)
+    for one in locate(args.sets, args.data, shuffled=False):
+        out_dir = args.dump / experiment.dump_name(config) / one.name
+        if args.job is not None or args.nj == 1:
+            dump(config, one.data_dir, out_dir, nj=args.nj, job=args.job or 1)
+        if args.job is None:
+            merge_dump(one.data_dir, out_dir, nj=args.nj)

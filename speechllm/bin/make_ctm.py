@@ -17,25 +17,6 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Place the segments, and write."""
-    from speechllm.data.kaldi.data_dir import read_data_dir
-    from speechllm.data.kaldi.recordings import files_and_channels
-    from speechllm.score import transcripts
-    from speechllm.score.directory import write_whole
-    from speechllm.score.nist import ctm
-    from speechllm.score.nist.stm import Segment
+    from speechllm.report.score_sets import write_ctm
 
-    utts = read_data_dir(args.data, need_text=False).utts
-    places = files_and_channels(args.data, [utt.recording or utt.utt_id for utt in utts])
-    segments = {
-        utt.utt_id: Segment(
-            recording=places[utt.recording or utt.utt_id][0],
-            channel=places[utt.recording or utt.utt_id][1],
-            speaker=utt.speaker,
-            start=utt.start,
-            end=utt.start + utt.duration,
-        )
-        for utt in utts
-    }
-    words = ctm.words_of(segments, transcripts.read(args.hyp), args.hyp)
-    write_whole(args.out, ctm.ctm_lines(words))
-    print(f"{args.out}: {len(words)} words of {len(segments)} segments")
+    print(write_ctm(args.data, args.hyp, args.out))

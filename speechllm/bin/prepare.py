@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from speechllm.corpora._prepare import check_request
+from speechllm.data.derive.sets import corpus_sets
 from speechllm.data.kaldi.dropped import status
 from speechllm.data.kaldi.target import check_apart
 from speechllm.data.kaldi.validate import validate_data_dir
@@ -18,16 +19,18 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("corpus", metavar="CORPUS", help=f"one of {', '.join(available('corpora'))}")
     parser.add_argument("root", metavar="ROOT", help="folder of the corpus")
     parser.add_argument("data", metavar="DATA", type=Path, help="where the data directories go")
-    parser.add_argument("--sets", nargs="+", required=True, metavar="SET", help="names such as dev_clean")
+    text = "names such as dev_clean; for a derived set (see speechllm derive), its source"
+    parser.add_argument("--sets", nargs="+", required=True, metavar="SET", help=text)
 
 
 def run(args: Namespace) -> int:
     """Prepare what is asked for."""
     corpus = component_module("corpora", args.corpus)
-    root = check_request(corpus, args.root, args.sets)
-    for name in args.sets:
+    sets = corpus_sets(args.sets, lambda name: corpus.has_set(Path(args.root), name))
+    root = check_request(corpus, args.root, sets)
+    for name in sets:
         check_apart(args.data / name, root)
-    corpus.prepare(root, args.data, args.sets)
-    for name in args.sets:
+    corpus.prepare(root, args.data, sets)
+    for name in sets:
         print(f"{args.data / name}: {validate_data_dir(args.data / name)}")
-    return status(args.data / name for name in args.sets)
+    return status(args.data / name for name in sets)

@@ -35,6 +35,6 @@ def run(args: argparse.Namespace) -> int | None:
     if args.embed_audio > 0:
         for name, embedded in embedded_audio(args.data, most_errors(args.exp, args.embed_audio)).items():
             audio[name].update(embedded)
-    counts = write_report(args.exp, args.beside, audio, output)
+    counts = write_report(args.exp, [exp.resolve() for exp in args.beside], audio, output)
     print(f"{output}: {', '.join(f'{number} utterances of {name}' for name, number in counts.items())}")
     return None

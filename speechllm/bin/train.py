@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 from speechllm.bin._arguments import add_set
+from speechllm.data.derive.sets import locate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,13 +18,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_set(parser)
     parser.add_argument(
         "--train",
-        type=Path,
         nargs="+",
         required=True,
-        metavar="DUMP",
-        help="dumps of the training sets, see data.shares",
+        metavar="SET",
+        help="training sets, see data.shares; without --dump, paths of their dumps",
     )
-    parser.add_argument("--valid", type=Path, required=True, metavar="DUMP", help="dump of the validation set")
+    parser.add_argument("--valid", required=True, metavar="SET", help="validation set")
+    parser.add_argument("--dump", type=Path, help="where the dumps of speechllm dump are")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="where data directories are (%(default)s)")
     parser.add_argument("exp_dir", type=Path, help="directory of the experiment")
 
 
@@ -32,5 +34,12 @@ def run(args: argparse.Namespace) -> int:
     from speechllm import experiment
     from speechllm.train.run import train
 
-    ended_by = train(experiment.load_config(args.config, args.set), args.train, args.valid, args.exp_dir)
+    config = experiment.load_config(args.config, args.set)
+
+    def dumps(sets: list[str]) -> list[Path]:
+        if args.dump is None:
+            return [Path(name) for name in sets]
+        return [args.dump / experiment.dump_name(config) / one.name for one in locate(sets, args.data, shuffled=False)]
+
+    ended_by = train(config, dumps(args.train), dumps([args.valid])[0], args.exp_dir)
     return 0 if ended_by is None else 128 + ended_by

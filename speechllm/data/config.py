@@ -16,7 +16,7 @@ class ConcatOptions:
     probability: float = 0.5
     """Probability with which an utterance is followed by others, as long as they fit."""
     duration: float = 30.0
-    """Joined utterances are at most this long (seconds)."""
+    """Concatenated utterances are at most this long (seconds)."""
     silence: float = 0.1
     """Silence between two utterances, rounded up to whole frames (seconds)."""
 
@@ -25,6 +25,27 @@ class ConcatOptions:
             raise ConfigError(f"probability: found {self.probability}, expected 0 to 1")
         above(self, 0, "duration")
         at_least(self, 0, "silence")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentOptions:
+    """Changes of every utterance of a set ``X_aug``, in this order; those not given are left out."""
+
+    reverberation: tuple[float, ...] = ()
+    """Least and greatest reverberation time RT60, the time of a decay by 60 dB (seconds)."""
+    snr: tuple[float, ...] = ()
+    """Least and greatest ratio of the speech to the noise (dB)."""
+    noise_dir: str | None = None
+    """Folder of recordings of noise; null: synthetic noise."""
+    codecs: tuple[str, ...] = ()
+    """Codecs, one of which is drawn: mp3, vorbis, opus, gsm, ulaw."""
+    seed: int = 0
+    """Seed of the draws."""
+
+    def __post_init__(self) -> None:
+        for name in ("reverberation", "snr"):
+            if len(getattr(self, name)) not in (0, 2):
+                raise ConfigError(f"{name}: found {len(getattr(self, name))} numbers, expected two, the lesser first")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +64,8 @@ class DataConfig:
     """Training skips and lists utterances longer than this (seconds); decoding never does."""
     shares: tuple[float, ...] = ()
     """Share (0 to 1) of each training set that an epoch has, another one in the next; empty: all of all."""
+    augment: AugmentOptions | None = None
+    """Noise, reverberation and codecs of the sets X_aug, which stage 1 makes; null: no such sets."""
     concat: ConcatOptions | None = None
     """Random concatenation of training utterances, after train.ctc_steps; null: none. Not of dumped encoder states."""
     batch_duration: float = 320.0
@@ -73,8 +96,8 @@ class DataConfig:
             return
         if self.dump == "encoder":
             raise ConfigError(
-                "concat: utterances are joined before the encoder, but dump is 'encoder'; set dump: features, or join "
-                "them in a data directory of their own (speechllm join)"
+                "concat: utterances are joined before the encoder, but dump is 'encoder'; set dump: features, or "
+                "concatenate them in a data directory of their own (speechllm concatenate)"
             )
         if self.batch_duration < self.concat.duration:
             raise ConfigError(

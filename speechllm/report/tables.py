@@ -12,7 +12,7 @@ from speechllm.report.runs import describe_runs
 from speechllm.score.directory import SUMMARY, Rate, Summary, read_summary, write_whole
 from speechllm.score.failures import MISSING_WORDS
 from speechllm.score.markdown import markdown_table
-from speechllm.score.no_speech import TABLE as NO_SPEECH_TABLE
+from speechllm.score.non_speech import TABLE as NON_SPEECH_TABLE
 
 BEGIN = "<!-- generated: begin -->"
 END = "<!-- generated: end -->"
@@ -115,7 +115,7 @@ def report(exps: Sequence[Path], command: str) -> str:
             parts.append(f"### CER\n\n{table(scores, characters=True)}")
         parts += [
             f"### Words where nothing is said: {path.parent.parent.name}\n\n{path.read_text(encoding='utf-8')}"
-            for path in sorted((exp / "decode").glob(f"*/score/{NO_SPEECH_TABLE}"))
+            for path in sorted((exp / "decode").glob(f"*/score/{NON_SPEECH_TABLE}"))
         ]
     return "\n".join(parts)
 

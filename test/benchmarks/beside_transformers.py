@@ -54,11 +54,10 @@ def main() -> None:
 
 def ours(args: argparse.Namespace, part: Path, folder: Path, number: int) -> None:
     """Dump, train one epoch padded and one packed, and decode, by the commands that the recipes run."""
-    dump, config = folder / "dump", ["--config", str(args.exp_dir / "config.yaml")]
+    config = ["--config", str(args.exp_dir / "config.yaml")]
     start = time.perf_counter()
-    speechllm("dump", "--nj", 1, "--job", 1, *config, part, dump)
+    speechllm("dump", *config, "--dump", folder / "dump", "--data", folder, part.name)
     show("ours, states dumped, once", number, time.perf_counter() - start)
-    speechllm("dump", "--nj", 1, *config, part, dump)
     for packing in ("false", "true"):
         exp, settings = folder / f"packing-{packing}", [f"train.packing={packing}", f"train.dtype={args.dtype}"]
         settings += [f"train.init_from={args.exp_dir}", f"data.batch_size={args.batch_size}", "data.max_duration=17"]
@@ -66,15 +65,17 @@ def ours(args: argparse.Namespace, part: Path, folder: Path, number: int) -> Non
         settings += ["decoder.lora.dropout=0.0"]  # so that both have one loss
         settings += [f"train.max_steps={max(3, number // args.batch_size)}"]
         options = [f"--set={setting}" for setting in settings]
-        speechllm("train", "--train", dump, "--valid", dump, *config, *options, exp)
+        sets = ["--dump", folder / "dump", "--train", part.name, "--valid", part.name]
+        speechllm("train", *sets, *config, *options, exp)
         rows = [row for row in read_metrics(exp / "metrics.jsonl") if row["kind"] == "train"][1:]
         seconds = [args.batch_size / row["utterances_per_second"] for row in rows]
         loss = sum(row["loss"] for row in rows) / len(rows)
         show(
             f"ours, training, packing: {packing}", args.batch_size * len(rows), sum(seconds), f"; mean loss {loss:.6f}"
         )
-    speechllm("decode", f"--set=decode.batch_size={args.batch_size}", "--job", 1, args.exp_dir, dump, folder / "decode")
-    lines = (folder / "decode/nbest.1.jsonl").read_text(encoding="utf-8").splitlines()
+    options = [f"--set=decode.batch_size={args.batch_size}", "--job", 1, "--dump", folder / "dump", "--exp", folder]
+    speechllm("decode", *options, args.exp_dir, part.name)
+    lines = (folder / "decode/data/nbest.1.jsonl").read_text(encoding="utf-8").splitlines()
     show("ours, decoding of dumped states", number, sum(json.loads(line)["seconds"] for line in lines))
 
 

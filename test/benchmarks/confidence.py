@@ -1,7 +1,7 @@
 """How sure the CTC of a connector that spells is where something is said, and where nothing is.
 
-    speechllm make_no_speech data/no_speech
-    python test/benchmarks/confidence.py MODEL data/no_speech data/dev_clean data/test_other
+    speechllm make_non_speech data/non_speech
+    python test/benchmarks/confidence.py MODEL data/non_speech data/dev_clean data/test_other
 
 It is what ``decode.search.ctc_confidence`` is compared with. Of sets without transcripts it also counts the words
 that are written whatever CTC says, and with the model's own setting.

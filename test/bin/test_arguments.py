@@ -33,7 +33,7 @@ def test_a_job_is_one_of_the_jobs(
     verb: str, jobs: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = [] if verb == "decode" else ["--config", "x.yaml"]
-    places = [str(tmp_path / name) for name in ("model", "in", "out")][-3 if verb == "decode" else -2 :]
+    places = ["a_set"] if verb == "dump" else [str(tmp_path / "exp"), "a_set"]
     try:
         status = main([verb, "--nj", jobs[0], "--job", jobs[1], *config, *places])
     except SystemExit as error:
@@ -45,3 +45,24 @@ def test_a_job_is_one_of_the_jobs(
         for part in ("--job: found 5, expected 1 to 2", f"found {jobs[1]}, expected 1", "found 0, expected 1", "'x'")
     )
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "instead"),
+    [
+        (["join", "a", "b"], "concatenate"),
+        (["make_no_speech", "a"], "make_non_speech"),
+        (["score_no_speech", "a", "b"], "score_non_speech"),
+        (["names", "--config", "x"], "dump"),
+        (["decode", "--mismatched", "model", "a"], "_shuffled"),
+    ],
+)
+def test_a_former_verb_or_option_is_an_error_that_names_its_replacement(
+    arguments: list[str], instead: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        status = main(arguments)
+    except SystemExit as error:
+        status = int(str(error.code))
+    assert status == 2
+    assert f"renamed, expected {instead}" in capsys.readouterr().err.replace("the name of the set with the suffix ", "")

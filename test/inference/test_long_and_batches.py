@@ -18,6 +18,7 @@ from speechllm.inference import run
 from speechllm.inference.dump import dump
 from speechllm.inference.jobs import merge_jobs
 from speechllm.models.weights import save_weights
+from speechllm.report.tables import collect
 
 YAML = """
 frontend: {{type: log_mel}}
@@ -70,14 +71,20 @@ def test_a_packed_model_decodes_a_dump_as_its_experiment_does(
     exp_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     load(exp_dir, device="cpu").save_pretrained(tmp_path / "packed", dtype="float32")
+    dump = ["--data", str(exp_dir), "--dump", str(tmp_path / "dump")]
+    assert main(["dump", "--config", str(tmp_path / "packed"), *dump, "data"]) == 0
+    assert (tmp_path / "dump/log_mel_80/data/feats.scp").is_file()
     for name, model in (("packed", tmp_path / "packed"), ("exp", exp_dir)):
-        command = ["decode", "--nj", "2", str(model), str(exp_dir / "dump"), str(tmp_path / f"out/{name}")]
-        assert main([*command, "--set", "decode.batch_size=2 decode.search.num_beams=1"]) == 0
-    texts = [read_table(tmp_path / f"out/{name}/text", allow_empty=True) for name in ("packed", "exp")]
+        command = ["decode", "--nj", "2", *dump, "--exp", str(tmp_path / f"out/{name}"), str(model), "data"]
+        assert main([*command, "data_shuffled", "--set", "decode.batch_size=2 decode.search.num_beams=1"]) == 0
+    texts = [read_table(tmp_path / f"out/{name}/decode/data/text", allow_empty=True) for name in ("packed", "exp")]
     assert texts[0] == texts[1] == decode(exp_dir, tmp_path / "out/jobs", "decode.search.num_beams=1")
+    shuffled = read_table(tmp_path / "out/exp/decode/data_shuffled/text", allow_empty=True)
+    assert shuffled.keys() == texts[0].keys() and shuffled != texts[0]
     assert "5 utterances" in capsys.readouterr().out
-    assert main(["names", "--config", str(tmp_path / "packed")]) == 0
-    assert capsys.readouterr().out == "log_mel_80 encoder\n"
+    scoring = ["score_sets", "--data", str(exp_dir), str(tmp_path / "out/exp"), "data", "data_shuffled"]
+    assert main(scoring) == 0
+    assert set(collect(tmp_path / "out/exp")) == {"data", "data_shuffled"}
 
 
 def test_a_dump_of_another_frontend_is_refused(exp_dir: Path, tmp_path: Path) -> None:

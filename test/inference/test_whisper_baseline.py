@@ -11,8 +11,8 @@ import torch
 import transformers
 import yaml
 
+from speechllm.bin import main
 from speechllm.errors import ConfigError
-from speechllm.inference.run import baseline
 from speechllm.inference.whisper_baseline import SAMPLE_RATE, WhisperBaseline
 
 CPU = torch.device("cpu")
@@ -101,16 +101,24 @@ def test_languages_that_the_model_does_not_have(multilingual: Path, tmp_path: Pa
 
 
 def test_the_record_of_the_decoding_states_the_language(multilingual: Path, tmp_path: Path) -> None:
-    data, out = tmp_path / "data", tmp_path / "out"
-    data.mkdir()
+    data, exp_dir = tmp_path / "data/toy", tmp_path / "exp/mine"
+    data.mkdir(parents=True)
     for name, samples_N in zip("ab", noise(2), strict=True):
         soundfile.write(tmp_path / f"{name}.wav", samples_N, SAMPLE_RATE)
     (data / "wav.scp").write_text("".join(f"{name} {tmp_path / name}.wav\n" for name in "ab"))
     (data / "utt2spk").write_text("a a\nb b\n")
     (data / "utt2dur").write_text("a 1.0\nb 1.0\n")
-    for job in (1, 2, None):
-        baseline(str(multilingual), data, out, nj=2, job=job)
-    record = yaml.safe_load((out / "run.yaml").read_text())
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"frontend: {{type: log_mel}}\nencoder: {{type: whisper, path: {multilingual}}}\n"
+        "connector: {type: fc}\ndecoder: {type: causal_lm, path: none}\n"
+    )
+    command = ["baseline", "--config", str(config), "--nj", "2", "--data", str(data.parent)]
+    for options in (["--job", "1"], ["--job", "2"], []):
+        assert main([*command, *options, str(exp_dir), "toy", "toy_shuffled"]) == 0
+    assert (exp_dir / "baseline").resolve() == tmp_path / "exp" / multilingual.name
+    assert [path.name for path in (exp_dir / "baseline/decode").iterdir()] == ["toy"]
+    record = yaml.safe_load((exp_dir / "baseline/decode/toy/run.yaml").read_text())
     assert record["language"] == "detected for each utterance"
     assert sum(record["detected"].values()) == 2
     assert {"command", "date", "git", "versions", "model"} <= record.keys()

@@ -35,12 +35,14 @@ def losses(exp_dir: Path) -> list[float]:
 
 
 def test_an_array_of_jobs_dumps_a_set(toy: Toy, tmp_path: Path) -> None:
-    dump = ["speechllm", "dump", "--nj", "2", "--job", "JOB", "--config", toy.config, toy.folder / "train/noise"]
+    dump = ["speechllm", "dump", "--nj", "2", "--job", "JOB", "--config", toy.config]
+    dump += ["--data", toy.folder / "train", "--dump", tmp_path / "dump"]
     log = tmp_path / "log/dump.JOB.log"
-    done = run(UTILS / "run_slurm.sh", "--cpus-per-task=1", "JOB=1:2", log, *dump, tmp_path / "dump")
+    done = run(UTILS / "run_slurm.sh", "--cpus-per-task=1", "JOB=1:2", log, *dump, "noise")
     assert done.returncode == 0, done.stderr
-    merge_dump(toy.folder / "train/noise", tmp_path / "dump", 2)
-    assert len((tmp_path / "dump/feats.scp").read_text().splitlines()) == 7
+    (folder,) = (tmp_path / "dump").glob("*/noise")
+    merge_dump(toy.folder / "train/noise", folder, 2)
+    assert len((folder / "feats.scp").read_text().splitlines()) == 7
     for job in "12":
         lines = (tmp_path / f"log/dump.{job}.log").read_text().splitlines()
         assert lines[0].startswith(f"# speechllm dump --nj 2 --job {job} ")

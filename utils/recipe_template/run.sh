@@ -12,9 +12,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 exec ../../utils/recipe.sh \
   --corpus my_corpus \
-  --corpus_var MY_CORPUS \
   --corpus_dir "${MY_CORPUS:-}" \
-  --train_set train \
+  --train_sets train \
   --valid_set dev \
   --test_sets test \
   --config conf/train.yaml \
@@ -22,4 +21,4 @@ exec ../../utils/recipe.sh \
   --nj 2 \
   --ngpu 0 \
   "$@" \
-  --typed "$@"
+  --typed MY_CORPUS="${MY_CORPUS:-}" ./run.sh "$@"

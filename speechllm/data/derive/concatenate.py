@@ -22,7 +22,7 @@ SAMPLE_RATE = 16000  # Hz
 HOP = 160  # samples
 
 
-def join_data_dir(source: str | Path, target: str | Path, duration: Seconds, silence: Seconds = 0.1) -> bool:
+def concatenate_data_dir(source: str | Path, target: str | Path, duration: Seconds, silence: Seconds = 0.1) -> bool:
     """Write a data directory of neighbouring utterances joined, and their audio into ``<target>_audio``.
 
     Args:
@@ -38,7 +38,9 @@ def join_data_dir(source: str | Path, target: str | Path, duration: Seconds, sil
         DataError: if the source cannot be read, or has no transcripts.
     """
     if duration <= 0 or silence < 0:
-        raise DataError(f"join: found {duration} s and a silence of {silence} s, expected more than 0, and at least 0")
+        raise DataError(
+            f"concatenate: found {duration} s and a silence of {silence} s, expected more than 0, and at least 0"
+        )
     utts = read_data_dir(source).utts
     groups = {_joined_id(group): group for group in neighbours(utts, duration, silence)}
 
@@ -48,7 +50,9 @@ def join_data_dir(source: str | Path, target: str | Path, duration: Seconds, sil
 
     joined = [_joined(utt_id, group) for utt_id, group in groups.items()]
     files = {utt.path for utt in utts}
-    return write_with_audio(source, target, joined, make, by=f"join {duration} {silence}", title="join", files=files)
+    return write_with_audio(
+        source, target, joined, make, by=f"concatenate {duration} {silence}", title="concatenate", files=files
+    )
 
 
 def neighbours(utts: Sequence[Utterance], duration: Seconds, silence: Seconds) -> list[list[Utterance]]:

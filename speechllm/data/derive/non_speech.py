@@ -77,7 +77,7 @@ KINDS: dict[str, Callable[[int, Rng], np.ndarray]] = {
 NOISES = ("silence", "white", "pink", "brown", "hum")  # the kinds that are made where none are named
 
 
-def make_no_speech(target: str | Path, seed: int = 0, train: int = 0, kinds: Sequence[str] = NOISES) -> bool:
+def make_non_speech(target: str | Path, seed: int = 0, train: int = 0, kinds: Sequence[str] = NOISES) -> bool:
     """Write a data directory of each kind in each of ``DURATIONS``, and its audio into a folder of ``<target>_audio``.
 
     Audio of an earlier draw stays in its own folder there, for what was dumped or trained from it.
@@ -102,7 +102,7 @@ def make_no_speech(target: str | Path, seed: int = 0, train: int = 0, kinds: Seq
     rng = np.random.default_rng([seed, train])  # what is tested on is not drawn again to train on
     durations = np.round(rng.uniform(*TRAINING_DURATIONS, train), 2).tolist() if train else DURATIONS
     span = (*TRAINING_DURATIONS, train) if train else DURATIONS
-    made_by = f"no_speech {seed} {span} {LEVEL} {PEAK} {' '.join(kinds)}\n"
+    made_by = f"non_speech {seed} {span} {LEVEL} {PEAK} {' '.join(kinds)}\n"
     if is_made(target, made_by):
         return False
     check_target(target)

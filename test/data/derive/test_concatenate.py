@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechllm.data.derive.concatenate import join_data_dir, joined_samples, neighbours
+from speechllm.data.derive.concatenate import concatenate_data_dir, joined_samples, neighbours
 from speechllm.data.kaldi.data_dir import Utterance, read_data_dir, write_data_dir
 from speechllm.data.kaldi.validate import validate_data_dir
 from speechllm.errors import DataError
@@ -54,7 +54,7 @@ def book(tmp_path: Path) -> Path:
 
 def test_a_joined_set_is_a_data_directory_like_any_other(book: Path) -> None:
     target = book.parent / "book_t7"
-    assert join_data_dir(book, target, 7.0)
+    assert concatenate_data_dir(book, target, 7.0)
     validate_data_dir(target)
     utts = {utt.utt_id: utt for utt in read_data_dir(target).utts}
     assert list(utts) == ["7-0-0000+2", "7-0-0003+1", "7-1-0000+2", "7-1-0003+1"]
@@ -63,15 +63,15 @@ def test_a_joined_set_is_a_data_directory_like_any_other(book: Path) -> None:
     assert rate == 16_000
     assert utts["7-0-0003+1"].duration == len(samples_N) / rate == 4.1
     np.testing.assert_allclose(samples_N[-32_000:], 5 / 16, atol=1e-4)
-    assert not join_data_dir(book, target, 7.0)
-    assert join_data_dir(book, target, 5.0)
+    assert not concatenate_data_dir(book, target, 7.0)
+    assert concatenate_data_dir(book, target, 5.0)
     assert len(read_data_dir(target).utts) == 6
 
 
 def test_beyond_full_scale_nothing_is_clipped(book: Path) -> None:
     samples, _ = soundfile.read(book.parent / "7-0-0001.wav")
     soundfile.write(book.parent / "7-0-0001.wav", samples * 12, 16_000, subtype="FLOAT")
-    assert join_data_dir(book, f"{book.parent}/joined/", 7.0)
+    assert concatenate_data_dir(book, f"{book.parent}/joined/", 7.0)
     utts = {utt.utt_id: utt for utt in read_data_dir(book.parent / "joined").utts}
     assert utts["7-0-0000+2"].path == book.parent / "joined_audio/7-0-0000+2.wav"
     assert soundfile.read(utts["7-0-0000+2"].path)[0].max() == pytest.approx(12 * 2 / 16)
@@ -79,5 +79,5 @@ def test_beyond_full_scale_nothing_is_clipped(book: Path) -> None:
 
 
 def test_impossible_lengths_are_refused(book: Path) -> None:
-    with pytest.raises(DataError, match="join: found 0 s"):
-        join_data_dir(book, book.parent / "x", 0)
+    with pytest.raises(DataError, match="concatenate: found 0 s"):
+        concatenate_data_dir(book, book.parent / "x", 0)

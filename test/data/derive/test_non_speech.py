@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from speechllm.bin import main
-from speechllm.data.derive.non_speech import DURATIONS, LEVEL, NOISES, NOTES, PEAK, make_no_speech
+from speechllm.data.derive.non_speech import DURATIONS, LEVEL, NOISES, NOTES, PEAK, make_non_speech
 from speechllm.data.kaldi.data_dir import read_data_dir
 from speechllm.errors import DataError
 
@@ -24,9 +24,9 @@ def audio(target: Path, utt_id: str) -> np.ndarray:
 
 
 def test_kinds_lengths_and_levels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["make_no_speech", str(tmp_path / "no_speech")]) == 0
+    assert main(["make_non_speech", str(tmp_path / "non_speech")]) == 0
     assert "20 utterances" in capsys.readouterr().out
-    utts = {utt.utt_id: utt for utt in read_data_dir(tmp_path / "no_speech", need_text=False).utts}
+    utts = {utt.utt_id: utt for utt in read_data_dir(tmp_path / "non_speech", need_text=False).utts}
     assert len(utts) == len(NOISES) * len(DURATIONS)
     samples = {utt_id: soundfile.read(utt.path)[0] for utt_id, utt in utts.items()}
     for utt_id, utt in utts.items():
@@ -43,22 +43,22 @@ def test_kinds_lengths_and_levels(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_another_seed_makes_other_noise(tmp_path: Path) -> None:
     for seed in "01":
-        assert main(["make_no_speech", str(tmp_path / seed), "--seed", seed]) == 0
+        assert main(["make_non_speech", str(tmp_path / seed), "--seed", seed]) == 0
     assert not np.array_equal(audio(tmp_path / "0", "pink-0"), audio(tmp_path / "1", "pink-0"))
 
 
 def test_made_again_from_another_seed_it_has_other_paths_so_that_it_is_dumped_again(tmp_path: Path) -> None:
-    target = tmp_path / "no_speech"
+    target = tmp_path / "non_speech"
     paths = []
     for seed in (0, 1):
-        assert make_no_speech(target, seed)
+        assert make_non_speech(target, seed)
         paths.append({utt.path for utt in read_data_dir(target, need_text=False).utts})
     assert not paths[0] & paths[1]
 
 
 def test_to_train_on_it_has_empty_transcripts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    target = tmp_path / "no_speech_train"
-    assert main(["make_no_speech", str(target), "--train", "3"]) == 0
+    target = tmp_path / "non_speech_train"
+    assert main(["make_non_speech", str(target), "--train", "3"]) == 0
     assert "15 utterances, 5 speakers" in capsys.readouterr().out
     utts = read_data_dir(target).utts
     assert {utt.text for utt in utts} == {""}
@@ -66,13 +66,13 @@ def test_to_train_on_it_has_empty_transcripts(tmp_path: Path, capsys: pytest.Cap
     for utt in utts:
         assert 0.5 <= utt.duration <= 15
         assert soundfile.info(utt.path).duration == pytest.approx(utt.duration, abs=1e-4)
-    assert main(["make_no_speech", str(target), "--train", "4"]) == 0
+    assert main(["make_non_speech", str(target), "--train", "4"]) == 0
     assert len(read_data_dir(target).utts) == 20
 
 
 def test_training_is_on_other_noise_than_testing(tmp_path: Path) -> None:
-    make_no_speech(tmp_path / "test", kinds=["white"])
-    make_no_speech(tmp_path / "train", train=2, kinds=["white"])
+    make_non_speech(tmp_path / "test", kinds=["white"])
+    make_non_speech(tmp_path / "train", train=2, kinds=["white"])
     tested = audio(tmp_path / "test", "white-2")
     for number in range(2):
         trained = audio(tmp_path / "train", f"white-{number}")
@@ -82,19 +82,19 @@ def test_training_is_on_other_noise_than_testing(tmp_path: Path) -> None:
 
 def test_what_cannot_be_made_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"kinds: found \['rain'\], expected some of silence white"):
-        make_no_speech(tmp_path / "no_speech", kinds=["rain"])
+        make_non_speech(tmp_path / "non_speech", kinds=["rain"])
     with pytest.raises(DataError, match="train: found -1, expected a number of pieces"):
-        make_no_speech(tmp_path / "no_speech", train=-1)
+        make_non_speech(tmp_path / "non_speech", train=-1)
 
 
 def test_made_once(tmp_path: Path) -> None:
-    assert make_no_speech(tmp_path / "no_speech")
-    assert not make_no_speech(tmp_path / "no_speech")
+    assert make_non_speech(tmp_path / "non_speech")
+    assert not make_non_speech(tmp_path / "non_speech")
 
 
 def test_other_kinds_that_training_need_not_know(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "unheard"
-    assert main(["make_no_speech", str(target), "--kinds", "clicks", "melody"]) == 0
+    assert main(["make_non_speech", str(target), "--kinds", "clicks", "melody"]) == 0
     assert "8 utterances, 2 speakers" in capsys.readouterr().out
     for utt in read_data_dir(target, need_text=False).utts:
         assert np.abs(soundfile.read(utt.path)[0]).max() <= PEAK + 1 / 32768  # a step of 16 bits, and none is clipped

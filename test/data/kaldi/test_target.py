@@ -18,8 +18,8 @@ VERBS = (
     "combine TARGET SET",
     "hold_out SET --speakers 1 --train TARGET --valid NEW",
     "hold_out SET --speakers 1 --train NEW --valid TARGET",
-    "make_no_speech TARGET",
-    "join SET TARGET --duration 3",
+    "make_non_speech TARGET",
+    "concatenate SET TARGET --duration 3",
     "perturb_speed SET TARGET --factor 1.1",
     "augment SET TARGET --snr 5 20",
     "import SET TARGET",
@@ -101,7 +101,7 @@ def test_a_target_is_apart_from_the_source(data: Path, verb: str, place: str) ->
     assert files(data) == before
 
 
-@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb.startswith(("join", "perturb", "augment"))])
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb.startswith(("concatenate", "perturb", "augment"))])
 def test_the_audio_folder_is_as_safe_as_the_target(data: Path, verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     target, audio = data.parent / "copy", data.parent / "copy_audio"
     audio.mkdir()
@@ -168,7 +168,7 @@ def test_a_linked_target_stays_a_link(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("utt_id", ["spk0-../../../x", "spk0-/x", "spk0--" + "ä" * 130])
-@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb.startswith(("join", "perturb", "augment"))])
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb.startswith(("concatenate", "perturb", "augment"))])
 def test_an_id_that_is_no_file_name_is_refused_before_anything_is_written(
     data: Path, utt_id: str, verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -185,7 +185,7 @@ def test_a_prefix_that_leads_elsewhere_is_refused(data: Path, tmp_path: Path) ->
     assert main(["augment", str(data), str(tmp_path / "x"), "--snr", "5", "5", "--prefix", "../../y"]) == 1
 
 
-@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb.startswith(("join", "perturb", "augment"))])
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb.startswith(("concatenate", "perturb", "augment"))])
 def test_other_audio_under_the_same_names_is_made_anew(data: Path, verb: str) -> None:
     target = data.parent / "copy"
     assert run(verb, data, target) == 0

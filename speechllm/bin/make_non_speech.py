@@ -3,13 +3,13 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from speechllm.data.derive.non_speech import KINDS, NOISES, make_no_speech
+from speechllm.data.derive.non_speech import KINDS, NOISES, make_non_speech
 from speechllm.data.kaldi.validate import validate_data_dir
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("target", type=Path, help="data directory to write, e.g. data/no_speech")
+    parser.add_argument("target", type=Path, help="data directory to write, e.g. data/non_speech")
     parser.add_argument("--seed", type=int, default=0, help="another one makes other noise (%(default)s)")
     parser.add_argument(
         "--train", type=int, default=0, metavar="N", help="N pieces of each kind with empty transcripts, to train on"
@@ -26,5 +26,5 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Make and validate it."""
-    make_no_speech(args.target, args.seed, args.train, args.kinds)
+    make_non_speech(args.target, args.seed, args.train, args.kinds)
     print(f"{args.target}: {validate_data_dir(args.target, need_text=False)}")

@@ -10,15 +10,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "hyp", metavar="HYP", type=Path, help="hypotheses of audio without speech, e.g. a Kaldi text file"
     )
     parser.add_argument("utt2dur", metavar="UTT2DUR", type=Path, help="their durations")
-    parser.add_argument("out", metavar="OUT", nargs="?", type=Path, help="directory to write no_speech.md to")
+    parser.add_argument("out", metavar="OUT", nargs="?", type=Path, help="directory to write non_speech.md to")
 
 
 def run(args: argparse.Namespace) -> int | None:
     """Print the table, and write it."""
     from speechllm.score.directory import write_whole
-    from speechllm.score.no_speech import TABLE, score_no_speech
+    from speechllm.score.non_speech import TABLE, score_non_speech
 
-    table = score_no_speech(args.hyp, args.utt2dur)
+    table = score_non_speech(args.hyp, args.utt2dur)
     print(table, end="")
     if args.out is not None:
         write_whole(args.out / TABLE, table)

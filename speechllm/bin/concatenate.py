@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from speechllm.data.derive.concatenate import join_data_dir
+from speechllm.data.derive.concatenate import concatenate_data_dir
 from speechllm.data.kaldi.validate import validate_data_dir
 
 
@@ -19,5 +19,5 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Join them."""
-    join_data_dir(args.source, args.target, args.duration, args.silence)
+    concatenate_data_dir(args.source, args.target, args.duration, args.silence)
     print(f"{args.target}: {validate_data_dir(args.target)}")

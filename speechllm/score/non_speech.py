@@ -7,11 +7,11 @@ from speechllm.score import transcripts
 from speechllm.score.failures import LOOP_REPEATS, most_repeats
 from speechllm.score.markdown import markdown_table
 
-TABLE = "no_speech.md"
+TABLE = "non_speech.md"
 COLUMNS = ("kind", "Utt", "with words", "words", "words a minute", "loops")
 
 
-def score_no_speech(hyp_path: Path, utt2dur: Path) -> str:
+def score_non_speech(hyp_path: Path, utt2dur: Path) -> str:
     """Count words in hypotheses of speechless audio.
 
     Args:

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# The recipe from end to end on a tiny corpus of the same layout, made on the spot.
+#
+#   ./run_mini.sh                                      on the CPU, with data, dump and exp in mini/
+#   ./run_mini.sh --help                               every option, as of run.sh
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+exec ../../utils/run_mini.sh commonvoice \
+  --train_sets "train" \
+  --valid_set dev \
+  --test_sets "test" \
+  --normalizer whisper-english \
+  "$@" \
+  --typed ./run_mini.sh "$@"

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# The recipe from end to end on a tiny corpus of the same layout, made on the spot.
+#
+#   ./run_mini.sh                                      on the CPU, with data, dump and exp in mini/
+#   ./run_mini.sh --help                               every option, as of run.sh
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+exec ../../utils/run_mini.sh librispeech \
+  --train_sets "train_mini" \
+  --valid_set dev_mini \
+  --test_sets "test_mini" \
+  --normalizer librispeech \
+  "$@" \
+  --typed ./run_mini.sh "$@"

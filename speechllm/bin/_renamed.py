@@ -1,0 +1,30 @@
+"""Verbs and options of earlier versions: each is an error that names its replacement."""
+
+import argparse
+from collections.abc import Sequence
+
+VERBS = {
+    "join": "concatenate",
+    "make_no_speech": "make_non_speech",
+    "score_no_speech": "score_non_speech",
+    "names": "dump, train, decode and baseline, which find their directories themselves",
+}
+
+
+def add_renamed(parser: argparse.ArgumentParser, option: str, instead: str) -> None:
+    """Let an option of an earlier version be an error that names its replacement."""
+    parser.add_argument(option, nargs="?", action=_Renamed, const=instead, help=argparse.SUPPRESS)
+
+
+class _Renamed(argparse.Action):
+    """An option of an earlier version; ``const`` is its replacement."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[object] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """End with an error."""
+        parser.error(f"{option_string}: renamed, expected {self.const}")

@@ -1,0 +1,145 @@
+"""Names of sets: where a set is, and which suffixes derive it from another one.
+
+A set is called by its name, and its data directory is ``data/<name>``; or by the path of a data directory elsewhere,
+such as that of another recipe. These names are derived:
+
+    X_train2, X_valid2   X without two speakers, drawn at random; these speakers alone
+    X_sp0.9              X at 0.9 times its speed
+    X_aug                X with the noise, reverberation and codecs of data.augment
+    X_cat60              neighbouring utterances of X, concatenated up to 60 seconds
+    X_shuffled           X, each utterance decoded with the audio of another one: a control without data of its own
+    non_speech           silence and synthetic noise, without transcripts
+
+Suffixes may follow each other: ``train_clean_5_train2_sp0.9``. A set that exists under such a name and that was not
+derived, a set of the corpus for example, is used as it is.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from speechllm.data.derive.augment import Augmentation, augment
+from speechllm.data.derive.concatenate import concatenate_data_dir
+from speechllm.data.derive.non_speech import make_non_speech
+from speechllm.data.derive.speed import perturb_speed
+from speechllm.data.kaldi.subset import hold_out_speakers
+from speechllm.data.kaldi.target import MADE_BY
+from speechllm.errors import DataError
+
+NON_SPEECH = "non_speech"
+SHUFFLED = "_shuffled"
+DERIVED_BY = ("subset", "perturb_speed", "augment", "concatenate", "non_speech")
+"""First words of the marker of a derived set."""
+_SUFFIX = re.compile(
+    r"(?P<source>.+)_(?:(?P<kind>sp|cat)(?P<number>\d+(?:\.\d+)?)|(?P<part>train|valid)(?P<n>\d+)|aug)"
+)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A set on the command line of a verb."""
+
+    name: str
+    """Name of its dump; of another recipe's set, the name of that recipe comes first."""
+    data_dir: Path
+    shuffled: bool = False
+    """Whether each utterance is decoded with the audio of another one."""
+
+    def decode_dir(self, exp_dir: Path, tag: str = "") -> Path:
+        """Return the directory of its hypotheses; ``tag`` names a decoding with other options."""
+        return exp_dir / "decode" / f"{self.name}{f'_{tag}' if tag else ''}{SHUFFLED * self.shuffled}"
+
+
+def locate(sets: Iterable[str], data: Path, *, shuffled: bool = True) -> list[DataSet]:
+    """Return the sets of some names or paths.
+
+    Args:
+        sets: names of sets below ``data``, or paths of data directories, which contain a slash.
+        data: directory of the data directories.
+        shuffled: return shuffled sets too; otherwise the sets that are shuffled.
+
+    Raises:
+        DataError: if two directories have the same name.
+    """
+    found: dict[tuple[str, bool], DataSet] = {}
+    for given in sets:
+        plain = given.removesuffix(SHUFFLED)
+        path = Path(plain) if "/" in plain else data / plain
+        name = path.name if path.parent == data else _name_elsewhere(path)
+        one = DataSet(name, path, shuffled and plain != given)
+        other = found.setdefault((name, one.shuffled), one)
+        if other.data_dir != path:
+            raise DataError(f"{path}: found the name {name} twice, that of {other.data_dir} too; rename one of them")
+    return list(found.values())
+
+
+def corpus_sets(names: Iterable[str], has_set: Callable[[str], bool]) -> list[str]:
+    """Return the sets of a corpus that some sets are, or are derived from.
+
+    Args:
+        names: names of sets; paths of data directories and ``non_speech`` are left out.
+        has_set: whether the corpus has a set of that name.
+    """
+    sources: dict[str, None] = {}
+    for name in names:
+        if "/" in name or name.removesuffix(SHUFFLED) == NON_SPEECH:
+            continue
+        name = name.removesuffix(SHUFFLED)
+        while not has_set(name) and (match := _SUFFIX.fullmatch(name)):
+            name = match["source"]
+        sources[name] = None
+    return list(sources)
+
+
+def derive(names: Sequence[str], data: Path, augmentation: Callable[[], Augmentation]) -> None:
+    """Make the derived sets below ``data``, and those between them and their sources; what is complete is left alone.
+
+    Args:
+        names: names of sets, also ones that are not derived.
+        data: directory of the data directories.
+        augmentation: returns that of ``_aug``; called only where there is such a set.
+
+    Raises:
+        DataError: if a source is missing or too small.
+    """
+    for name in names:
+        name = name.removesuffix(SHUFFLED)
+        if name == NON_SPEECH:
+            make_non_speech(data / name)
+        elif (match := _SUFFIX.fullmatch(name)) and _may_derive(data / name):
+            derive([match["source"]], data, augmentation)
+            _derive(match, data, augmentation)
+
+
+def _derive(match: re.Match[str], data: Path, augmentation: Callable[[], Augmentation]) -> None:
+    """Make the set of a name from its source."""
+    source, target = data / match["source"], data / match[0]
+    if match["part"]:
+        train, valid = (Path(f"{source}_{part}{match['n']}") for part in ("train", "valid"))
+        speakers = hold_out_speakers(source, train, valid, int(match["n"]))
+        print(f"{source}: held out the speakers {' '.join(speakers)}")
+    elif match["kind"] == "sp":
+        perturb_speed(source, target, float(match["number"]))
+    elif match["kind"] == "cat":
+        concatenate_data_dir(source, target, float(match["number"]))
+    else:
+        augment(source, target, augmentation())
+
+
+def _may_derive(target: Path) -> bool:
+    """Whether a name is that of a derived set, not of one that the user or the corpus has under it."""
+    marker = target / MADE_BY
+    if not (target / "wav.scp").exists():
+        return True
+    return marker.is_file() and marker.read_text(encoding="utf-8", errors="replace").startswith(DERIVED_BY)
+
+
+def _name_elsewhere(path: Path) -> str:
+    """Return the name here of a data directory ``<recipe>/data/<set>``: ``<recipe>_<set>``."""
+    parent = Path(os.path.normpath(path.absolute())).parent
+    parts = Path(os.path.relpath(parent.parent, os.pardir)).parts
+    if os.pardir in parts:  # not beside this recipe
+        parts = (parent.parent.name or parent.name,)
+    return "_".join([*parts, path.name])

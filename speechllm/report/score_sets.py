@@ -1,0 +1,79 @@
+"""Score the decoded sets of an experiment, each with the references that its data directory holds."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from speechllm.data.derive.sets import DataSet
+from speechllm.data.kaldi.data_dir import read_data_dir
+from speechllm.data.kaldi.recordings import files_and_channels
+from speechllm.report import tables
+from speechllm.score import directory, transcripts
+from speechllm.score.nist import ctm
+from speechllm.score.nist.stm import Segment
+from speechllm.score.non_speech import TABLE, score_non_speech
+from speechllm.score.normalize import normalizer
+
+
+def score_sets(sets: Sequence[DataSet], exp_dir: Path, tag: str, normalizer_name: str) -> str:
+    """Score sets into ``score`` below their hypotheses, and return the tables.
+
+    A data directory with ``ref.stm`` is scored by recordings; one without transcripts is non-speech.
+
+    Args:
+        sets: the sets, decoded.
+        exp_dir: directory of the experiment.
+        tag: name of the decoding, empty for that of the experiment.
+        normalizer_name: name of the text normaliser, of sets with a Kaldi text.
+    """
+    scores, parts = {}, []
+    for one in sets:
+        out_dir, data_dir = one.decode_dir(exp_dir, tag), one.data_dir
+        if (data_dir / "ref.stm").exists():
+            parts.append(write_ctm(data_dir, out_dir / "text", out_dir / "hyp.ctm") + "\n")
+            glm = data_dir / "ref.glm"
+            scored = directory.score_recordings(data_dir / "ref.stm", out_dir / "hyp.ctm", glm)
+        elif (data_dir / "wav.scp").exists() and not (data_dir / "text").exists():
+            table = score_non_speech(out_dir / "text", data_dir / "utt2dur")
+            directory.write_whole(out_dir / "score" / TABLE, table)
+            parts.append(table)
+            continue
+        else:
+            scored = directory.score_files(
+                data_dir / "text",
+                out_dir / "text",
+                normalizer(normalizer_name, None),
+                truncated=out_dir / "truncated",
+                utt2dur=data_dir / "utt2dur",
+            )
+        directory.write_directory(out_dir / "score", scored)
+        scores[out_dir.name] = scored.summary
+        parts.append(f"{out_dir.name}: {tables.describe(scored.summary)}")
+    return "\n".join(([tables.table(scores)] if scores else []) + parts)
+
+
+def write_ctm(data_dir: Path, hyp: Path, out: Path) -> str:
+    """Write the hypotheses of segments as words of recordings, spread evenly over the time of their segment.
+
+    Args:
+        data_dir: data directory with the segments.
+        hyp: hypotheses, a Kaldi text or ``.trn``.
+        out: the CTM file.
+
+    Returns:
+        A sentence about it.
+    """
+    utts = read_data_dir(data_dir, need_text=False).utts
+    places = files_and_channels(data_dir, [utt.recording or utt.utt_id for utt in utts])
+    segments = {
+        utt.utt_id: Segment(
+            recording=places[utt.recording or utt.utt_id][0],
+            channel=places[utt.recording or utt.utt_id][1],
+            speaker=utt.speaker,
+            start=utt.start,
+            end=utt.start + utt.duration,
+        )
+        for utt in utts
+    }
+    words = ctm.words_of(segments, transcripts.read(hyp), hyp)
+    directory.write_whole(out, ctm.ctm_lines(words))
+    return f"{out}: {len(words)} words of {len(segments)} segments"
