@@ -7,7 +7,8 @@ EXP/baseline is a link to it.
 import argparse
 from pathlib import Path
 
-from speechllm.bin._arguments import add_config, add_jobs, add_sets, check_jobs
+from speechllm.bin._arguments import add_config
+from speechllm.bin._sets import add_jobs, add_sets, check_jobs
 from speechllm.data.derive.sets import locate
 
 

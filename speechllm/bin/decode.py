@@ -7,16 +7,9 @@ SET_shuffled are a control: each utterance is decoded with the audio of another 
 import argparse
 from pathlib import Path
 
-from speechllm.bin._arguments import (
-    add_dump,
-    add_inference_config,
-    add_jobs,
-    add_set,
-    add_sets,
-    add_trust,
-    check_jobs,
-)
+from speechllm.bin._arguments import add_set, add_trust
 from speechllm.bin._renamed import add_renamed
+from speechllm.bin._sets import add_dump, add_inference_config, add_jobs, add_sets, check_jobs
 from speechllm.data.derive.sets import locate
 
 

@@ -9,7 +9,8 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from pathlib import Path
 
-from speechllm.bin._arguments import add_config, add_sets
+from speechllm.bin._arguments import add_config
+from speechllm.bin._sets import add_sets
 from speechllm.data.derive.augment import Augmentation
 from speechllm.data.derive.sets import NON_SPEECH, derive, locate
 from speechllm.data.kaldi.validate import validate_data_dir

@@ -5,7 +5,8 @@ The dump of a set is DUMP/FRONTEND/SET; FRONTEND names what experiments have to 
 
 import argparse
 
-from speechllm.bin._arguments import add_config, add_dump, add_jobs, add_sets, check_jobs
+from speechllm.bin._arguments import add_config
+from speechllm.bin._sets import add_dump, add_jobs, add_sets, check_jobs
 from speechllm.data.derive.sets import locate
 
 
