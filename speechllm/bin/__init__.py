@@ -14,8 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from speechllm.bin._renamed import VERBS as RENAMED
-from speechllm.errors import UsageError
+from speechllm.bin._renamed import check_verb
 from speechllm.failures import exit_status, named_stdout, terminable
 
 DESCRIPTION = "Train and use speech recognisers that connect a speech encoder to a large language model."
@@ -56,8 +55,7 @@ def _choose(argv: list[str]) -> str:
     names = verbs()
     if argv and argv[0] in names:
         return argv[0]
-    if argv and argv[0] in RENAMED:
-        raise UsageError(f"{argv[0]}: renamed, expected {RENAMED[argv[0]]}")
+    check_verb(*argv)
     lines = [f"  {name:<{max(map(len, names))}}  {_summary(name)}" for name in names]
     chooser = argparse.ArgumentParser(
         prog="speechllm",

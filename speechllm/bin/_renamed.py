@@ -3,12 +3,24 @@
 import argparse
 from collections.abc import Sequence
 
+from speechllm.errors import UsageError
+
 VERBS = {
     "join": "concatenate",
     "make_no_speech": "make_non_speech",
     "score_no_speech": "score_non_speech",
     "names": "dump, train, decode and baseline, which find their directories themselves",
 }
+
+
+def check_verb(verb: str = "") -> None:
+    """Check that a verb is none of an earlier version.
+
+    Raises:
+        UsageError: naming its replacement.
+    """
+    if verb in VERBS:
+        raise UsageError(f"{verb}: renamed, expected {VERBS[verb]}")
 
 
 def add_renamed(parser: argparse.ArgumentParser, option: str, instead: str) -> None:

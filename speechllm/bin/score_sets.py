@@ -7,7 +7,7 @@ non-speech, any other with a text normaliser.
 import argparse
 from pathlib import Path
 
-from speechllm.bin._arguments import add_inference_config, add_sets
+from speechllm.bin._sets import add_inference_config, add_sets
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

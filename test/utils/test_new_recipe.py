@@ -69,7 +69,7 @@ def test_it_prepares_and_runs_dry_as_written(tree: Path, tmp_path: Path) -> None
     for stage in range(7):
         assert f"# stage {stage}:" in result.stderr
     assert "speechllm download my_voices2 " in result.stderr
-    assert "/train --valid " in result.stdout + result.stderr
+    assert " --train train --valid dev " in result.stdout + result.stderr
 
 
 def test_a_corpus_that_is_not_there_is_a_sentence(tree: Path, tmp_path: Path) -> None:
@@ -152,9 +152,9 @@ def test_it_runs_on_a_cluster(tree: Path) -> None:
     new_recipe(tree, "mine")
     result = run_in(tree, tree / "egs/mine", "./run.sh", "--dry_run", "--stage", "2", CMD_BACKEND="slurm")
     assert result.returncode == 0, result.stderr
-    assert "run_slurm.sh --cpus-per-task=2 JOB=1:2 dump/" in result.stderr
+    assert "run_slurm.sh --cpus-per-task=2 JOB=1:2 exp/train/log/dump.JOB.log" in result.stderr
     assert "train_slurm.sh 1 0 python3 -m speechllm train" in result.stdout
-    assert "run_slurm.sh --cpus-per-task=2 JOB=1:1 exp/train/decode/test/" in result.stderr
+    assert "run_slurm.sh --cpus-per-task=2 JOB=1:1 exp/train/log/decode.JOB.log" in result.stderr
 
 
 @pytest.mark.slow
