@@ -162,83 +162,58 @@ def declared_options(text: str) -> list[str]:
     return text.split('options="')[1].split('"')[0].replace("\\", " ").split()
 
 
-def test_mini_tables_train_every_row_and_seed_and_begin_long_speech_from_single() -> None:
-    tables = EGS / "librispeech/run_mini_tables.sh"
-    options = ["--dry_run", "--rows", "table6_fc75", "--seeds", "1 2", "--test_sets", "test_other"]
-    result = run(tables, *options, "--set", "encoder.path=openai/whisper-base", LIBRISPEECH="/nowhere")
+TABLES = EGS / "librispeech/run_mini_tables.sh"
+
+
+def trained_by(result: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    """Return the command of each training, by the name of the experiment."""
     assert result.returncode == 0, result.stderr
-    for name in ("mini_table6_fc75", "mini_table6_fc75_seed2"):
-        assert re.search(rf"speechllm train .* exp/{name}\n", result.stdout), name
-        assert f"exp/{name}/decode/test_other_t90_mismatched" in result.stderr
+    commands = re.findall(r"speechllm train (.*) exp/mini_(\w+)\n", result.stdout)
+    assert len(commands) == len(dict(map(reversed, commands)))
+    return {name: command for command, name in commands}
+
+
+def test_mini_tables_train_long_rows_last_and_decode_concatenated_sets() -> None:
+    options = ["--dry_run", "--rows", "table6_fc75 table2_fc75", "--seeds", "1 2", "--test_sets", "test_other"]
+    result = run(TABLES, *options, LIBRISPEECH="/nowhere")
+    rows = ["table2_fc75", "table6_fc75"]
+    assert list(trained_by(result)) == ["table2_fc75_aligned", *rows, *(f"{row}_seed2" for row in rows)]
+    sets = "test_other test_other_shuffled test_other_cat60 test_other_cat60_shuffled test_other_cat90"
+    assert f" exp/mini_table6_fc75_seed2 {sets} test_other_cat90_shuffled\n" in result.stderr
     row = (EGS / "librispeech/conf/mini/table6_fc75.yaml").read_text()
     assert "init_from: exp/mini_table2_fc75," in row
 
 
-def test_mini_tables_align_every_kind_of_connector_once() -> None:
-    tables = EGS / "librispeech/run_mini_tables.sh"
-    options = ["--dry_run", "--rows", "main table3_qf40 table4_tiny", "--seeds", "1 2", "--align_steps", "7"]
-    result = run(tables, *options, LIBRISPEECH="/nowhere")
-    assert result.returncode == 0, result.stderr
-    trained = re.findall(r"speechllm train (.*) exp/mini_(\w+)\n", result.stdout)
-    names = ["main", "table3_qf40", "table4_tiny"]
+def test_mini_tables_pretrain_every_kind_of_connector_once() -> None:
+    options = ["--dry_run", "--rows", "main table1_no_concat table4_tiny", "--seeds", "1 2", "--align_steps", "7"]
+    result = run(TABLES, *options, LIBRISPEECH="/nowhere")
+    trained = trained_by(result)
+    names = ["main", "table1_no_concat", "table4_tiny"]
     aligned = ["main_aligned", "table4_tiny_aligned"]
-    assert [name for _, name in trained] == aligned + names + [f"{name}_seed2" for name in names]
-    for command, name in trained:
+    assert list(trained) == [
+        *("main_aligned", "main", "table1_no_concat", "table4_tiny_aligned", "table4_tiny"),
+        *(f"{name}_seed2" for name in names),
+    ]
+    for name, command in trained.items():
         for setting in ("train.ctc_steps=7", "train.max_steps=7", "train.init_from=null", "encoder.padding=none"):
             assert (rf"\ {setting}" in command) == (name in aligned)
-    assert "exp/mini_main/decode/" in result.stderr + result.stdout
-    assert "_aligned/decode/" not in result.stderr + result.stdout
+    assert "speechllm decode" in result.stderr
+    assert not re.search(r"speechllm decode .*_aligned", result.stderr)
     for row, begins_from in zip(names, (aligned[0], aligned[0], aligned[1]), strict=True):
         config = load_config(EGS / f"librispeech/conf/mini/{row}.yaml", [])
         assert config.train.init_from == f"exp/mini_{begins_from}"
 
 
-def test_mini_tables_refuse_what_they_cannot_do() -> None:
-    tables = EGS / "librispeech/run_mini_tables.sh"
-    assert run(tables, "--dry_run", LIBRISPEECH="").stderr.count("where is the corpus?") == 1
-    refused = run(tables, "--dry_run", "--ngpu", "0", "--rows", "main table6_qf80", LIBRISPEECH="/nowhere")
-    assert refused.returncode == 2
-    assert "--rows table6_qf80: not for a CPU" in refused.stderr
-
-
-def test_mini_tables_prepare_once_for_rows_side_by_side_and_long_speech_comes_last() -> None:
-    tables = EGS / "librispeech/run_mini_tables.sh"
-    options = ["--dry_run", "--rows", "table6_qf80 main table4_tiny", "--rows_at_once", "2"]
-    result = run(tables, *options, LIBRISPEECH="/nowhere")
-    assert result.returncode == 0, result.stderr
-    printed = result.stdout + result.stderr
-    assert printed.count("speechllm prepare librispeech") == 1
-    trained = re.findall(r"speechllm train .* exp/(\w+)\n", printed)
-    assert sorted(trained[:2]) == ["mini_main_aligned", "mini_table4_tiny_aligned"]
-    assert sorted(trained[2:4]) == ["mini_main", "mini_table4_tiny"]
-    assert trained[4:] == ["mini_table6_qf80"]
-    for ngpu, number in (("2", "2"), ("1", "0"), ("0", "0")):
-        refused = run(tables, "--dry_run", "--ngpu", ngpu, "--rows_at_once", number, LIBRISPEECH="/nowhere")
-        assert (refused.returncode, f"--rows_at_once {number}: expected 1" in refused.stderr) == (2, True)
-
-
-@pytest.mark.parametrize(("ngpu", "rows"), [("0", "table4_tiny table3_qf40"), ("1", "table4_tiny table2_fc75")])
-def test_mini_tables_dump_what_rows_alignments_and_joined_sets_read_once_before_they_go_side_by_side(
-    ngpu: str, rows: str
-) -> None:
-    tables = EGS / "librispeech/run_mini_tables.sh"
-    options = ["--dry_run", "--ngpu", ngpu, "--rows_at_once", "2", "--rows", rows, "--test_sets", "test_other"]
-    options += ["--set", "data.dump=encoder data.concat=null"]
-    result = run(tables, *options, LIBRISPEECH="/nowhere")
-    assert result.returncode == 0, result.stderr
-    printed = result.stdout + result.stderr
-    dumped = re.findall(r"speechllm dump --nj \d+ --config .* dump/(\S+)\n", printed)
-    assert len(dumped) == len(set(dumped))
-    encoders = dict.fromkeys(name.split("_")[0] for name in dumped)
-    assert list(encoders) == ["whisper-tiny.en", "whisper-base.en"]  # of no other row
-    trained = re.findall(r"speechllm train .*", printed)
-    assert len(trained) == 4  # two alignments, two rows
-    read = re.findall(r"speechllm decode .* dump/(\S+) exp/\S+\n", printed)
-    for command in trained:
-        read += re.findall(r" dump/(\S+)", command)
-        assert ngpu == "1" or re.search(r"train.dtype=(bfloat16|float32)", command)
-    assert set(read) <= set(dumped)
-    assert any(name.endswith("test_other_t90") for name in read) == (ngpu == "1")
+def test_mini_tables_on_a_cpu_train_on_dumped_states_and_reject_other_rows() -> None:
+    assert run(TABLES, "--dry_run", LIBRISPEECH="").stderr.count("where is the corpus?") == 1
+    options = ["--dry_run", "--ngpu", "0", "--test_sets", "test_other"]
+    result = run(TABLES, *options, "--rows", "main", LIBRISPEECH="/nowhere")
+    for command in trained_by(result).values():
+        assert re.search(r"data.dump=encoder.*train.dtype=(bfloat16|float32)", command)
+    assert "_cat60" not in result.stderr
+    rejected = run(TABLES, *options, "--rows", "main table6_qf80", LIBRISPEECH="/nowhere")
+    assert rejected.returncode == 2
+    assert "--rows table6_qf80: not with --ngpu 0" in rejected.stderr
 
 
 @pytest.mark.parametrize(
@@ -252,32 +227,6 @@ def test_training_on_a_cpu_is_in_the_precision_that_it_has_instructions_for(
     for path in (tmp_path / "cpuinfo", tmp_path / "none"):
         result = run(EGS.parent / "utils/cpu_dtype.sh", str(path))
         assert result.stdout.strip() == (dtype if path.exists() else "float32")
-
-
-def test_a_row_that_fails_beside_others_is_named_and_they_are_waited_for(tmp_path: Path) -> None:
-    recipe = tmp_path / "egs/librispeech"
-    (tmp_path / "egs/spoken_gutenberg/data/train_spoken").mkdir(parents=True)
-    shutil.copytree(EGS.parent / "utils", tmp_path / "utils")
-    shutil.copytree(EGS / "librispeech/conf", recipe / "conf")
-    for name in ("run_mini_tables.sh", "path.sh"):
-        shutil.copy(EGS / "librispeech" / name, recipe)
-    (recipe / "run.sh").write_text(
-        "#!/usr/bin/env bash\n"
-        "[[ ! $* =~ stop_stage ]] || exit 0\n"
-        "if [[ $* =~ mini_main ]]; then sleep 1; echo trained >exp/mini_main/done; else exit 3; fi\n"
-    )
-    fake = tmp_path / "bin/speechllm"
-    fake.parent.mkdir()
-    fake.write_text("#!/bin/sh\n")
-    for program in (fake, recipe / "run.sh"):
-        program.chmod(0o755)
-    options = ["--rows", "main table3_qf40 table3_qf160", "--rows_at_once", "2"]
-    path = f"{fake.parent}:{os.environ['PATH']}"
-    result = run(recipe / "run_mini_tables.sh", *options, LIBRISPEECH="/nowhere", PATH=path)
-    assert result.returncode == 1
-    assert "exp/mini_table3_qf40 failed; see exp/mini_table3_qf40/tables.log" in result.stderr
-    assert (recipe / "exp/mini_main/done").exists()
-    assert not (recipe / "exp/mini_table3_qf160").exists()
 
 
 def test_a_trained_experiment_is_tested_and_not_trained(trained: list[str]) -> None:
