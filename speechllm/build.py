@@ -124,7 +124,7 @@ def fetch_models(config: ExperimentConfig) -> None:
         if path is None or Path(path).is_dir():
             continue
         if path[:1] in (".", "/", "~"):
-            raise ConfigError(f"{name}.path: no directory {path}; make it (tools/fetch_models.py) or name a hub id")
+            raise ConfigError(f"{name}.path: no directory {path}; make it (tools/offline_models) or name a hub id")
         try:
             huggingface_hub.snapshot_download(path, ignore_patterns=NOT_OURS)
         except (OSError, ValueError) as error:

@@ -26,7 +26,7 @@ SIZES = {"train": 4, "dev": 3, "test": 2}
 def recipe(tmp_path: Path) -> Path:
     """Return a new recipe, begun as the page says, in a copy of the tree."""
     tree = copy_tree(tmp_path / "tree")
-    begin = BEGIN.replace("python ../../tools/fetch_models.py", "echo")
+    begin = BEGIN.replace("python ../../tools/offline_models/fetch_models.py", "echo")
     assert begin != BEGIN
     result = run_in(tree, tree / "egs", "bash", "-euc", begin)
     assert result.returncode == 0, result.stderr
@@ -199,7 +199,7 @@ def test_from_data_to_scores(recipe: Path, mine: Path) -> None:
 
 
 def test_the_models_are_known() -> None:
-    known = (ROOT / "tools/fetch_models.py").read_text()
+    known = (ROOT / "tools/offline_models/fetch_models.py").read_text()
     names = re.search(r"fetch_models\.py (.*)", BEGIN)
     assert names is not None
     assert all(f'"{name}"' in known for name in names[1].split())

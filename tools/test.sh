@@ -13,7 +13,7 @@ else
   bash tools/install.sh "${install[@]}"
   export PATH="$PWD/.venv/bin:$PATH"
 fi
-python tools/fetch_models.py whisper-tiny.en smollm2-135m-instruct
-python tools/fetch_models.py whisper-base.en llama2-tokenizer ||
+python tools/offline_models/fetch_models.py whisper-tiny.en smollm2-135m-instruct
+python tools/offline_models/fetch_models.py whisper-base.en llama2-tokenizer ||
   echo "Going on without Whisper base.en or the Llama-2 tokenizer: the tests that need them are skipped."
 exec python -m pytest "$@"

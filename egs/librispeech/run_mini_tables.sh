@@ -15,7 +15,7 @@
 #   --test_sets  test sets, decoded also shuffled, and, for table 6, concatenated up to 60 and 90 s
 #   --dry_run    print the commands, run none
 #
-# LIBRISPEECH must hold train-clean-5 and the test sets already. Models, once: ../../tools/fetch_models.py whisper-tiny.en whisper-base.en smollm2-135m-instruct qwen2.5-coder-1.5b-instruct
+# LIBRISPEECH must hold train-clean-5 and the test sets already. Models, once: ../../tools/offline_models/fetch_models.py whisper-tiny.en whisper-base.en smollm2-135m-instruct qwen2.5-coder-1.5b-instruct
 # Started again, it continues where it stopped. The scores of all rows are in exp/mini_tables.md.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"

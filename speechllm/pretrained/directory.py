@@ -27,7 +27,7 @@ WEIGHTS = "model.safetensors"
 ABOUT = "about"  # key of config.json beside the sections of the experiment
 SHIPPED = Path(__file__).parent / "shipped"
 BASES = Path(__file__).parents[2] / "downloads" / "models"
-"""Where ``tools/fetch_models.py`` puts base models in a checkout."""
+"""Where ``tools/offline_models/fetch_models.py`` puts base models in a checkout."""
 BASES_VARIABLE = "SPEECHLLM_MODELS"
 """Environment variable: a folder of base models beside that one."""
 CHANGEABLE = ("decode", "prompt", "encoder.path", "decoder.path", "decoder.tokenizer")

@@ -24,7 +24,7 @@ RECORDINGS = Path("/usr/share/pocketsphinx/test/data/librivox")
 WHISPER = Path(__file__).parents[2] / "downloads/models/whisper-tiny.en"
 pytestmark = pytest.mark.skipif(
     not (RECORDINGS.is_dir() and WHISPER.is_dir()),
-    reason="needs Debian's pocketsphinx-testdata and tools/fetch_models.py",
+    reason="needs Debian's pocketsphinx-testdata and tools/offline_models/fetch_models.py",
 )
 
 

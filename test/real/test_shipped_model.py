@@ -20,7 +20,7 @@ RECORDINGS = Path("/usr/share/pocketsphinx/test/data/librivox")
 MAX_MEGABYTES = 26  # weights of about 20, and the tokenizer
 needs_bases = pytest.mark.skipif(
     not all((BASES / name).is_dir() for name in ("whisper-base.en", "smollm2-135m-instruct")),
-    reason="needs tools/fetch_models.py whisper-base.en smollm2-135m-instruct",
+    reason="needs tools/offline_models/fetch_models.py whisper-base.en smollm2-135m-instruct",
 )
 
 

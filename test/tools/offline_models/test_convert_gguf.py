@@ -1,12 +1,12 @@
 from pathlib import Path
 
-import convert_gguf
 import pytest
 import torch
 import transformers
+from offline_models import convert_gguf
 
-SMOLLM2 = Path(__file__).parents[2] / "downloads" / "models" / "smollm2-135m-instruct"
-needs_smollm2 = pytest.mark.skipif(not SMOLLM2.is_dir(), reason="run tools/fetch_models.py first")
+SMOLLM2 = Path(__file__).parents[3] / "downloads" / "models" / "smollm2-135m-instruct"
+needs_smollm2 = pytest.mark.skipif(not SMOLLM2.is_dir(), reason="run tools/offline_models/fetch_models.py first")
 
 
 @pytest.mark.parametrize("names", [[], ["a.gguf", "b.gguf"]], ids=["none", "two"])
