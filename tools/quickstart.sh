@@ -33,13 +33,13 @@ python tools/offline_models/fetch_models.py whisper-tiny.en smollm2-135m-instruc
 say "3 of 4: running egs/librispeech on a mini corpus: speaking it, features, training, decoding, scores."
 dtype=$(utils/cpu_dtype.sh)
 cd egs/librispeech
-./run.sh --mini --mini_config conf/quickstart.yaml --set "train.dtype=$dtype" --mismatched
+./run_mini.sh --test_sets "test_mini test_mini_shuffled" --set "train.dtype=$dtype"
 
 say "Some test utterances: what was said, and what was recognised."
 awk '{ id = $1; $1 = "" }
   NR == FNR { said[id] = $0; next }
   FNR % 24 == 1 { printf "%s\n  said      %s\n  recognised%s\n", id, said[id], $0 }' \
-  data_mini/test_mini/text exp_mini/quickstart/decode/test_mini/text
+  mini/data/test_mini/text mini/exp/quickstart/decode/test_mini/text
 cd ../..
 
 say "4 of 4: a person reading Jane Austen, recognised by the model that ships with speechllm, trained on other readers."
@@ -54,4 +54,4 @@ else
   sed -n "s|<s> \\(.*\\) </s> ($name)|  said       \\1|p" "$recordings/transcription"
 fi
 
-say "Done. The scores are in egs/librispeech/exp_mini/quickstart/decode/test_mini/score. Try speechllm transcribe on yours."
+say "Done. The scores are in egs/librispeech/mini/exp/quickstart/decode/test_mini/score. Try speechllm transcribe on yours."

