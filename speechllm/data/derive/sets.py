@@ -94,7 +94,7 @@ def corpus_sets(names: Iterable[str], has_set: Callable[[str], bool]) -> list[st
 
 
 def derive(names: Sequence[str], data: Path, augmentation: Callable[[], Augmentation]) -> None:
-    """Make the derived sets below ``data``, and those between them and their sources; what is complete is left alone.
+    """Make the derived sets below ``data``, and those between them and their sources; complete sets are left alone.
 
     Args:
         names: names of sets, also ones that are not derived.
