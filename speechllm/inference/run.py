@@ -105,6 +105,6 @@ def baseline(
 def shuffled_speech(durations: Mapping[str, Seconds]) -> dict[str, str]:
     """Map each utterance to the one next in duration, whose audio replaces its own in the control."""
     if len(durations) < 2:
-        raise DataError("--shuffled: found a single utterance, expected another one whose speech it could be given")
+        raise DataError("shuffled: found a set of a single utterance, expected another one whose audio it can be given")
     order = by_duration(durations)
     return dict(zip(order, order[1:] + order[:1], strict=True))
