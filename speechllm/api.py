@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, overload
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ import torch
 from speechllm.atomic import new_dir
 from speechllm.build import Built, load_model, torch_dtype
 from speechllm.config import to_dict
-from speechllm.data.dataset import Example
+from speechllm.data.dataset import example_of
 from speechllm.errors import ConfigError, DataError
 from speechllm.experiment import ExperimentConfig, base_name
 from speechllm.inference.recognize import recognizer
@@ -94,76 +94,69 @@ class Model:
         self.device = device
         self.frontend = built.frontend
         self.speech_llm = built.model.to(device)
-        self.longest: Seconds = max(trained.config.data.max_duration, _joined(trained.config))
-        """Longest speech that it was trained on, and so recognises at once."""
+        self.max_window: Seconds = max(trained.config.data.max_duration, _joined(trained.config))
+        """Maximum window: the longest speech in training (seconds)."""
         self._bases, self._is_merged = built.bases, is_merged
         self._recognize = recognizer(self.speech_llm, built.collate(), trained.config.decode, device)
 
     from_pretrained = staticmethod(load)
 
-    @overload
-    def transcribe(  # type: ignore[overload-overlap]
-        self, audio: Audio, *, batch_size: int = ..., longest: Seconds | None = ...
-    ) -> Transcript: ...
-    @overload
-    def transcribe(  # type: ignore[overload-overlap]
-        self, audio: list[Audio], *, batch_size: int = ..., longest: Seconds | None = ...
-    ) -> list[Transcript]: ...
-    @overload
-    def transcribe(
-        self, audio: Iterable[Audio], *, batch_size: int = ..., longest: Seconds | None = ...
-    ) -> Iterator[Transcript]: ...
-    def transcribe(self, audio: Any, *, batch_size: int = 8, longest: Seconds | None = None) -> Any:
-        """Recognise speech of any length; what is longer than the model reads at once is cut where it is quietest.
+    def transcribe(self, audio: Audio, *, batch_size: int = 8, max_window: Seconds | None = None) -> Transcript:
+        """Return the transcript of a recording of any length; longer speech than a window is cut at pauses.
 
         Args:
-            audio: the path of a file, ``(samples, rate)``, a list of these, or an iterator over them, which is read
-                as the results are. Samples are floating point, (N,), (N, channels) or (channels, N); channels are
-                mixed.
+            audio: the path of a file, or ``(samples, rate)``. Samples are floating point, (N,), (N, channels) or
+                (channels, N); channels are mixed.
             batch_size: windows recognised at once; changes no text in float32.
-            longest: maximum window in seconds, at least 1; None: as in training.
-
-        Returns:
-            The transcript of the file or samples; of a list a list, and of an iterator an iterator.
+            max_window: maximum window in seconds, at least 1; None: as in training.
 
         Raises:
-            DataError: if a file or samples cannot be read.
+            DataError: if the file or samples cannot be read.
         """
-        if isinstance(audio, str | os.PathLike | tuple):
-            return next(self._raising([audio], batch_size, longest))
-        results = self._raising(audio, batch_size, longest)
-        return list(results) if isinstance(audio, list) else results
+        return next(self.transcribe_all([audio], batch_size=batch_size, max_window=max_window))
+
+    def transcribe_all(
+        self, audios: Iterable[Audio], *, batch_size: int = 8, max_window: Seconds | None = None
+    ) -> Iterator[Transcript]:
+        """Yield the transcripts of recordings, in order; ``audios`` is read as they are asked for.
+
+        Arguments and errors are those of ``transcribe``. A batch may hold windows of several recordings.
+        """
+        for result in self.transcribe_each(audios, batch_size=batch_size, max_window=max_window):
+            if isinstance(result, DataError):
+                raise result
+            yield result
 
     def transcribe_each(
         self,
         audio: Iterable[Audio],
         *,
         batch_size: int = 8,
-        longest: Seconds | None = None,
+        max_window: Seconds | None = None,
         progress: Callable[[Seconds], None] | None = None,
     ) -> Iterator[Transcript | DataError]:
-        """As ``transcribe`` of an iterator, but yield the error of what cannot be read in its place, and go on.
+        """As ``transcribe_all``, but yield an error in place of the transcript of an unreadable recording, and go on.
 
         ``progress`` is told how many seconds of speech have been done whenever some have.
         """
-        check_options(batch_size, longest)
+        check_options(batch_size, max_window)
         transcriber = Transcriber(
             self._recognize_samples,
             sample_rate=self.frontend.sample_rate,
-            longest=longest or self.longest,
+            max_window=max_window or self.max_window,
             batch_size=batch_size,
             progress=progress,
         )
         return transcriber(audio)
 
-    def identity(self, longest: Seconds | None = None) -> str:
+    def identity(self, max_window: Seconds | None = None) -> str:
         """Return the fingerprint of all that a transcript depends on except the audio.
 
         Args:
-            longest: as for ``transcribe``.
+            max_window: as for ``transcribe``.
         """
         parts = [file_fingerprint(self._path / WEIGHTS), self._bases, to_dict(self.config)]
-        return fingerprint(*parts, *([] if longest in (None, self.longest) else [longest]))
+        return fingerprint(*parts, *([] if max_window in (None, self.max_window) else [max_window]))
 
     def save_pretrained(
         self,
@@ -212,23 +205,8 @@ class Model:
         """Return the name of a base model, as it was before it was copied anywhere."""
         return str(self.about.get("bases", {}).get(part) or base_name(getattr(self.config, part)))
 
-    def _raising(self, audio: Iterable[Audio], batch_size: int, longest: Seconds | None) -> Iterator[Transcript]:
-        for result in self.transcribe_each(audio, batch_size=batch_size, longest=longest):
-            if isinstance(result, DataError):
-                raise result
-            yield result
-
     def _recognize_samples(self, batch: list[np.ndarray]) -> list[list[Hypothesis]]:
-        examples = [
-            Example(
-                utt_id=str(number),
-                inputs_TF=self.frontend.extract(samples_N),
-                text="",
-                duration=len(samples_N) / self.frontend.sample_rate,
-            )
-            for number, samples_N in enumerate(batch)
-        ]
-        return self._recognize(examples)
+        return self._recognize([example_of(samples_N, self.frontend) for samples_N in batch])
 
 
 def _joined(config: ExperimentConfig) -> Seconds:

@@ -33,7 +33,7 @@ ADVICE = {
 SMALLER = {
     "train": "lower data.batch_duration or data.batch_size, or set train.activation_checkpointing",
     "decode": "lower decode.batch_duration or decode.batch_size",
-    "transcribe": "lower --batch_size or --longest",
+    "transcribe": "lower --batch_size or --max_window",
 }
 TEXTS_OF_TORCH = {
     "DefaultCPUAllocator: can't allocate memory": "memory",

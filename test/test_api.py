@@ -72,26 +72,26 @@ def model(exp_dir: Path) -> Model:
     return load(exp_dir)
 
 
-def test_one_file_a_list_and_an_iterator(model: Model, audio: dict[str, Path]) -> None:
+def test_one_recording_several_and_an_iterator(model: Model, audio: dict[str, Path]) -> None:
     one = model.transcribe(audio["short.wav"])
     assert isinstance(one, Transcript) and one.duration == pytest.approx(1.3)
     pieces = "".join(piece for piece, _ in one.segments[0].nbest[0].tokens)
     assert " ".join(pieces.split()) == one.text != ""
     samples, rate = soundfile.read(audio["short.wav"], dtype="float32")
-    several = model.transcribe([(samples, rate), audio["long.ogg"]])
-    assert [type(several), several[0].text] == [list, one.text]
+    several = list(model.transcribe_all([(samples, rate), audio["long.ogg"]]))
+    assert several[0].text == one.text
     assert several[1].duration == pytest.approx(11.0, abs=0.01)
     assert max(segment.end - segment.start for segment in several[1].segments) <= 4.0
-    lazily = model.transcribe(iter([audio["short.wav"]]))
-    assert not isinstance(lazily, list) and next(lazily).text == one.text
+    lazily = model.transcribe_all(iter([audio["short.wav"]]))
+    assert next(lazily).text == one.text
 
 
 def test_batches_change_no_text(model: Model, audio: dict[str, Path]) -> None:
     paths = list(audio.values())
     alone = [model.transcribe(path, batch_size=1).text for path in paths]
     assert len(set(alone)) > 1, "transcripts that are all alike would prove nothing"
-    assert [one.text for one in model.transcribe(paths, batch_size=8)] == alone
-    assert [one.text for one in model.transcribe(paths[::-1], batch_size=3)][::-1] == alone
+    assert [one.text for one in model.transcribe_all(paths, batch_size=8)] == alone
+    assert [one.text for one in model.transcribe_all(paths[::-1], batch_size=3)][::-1] == alone
 
 
 def test_a_merged_model_says_the_same(exp_dir: Path, model: Model, audio: dict[str, Path]) -> None:
@@ -111,7 +111,7 @@ def test_packed_it_works_where_nothing_else_is(
     monkeypatch.chdir(tmp_path)
     packed = load("elsewhere")
     assert Path(packed.config.encoder.path).resolve() == moved / "encoder"
-    same = packed.transcribe(list(audio.values())) == model.transcribe(list(audio.values()))
+    same = list(packed.transcribe_all(audio.values())) == list(model.transcribe_all(audio.values()))
     assert same, "not the same to the last bit of each log-probability"
     card = (moved / "README.md").read_text()
     assert "Trained on noise." in card and "|clean|2|3|0.0|" in card and "here, there" in card
@@ -179,12 +179,17 @@ def test_a_device_that_is_none_is_an_error_before_loading(
         load(exp_dir, device=device)
 
 
-def test_longest_is_part_of_the_identity(model: Model) -> None:
-    assert model.identity() == model.identity(model.longest) != model.identity(2.0)
+def test_max_window_is_part_of_the_identity(model: Model) -> None:
+    assert model.identity() == model.identity(model.max_window) != model.identity(2.0)
 
 
 def test_options_that_would_hang_are_errors(model: Model, audio: dict[str, Path]) -> None:
-    for options in ({"longest": 0.0001}, {"longest": float("nan")}, {"longest": float("inf")}, {"batch_size": -1}):
+    for options in (
+        {"max_window": 0.0001},
+        {"max_window": float("nan")},
+        {"max_window": float("inf")},
+        {"batch_size": -1},
+    ):
         with pytest.raises(ConfigError, match="expected"):
             model.transcribe(audio["short.wav"], **options)  # type: ignore[arg-type]
 

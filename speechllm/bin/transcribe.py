@@ -1,7 +1,6 @@
 """Transcribe audio files, folders of them, or standard input (-) with a trained model.
 
-In folders, links to other folders are followed, and hidden files are left out. Files that cannot be read are listed on
-standard error, and the exit status is 3.
+Links to folders are followed, hidden files left out. Unreadable files are listed, and the exit status is 3.
 """
 
 import argparse
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechllm.bin._arguments import add_set, add_trust
+from speechllm.bin._renamed import add_renamed
 
 if TYPE_CHECKING:
     from speechllm.errors import DataError
@@ -25,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=("txt", "json", "srt", "vtt"), default="txt", help="(%(default)s)")
     parser.add_argument("--out", type=Path, help="folder for a file each; what is there already is not done again")
     parser.add_argument("--batch_size", type=int, default=8, help="windows recognised at once (%(default)s)")
-    parser.add_argument("--longest", type=float, help="maximum window in seconds, at least 1; default: as trained")
+    add_renamed(parser, "--longest", "--max_window")
+    parser.add_argument("--max_window", type=float, help="maximum window in seconds, at least 1; default: as trained")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (%(default)s)")
     add_set(parser, "overrides, e.g. decode.search.num_beams=4")
     add_trust(parser)
@@ -36,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from speechllm.inference import inputs, outputs
     from speechllm.inference.transcribe import check_options
 
-    check_options(args.batch_size, args.longest)
+    check_options(args.batch_size, args.max_window)
     with inputs.find_inputs(args.files) as (found, errors):
         outputs.check_outputs(found, args.out, args.format)
         num_files = len(found) + len(errors)
@@ -60,10 +61,9 @@ def _transcribe(args: argparse.Namespace, durations: "dict[Input, Seconds]") -> 
     from speechllm.inference import outputs
 
     logging.disable_progress_bar()  # that of loading weights
-    model = load(
-        args.model, device=args.device, overrides=args.set, merge_lora=True, trust_components=args.trust_components
-    )
-    done = 0.0
+    loading = {"device": args.device, "overrides": args.set, "trust_components": args.trust_components}
+    model = load(args.model, merge_lora=True, **loading)
+    options, done = {"batch_size": args.batch_size, "max_window": args.max_window}, 0.0
     with tqdm(total=round(sum(durations.values())), unit="s", desc="speech", dynamic_ncols=True) as bar:
 
         def progress(seconds: "Seconds") -> None:
@@ -72,9 +72,9 @@ def _transcribe(args: argparse.Namespace, durations: "dict[Input, Seconds]") -> 
             bar.update(round(done) - bar.n)
 
         def transcribe(paths: Iterable[Path]) -> "Iterator[Transcript | DataError]":
-            return model.transcribe_each(paths, batch_size=args.batch_size, longest=args.longest, progress=progress)
+            return model.transcribe_each(paths, **options, progress=progress)
 
         if args.out is None:
             return outputs.print_transcripts(list(durations), transcribe, args.format)
-        identity = model.identity(args.longest)
+        identity = model.identity(args.max_window)
         return outputs.write_transcripts(list(durations), transcribe, args.out, args.format, identity)

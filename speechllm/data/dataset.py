@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from speechllm.data.config import DataConfig, TranscriptCase
 from speechllm.data.kaldi.data_dir import read_table, write_table
 from speechllm.errors import DataError
-from speechllm.interfaces import Seconds
+from speechllm.interfaces import Frontend, Seconds
 
 _DAMAGED = (
     *(OSError, ValueError, AssertionError, EOFError, MemoryError, OverflowError, TypeError, LookupError),
@@ -38,6 +38,11 @@ class Example:
     text: str
     """Transcript, empty if there is none."""
     duration: Seconds
+
+
+def example_of(samples_N: np.ndarray, frontend: Frontend) -> Example:
+    """Return samples at the frontend's rate as an utterance without id and transcript."""
+    return Example("", frontend.extract(samples_N), "", len(samples_N) / frontend.sample_rate)
 
 
 class DumpDataset(Dataset[Example]):

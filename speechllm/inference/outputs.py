@@ -142,7 +142,7 @@ def _check_record(path: Path, identity: str) -> None:
             raise ConfigError(f"{path}: damaged, expected a JSON object; choose another --out") from error
         if found != identity:
             raise ConfigError(
-                f"{path.parent}: holds transcripts by another model, search or --longest; choose another --out, "
+                f"{path.parent}: holds transcripts by another model, search or --max_window; choose another --out, "
                 "or remove it"
             )
     with new_file(path) as temporary:

@@ -27,16 +27,16 @@ UNSURE = -1.0
 """Hypotheses whose tokens have a mean log-probability below this (nats) are doubtful, as they are to Whisper."""
 
 
-def check_options(batch_size: int, longest: Seconds | None) -> None:
+def check_options(batch_size: int, max_window: Seconds | None) -> None:
     """Check the options of a transcription.
 
     Raises:
-        ConfigError: if ``batch_size`` is less than 1, or ``longest`` less than a second or not finite.
+        ConfigError: if ``batch_size`` is less than 1, or ``max_window`` less than a second or not finite.
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size: found {batch_size}, expected at least 1")
-    if longest is not None and not SHORTEST <= longest < math.inf:
-        raise ConfigError(f"longest: found {longest} s, expected a number of at least {SHORTEST:g} s")
+    if max_window is not None and not SHORTEST <= max_window < math.inf:
+        raise ConfigError(f"max_window: found {max_window} s, expected a number of at least {SHORTEST:g} s")
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Transcriber:
     Args:
         recognize: returns the n-best hypotheses of each of some waveforms.
         sample_rate: of these waveforms, in Hz.
-        longest: seconds that are recognised at once, at most.
+        max_window: seconds that are recognised at once, at most.
         batch_size: windows that are recognised at once, at most.
         progress: told the seconds of windows that were recognised.
     """
@@ -74,13 +74,13 @@ class Transcriber:
         recognize: Callable[[list[np.ndarray]], list[list[Hypothesis]]],
         *,
         sample_rate: int,
-        longest: Seconds,
+        max_window: Seconds,
         batch_size: int,
         progress: Callable[[Seconds], None] | None = None,
     ) -> None:
         self._recognize, self._sample_rate = recognize, sample_rate
         self._progress = progress or (lambda seconds: None)
-        self._longest, self._batch_size = longest, batch_size
+        self._max_window, self._batch_size = max_window, batch_size
         self._waiting: list[tuple[_Recording, int, Window]] = []
 
     def __call__(self, recordings: Iterable[Audio]) -> Iterator[Transcript | DataError]:
@@ -97,7 +97,7 @@ class Transcriber:
 
     def _read(self, audio: Audio, recording: _Recording) -> None:
         try:
-            for window in cut_windows(_blocks(audio), self._sample_rate, self._longest):
+            for window in cut_windows(_blocks(audio), self._sample_rate, self._max_window):
                 self._take(window, recording)
         except DataError as error:
             recording.error, recording.segments = error, []

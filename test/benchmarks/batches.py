@@ -31,7 +31,7 @@ def main() -> None:
         alone: dict[int, str] = {}
         for name, batch_size, order in (("1", 1, in_order), ("8", 8, in_order), ("8, shuffled", 8, shuffled)):
             begin = time.perf_counter()
-            results = model.transcribe([audio[place] for place in order], batch_size=batch_size)
+            results = model.transcribe_all([audio[place] for place in order], batch_size=batch_size)
             factor = (time.perf_counter() - begin) / sum(utt.duration for utt in utts)
             texts = {place: result.text for place, result in zip(order, results, strict=True)}
             alone = alone or texts

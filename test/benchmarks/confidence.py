@@ -18,7 +18,7 @@ from speechllm import load
 from speechllm.api import Model
 from speechllm.data.audio.read import read_audio
 from speechllm.data.batch import Collate
-from speechllm.data.dataset import Example
+from speechllm.data.dataset import example_of
 from speechllm.data.kaldi.data_dir import read_data_dir
 from speechllm.models.ctc import confidence
 
@@ -47,8 +47,7 @@ def main() -> None:
 @torch.inference_mode()
 def confidence_of(model: Model, samples_N: np.ndarray) -> float:
     """Return what ``ctc_confidence`` is compared with."""
-    features_TF = model.frontend.extract(samples_N)
-    batch = Collate(encoded=False)([Example(utt_id="", inputs_TF=features_TF, text="", duration=0.0)])
+    batch = Collate(encoded=False)([example_of(samples_N, model.frontend)])
     posteriors = model.speech_llm.connect(batch).posteriors
     assert posteriors is not None, "the connector has no CTC head"
     return confidence(posteriors).item()
@@ -56,7 +55,7 @@ def confidence_of(model: Model, samples_N: np.ndarray) -> float:
 
 def words_of(model: Model, audio: list[np.ndarray]) -> int:
     """Return the number of words that are written."""
-    results = model.transcribe([(samples_N, RATE) for samples_N in audio], batch_size=8)
+    results = model.transcribe_all([(samples_N, RATE) for samples_N in audio], batch_size=8)
     return sum(len(result.text.split()) for result in results)
 
 

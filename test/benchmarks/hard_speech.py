@@ -59,7 +59,7 @@ def ours(model: str, batch_size: int) -> Recognize:
     loaded = load(model, overrides=["decode.dtype=float32"], merge_lora=True)
 
     def recognize(samples: list[np.ndarray]) -> list[str]:
-        results = loaded.transcribe([(samples_N, RATE) for samples_N in samples], batch_size=batch_size)
+        results = loaded.transcribe_all([(samples_N, RATE) for samples_N in samples], batch_size=batch_size)
         return [result.text for result in results]
 
     return recognize
@@ -71,7 +71,7 @@ def whisper(path: str, batch_size: int) -> Recognize:
 
     def recognize(samples: list[np.ndarray]) -> list[str]:
         starts = range(0, len(samples), batch_size)
-        return [one.text for start in starts for one in loaded.transcribe(samples[start : start + batch_size])]
+        return [one.text for start in starts for one in loaded.transcribe_all(samples[start : start + batch_size])]
 
     return recognize
 

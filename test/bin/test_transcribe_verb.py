@@ -29,20 +29,20 @@ RATE = 16000
 class LoudnessModel:
     """Stands for a loaded model; the text of a window is its loudness in per mille, and a letter beyond ASCII."""
 
-    longest = 4.0
+    max_window = 4.0
     loaded: list[str]
 
-    def identity(self, longest: float | None = None) -> str:
-        return f"toy {longest or self.longest}"
+    def identity(self, max_window: float | None = None) -> str:
+        return f"toy {max_window or self.max_window}"
 
     def transcribe_each(
-        self, audio: Iterable[Path], *, batch_size: int, longest: float | None, progress: Any
+        self, audio: Iterable[Path], *, batch_size: int, max_window: float | None, progress: Any
     ) -> Iterator[Transcript | DataError]:
         def recognize(batch: list[np.ndarray]) -> list[list[Hypothesis]]:
             texts = [f"{1000 * np.abs(samples_N).max():.0f} \u00e9" for samples_N in batch]
             return [[Hypothesis(text=text, score=0.0, num_tokens=1, truncated=False)] for text in texts]
 
-        options: Any = {"longest": longest or self.longest, "batch_size": batch_size, "progress": progress}
+        options: Any = {"max_window": max_window or self.max_window, "batch_size": batch_size, "progress": progress}
         return Transcriber(recognize, sample_rate=RATE, **options)(audio)
 
 
@@ -119,10 +119,10 @@ def test_two_files_of_one_name_are_printed_but_not_written(
     ("arguments", "message"),
     [
         (["--format", "srt"], "subtitles need a folder"),
-        (["--longest", "0.0001"], "longest: found 0.0001 s, expected a number of at least 1 s"),
-        (["--longest", "nan"], "longest"),
-        (["--longest", "inf"], "longest"),
-        (["--longest", "-3"], "longest"),
+        (["--max_window", "0.0001"], "max_window: found 0.0001 s, expected a number of at least 1 s"),
+        (["--max_window", "nan"], "max_window"),
+        (["--max_window", "inf"], "max_window"),
+        (["--max_window", "-3"], "max_window"),
         (["--batch_size", "0"], "batch_size"),
         (["--out", "{file}"], "found a file, expected a folder"),
     ],
@@ -137,12 +137,12 @@ def test_arguments_are_checked_before_a_model_is_loaded(
     assert loaded == []
 
 
-def test_a_folder_of_transcripts_is_of_one_longest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_of_transcripts_is_of_one_max_window(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = [record(tmp_path / "a.wav"), "--out", tmp_path / "out"]
     assert transcribe(*command) == 0
-    assert transcribe(*command, "--longest", "4") == 0  # the model's own
-    assert transcribe(*command, "--longest", "2") == 1
-    assert "--longest; choose another --out" in capsys.readouterr().err
+    assert transcribe(*command, "--max_window", "4") == 0  # the model's own
+    assert transcribe(*command, "--max_window", "2") == 1
+    assert "--max_window; choose another --out" in capsys.readouterr().err
     (tmp_path / "out" / outputs.RECORD).write_text("{")
     assert transcribe(*command) == 1
     assert "damaged" in capsys.readouterr().err

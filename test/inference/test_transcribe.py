@@ -31,8 +31,8 @@ def tone(seconds: float, level: float, channels: int = 1) -> np.ndarray:
     return np.full((round(seconds * RATE), channels), level, dtype=np.float32).squeeze()
 
 
-def transcriber(recognize: Recognizer, batch_size: int = 3, longest: float = 10.0) -> Transcriber:
-    return Transcriber(recognize, sample_rate=RATE, longest=longest, batch_size=batch_size)
+def transcriber(recognize: Recognizer, batch_size: int = 3, max_window: float = 10.0) -> Transcriber:
+    return Transcriber(recognize, sample_rate=RATE, max_window=max_window, batch_size=batch_size)
 
 
 def test_windows_of_several_recordings_share_batches() -> None:
@@ -98,7 +98,7 @@ def test_silence_is_not_decoded_and_doubts_are_said() -> None:
             [Hypothesis(text=text, score=-9, num_tokens=2, truncated=True, tokens=[("no", -2.0)] * 4)] for _ in batch
         ]
 
-    results = Transcriber(doubtful, sample_rate=RATE, longest=10, batch_size=1)(
+    results = Transcriber(doubtful, sample_rate=RATE, max_window=10, batch_size=1)(
         [(tone(1, 1e-5), RATE), (tone(1, 0.1), RATE)]
     )
     silent, loud = results
@@ -108,6 +108,6 @@ def test_silence_is_not_decoded_and_doubts_are_said() -> None:
 
 def test_progress_is_in_seconds() -> None:
     done: list[float] = []
-    run = Transcriber(Recognizer(), sample_rate=RATE, longest=10.0, batch_size=2, progress=done.append)
+    run = Transcriber(Recognizer(), sample_rate=RATE, max_window=10.0, batch_size=2, progress=done.append)
     list(run([(tone(25, 0.2), RATE), (tone(2, 0.0), RATE)]))
     assert sum(done) == pytest.approx(27.0)

@@ -77,7 +77,7 @@ def test_the_first_reads_a_book_that_it_never_heard() -> None:
     model = load(merge_lora=True)
     paths = [RECORDINGS / f"{name}.wav" for name in reference]
     alone = [model.transcribe(path).text for path in paths]
-    assert [result.text for result in model.transcribe(paths, batch_size=8)] == alone
+    assert [result.text for result in model.transcribe_all(paths, batch_size=8)] == alone
     counts = count(score(reference, dict(zip(reference, alone, strict=True)), normalizer("librispeech")))
     assert counts.words == 71
     assert counts.errors <= 8  # measured: 4

@@ -31,8 +31,8 @@ class Window:
         return bool(_loudness(self.samples_N, len(self.samples_N) / (self.end - self.start)).max() < SILENCE_DB)
 
 
-def cut_windows(blocks: Iterable[tuple[np.ndarray, int]], sample_rate: int, longest: Seconds) -> Iterator[Window]:
-    """Cut a recording into windows of at most ``longest`` seconds; one that is no longer stays whole.
+def cut_windows(blocks: Iterable[tuple[np.ndarray, int]], sample_rate: int, max_window: Seconds) -> Iterator[Window]:
+    """Cut a recording into windows of at most ``max_window`` seconds; one that is no longer stays whole.
 
     A cut lies in the quietest place of the second half of what a window may hold, so that words stay whole, and leaves
     at least a quarter of a window behind it, so that no scrap of a word is left over.
@@ -40,7 +40,7 @@ def cut_windows(blocks: Iterable[tuple[np.ndarray, int]], sample_rate: int, long
     Args:
         blocks: the samples of a recording in succession, with their rate, which is one for all.
         sample_rate: of the windows, in Hz.
-        longest: of a window.
+        max_window: of a window.
 
     Yields:
         The windows, in order and without gaps. No more than two of them and a block are held in memory.
@@ -48,22 +48,22 @@ def cut_windows(blocks: Iterable[tuple[np.ndarray, int]], sample_rate: int, long
     held_N, first, rate = np.zeros(0, dtype=np.float32), 0, 0
     for samples_N, rate in blocks:
         held_N = np.concatenate([held_N, samples_N])
-        while len(held_N) >= 2 * longest * rate:
-            window, held_N = _cut(held_N, first, rate, sample_rate, longest)
+        while len(held_N) >= 2 * max_window * rate:
+            window, held_N = _cut(held_N, first, rate, sample_rate, max_window)
             first = round(window.end * rate)
             yield window
     while len(held_N):
-        window, held_N = _cut(held_N, first, rate, sample_rate, longest)
+        window, held_N = _cut(held_N, first, rate, sample_rate, max_window)
         first = round(window.end * rate)
         yield window
 
 
-def _cut(held_N: np.ndarray, first: int, rate: int, sample_rate: int, longest: Seconds) -> tuple[Window, np.ndarray]:
+def _cut(held_N: np.ndarray, first: int, rate: int, sample_rate: int, max_window: Seconds) -> tuple[Window, np.ndarray]:
     """Return the first window of ``held_N``, whose first sample is number ``first``, and what is left."""
     num_samples = len(held_N)
-    if num_samples > longest * rate:
-        begin = round(longest / 2 * rate)
-        end = round(min(longest * rate, num_samples - longest / 4 * rate))
+    if num_samples > max_window * rate:
+        begin = round(max_window / 2 * rate)
+        end = round(min(max_window * rate, num_samples - max_window / 4 * rate))
         num_samples = begin + _quietest(held_N[begin:end], rate)
     samples_N = resample(held_N[:num_samples], rate, sample_rate)
     return Window(first / rate, (first + num_samples) / rate, samples_N), held_N[num_samples:]
