@@ -20,6 +20,7 @@ from speechllm import config as configs
 from speechllm.atomic import new_file
 from speechllm.errors import ConfigError, TrainingError
 from speechllm.models.weights import save_weights
+from speechllm.train.protocol import Engine
 
 RESUME = "resume.json"
 
@@ -57,7 +58,7 @@ class Resume:
 
 
 def save_resume(
-    engine: Any, exp_dir: Path, position: Position, bases: dict[str, str], rank_state: dict[str, Any]
+    engine: Engine, exp_dir: Path, position: Position, bases: dict[str, str], rank_state: dict[str, Any]
 ) -> None:
     """Write a resume checkpoint on all ranks; the one before it is removed once this one is complete.
 
@@ -98,7 +99,7 @@ def save_resume(
     _barrier(engine)
 
 
-def load_resume(engine: Any, exp_dir: Path, bases: dict[str, str]) -> tuple[Position, dict[str, Any]] | None:
+def load_resume(engine: Engine, exp_dir: Path, bases: dict[str, str]) -> tuple[Position, dict[str, Any]] | None:
     """Restore engine and random states from the last resume checkpoint, if there is one.
 
     Returns:
@@ -149,7 +150,7 @@ def read_resume(folder: Path) -> Resume:
     return resume
 
 
-def _setting(engine: Any, bases: dict[str, str]) -> dict[str, Any]:
+def _setting(engine: Engine, bases: dict[str, str]) -> dict[str, Any]:
     """Return what must be as it was, where a training goes on."""
     return {"world_size": engine.world_size, "zero_stage": engine.zero_optimization_stage(), "bases": bases}
 
@@ -196,6 +197,6 @@ def _restore_random_states(states: dict[str, Any]) -> None:
     random.setstate((version, tuple(internal), gauss))
 
 
-def _barrier(engine: Any) -> None:
+def _barrier(engine: Engine) -> None:
     if engine.world_size > 1:
         torch.distributed.barrier()

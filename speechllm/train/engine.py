@@ -15,6 +15,7 @@ from torch.utils.cpp_extension import _get_build_directory
 
 from speechllm.errors import ConfigError
 from speechllm.train.config import TrainConfig
+from speechllm.train.protocol import Engine
 from speechllm.train.storage import Storage
 
 T = TypeVar("T")
@@ -106,7 +107,7 @@ def check_precision(config: TrainConfig) -> None:
         )
 
 
-def start_engine(model: nn.Module, config: TrainConfig) -> Any:
+def start_engine(model: nn.Module, config: TrainConfig) -> Engine:
     """Wrap ``model`` into a DeepSpeed engine with AdamW over its trainable parameters."""
     optimizer = torch.optim.AdamW(
         parameter_groups(model, config),

@@ -28,6 +28,7 @@ from speechllm.train.checkpoint import (
 from speechllm.train.config import TrainConfig
 from speechllm.train.interrupt import Interrupted, StopRequest, stop_request
 from speechllm.train.metrics import Metrics
+from speechllm.train.protocol import Engine
 from speechllm.train.ranks import sum_over_ranks
 from speechllm.train.schedule import learning_rate
 from speechllm.train.validation import Validator
@@ -50,7 +51,7 @@ class Trainer:
 
     def __init__(
         self,
-        engine: Any,
+        engine: Engine,
         config: TrainConfig,
         *,
         sampler: BucketSampler,

@@ -1,7 +1,6 @@
 """Validation: does the loss fall, and does the model listen?"""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,6 +8,7 @@ from torch import Tensor
 from speechllm.data.batch import Batch
 from speechllm.interfaces import GenerationOptions
 from speechllm.models.speech_llm import Objective, SpeechLLM
+from speechllm.train.protocol import Engine
 
 Example = tuple[str, str]  # reference, hypothesis
 
@@ -35,7 +35,7 @@ class Validator:
 
     @torch.no_grad()
     def run(
-        self, engine: Any, objective: Objective = "llm", check: Callable[[], None] = lambda: None
+        self, engine: Engine, objective: Objective = "llm", check: Callable[[], None] = lambda: None
     ) -> tuple[dict[str, float], list[Example]]:
         """Return the scores and some (reference, hypothesis) pairs; to be called on every rank.
 
@@ -70,7 +70,7 @@ class Validator:
             text += f"\n  REF {reference}\n  HYP {hypothesis}"
         return text
 
-    def _score(self, engine: Any, batches: Sequence[Batch], objective: Objective) -> Tensor:
+    def _score(self, engine: Engine, batches: Sequence[Batch], objective: Objective) -> Tensor:
         """Return summed loss, correct tokens and tokens of each batch (batches, 3); the ranks share the batches."""
         sums = torch.zeros(len(batches), 3, dtype=torch.float64, device=engine.device)
         rank, world_size = engine.global_rank, engine.world_size
@@ -86,7 +86,7 @@ class Validator:
             torch.distributed.all_reduce(sums)
         return sums
 
-    def _decode(self, engine: Any) -> list[Example]:
+    def _decode(self, engine: Engine) -> list[Example]:
         if self.examples is None:
             return []
         self._check()
