@@ -93,7 +93,7 @@ def test_speech_is_joined_after_the_steps_of_ctc_and_a_kill_changes_nothing(toy:
     overrides = ["data.concat={probability: 1.0, duration: 40}", "train.ctc_steps=4"]
     result = toy.run(whole, *overrides)
     assert result.returncode == 0, result.stderr[-3000:]
-    assert "train.ctc_steps: at least 100% of the utterances have more tokens of text than" in result.stdout
+    assert "train.ctc_steps: at least 100% of the utterances have more text tokens than" in result.stdout
     assert json.loads((whole / "checkpoints/resume.json").read_text())["position"]["sampler"]["concatenates"]
     position = end_after_the_first_checkpoint(toy.command(killed, *overrides), killed, signal.SIGKILL)
     assert (position["step"], position["sampler"]["concatenates"]) == (3, False)
