@@ -40,7 +40,8 @@ def files_fingerprint(files: Iterable[Path]) -> str:
 
 def run_record() -> dict[str, Any]:
     """Return the command of this process, the date, the commit and the versions, as ``run.yaml`` holds them."""
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    name = Path(sys.argv[0]).name
+    command = shlex.join(["speechllm" if name == "__main__.py" else name, *sys.argv[1:]])  # python -m speechllm
     return {"command": command, "date": time.strftime("%F %T"), "git": git_hash(), "versions": versions()}
 
 
