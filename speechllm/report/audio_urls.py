@@ -23,11 +23,11 @@ def audio_urls(data: Path, decoded: Iterable[str], page_dir: Path) -> dict[str, 
     Args:
         data: holds a data directory for each set.
         decoded: names of what was decoded: a set's, which more may follow after "_", such as the name of a decode
-            section. What was given another utterance's speech ("mismatched") has no audio of its own.
+            section. A shuffled-audio control has no audio of its own.
         page_dir: directory of the page, from which the addresses are seen.
 
     Returns:
-        Addresses by utterance, by name of what was decoded; of names that no data directory fits, there are none.
+        Addresses by utterance, by name of the decoding, without the decodings that no data directory fits.
     """
     return {
         name: {utt.utt_id: _url(utt, page_dir) for utt in read_data_dir(folder, need_text=False).utts}

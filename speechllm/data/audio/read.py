@@ -76,7 +76,7 @@ def read_audio(path: str | Path, sample_rate: int, start: Seconds = 0.0, end: Se
 
 @contextmanager
 def open_audio(path: str | Path, sample_rate: int) -> Iterator[Callable[[Seconds, Seconds | None], np.ndarray]]:
-    """Open a file once for all of its segments: yield what reads one, from start to end, as ``read_audio`` does.
+    """Open a file once for all of its segments: yield a function that reads one, as ``read_audio`` does.
 
     Raises:
         DataError: as ``read_audio``; after one about a segment others can still be read.

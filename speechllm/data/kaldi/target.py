@@ -88,7 +88,7 @@ def new_target(path: str | Path, what: str, made_by: str, files: Iterable[str] =
 
     Args:
         path: the directory; ``check_target`` allows it.
-        what: what is replaced, for people.
+        what: name of the replaced thing, for messages.
         made_by: for ``is_made``; empty: no marker.
         files: names of further files, other than the tables, that are written.
     """
