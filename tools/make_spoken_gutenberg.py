@@ -3,9 +3,10 @@
     python tools/make_spoken_gutenberg.py downloads/spoken_gutenberg
 
 writes OUT/LibriSpeech/{train,dev,test}-spoken/SPEAKER/CHAPTER/SPEAKER-CHAPTER-NNNN.flac, *.trans.txt and SPEAKERS.TXT.
-No sentence occurs twice. It needs the voices that tools/quickstart.sh installs, and fetches Kokoro's itself. A complete
-corpus is left alone; an interrupted one is continued. Kokoro's many voices take about half an hour for each hour of
-speech on one core; without them, `--engines hibari flite joe`, it is a minute.
+No sentence occurs twice. It needs the voices that tools/quickstart.sh installs and openvino, and fetches Kokoro's
+graph and tables itself. A complete corpus is left alone; an interrupted one is continued. Kokoro's many voices take
+about 17 minutes for each hour of speech on one core with bfloat16 instructions, 30 without; without these voices,
+`--engines hibari flite joe`, it is a minute.
 """
 
 import argparse
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if target.is_dir():
         print(f"The spoken books are already in {target}; delete that directory to make others.")
         return 0
-    if missing := missing_packages():
+    if missing := missing_packages(*args.engines):
         parser.error(f"the voices are missing; install them: pip install {' '.join(missing)}")
     engines = set(args.engines)
     if "flite" in engines and not has_flite():

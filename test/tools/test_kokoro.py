@@ -10,13 +10,13 @@ import voices
 from kokoro import LONGEST, PACE, VOICES, WIDTH, Kokoro, Style, blends, split
 
 
-class Session:
+class Graph:
     """A graph whose speech is the phoneme numbers, times the first style value, divided by the speed."""
 
     def __init__(self) -> None:
         self.lengths: list[int] = []
 
-    def run(self, outputs: None, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+    def __call__(self, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         tokens_BS, style_BW, speed_B = inputs["tokens"], inputs["style"], inputs["speed"]
         assert tokens_BS.dtype == np.int64 and style_BW.dtype == speed_B.dtype == np.float32
         assert tokens_BS.shape[0] == style_BW.shape[0] == 1 and style_BW.shape[1] == WIDTH
@@ -35,8 +35,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         table.tofile(tmp_path / "styles" / f"{name}.bin")
     vocabulary = {" ": 16, "a": 1, "b": 2, "c": 3}
     (tmp_path / "symbols" / "vocab.json").write_text(json.dumps({"vocab": vocabulary}))
-    session = Session()
-    monkeypatch.setattr(kokoro, "_load_session", lambda root: session)
+    graph = Graph()
+    monkeypatch.setattr(kokoro, "_load_graph", lambda root: graph)
     monkeypatch.setattr(kokoro, "_load_phonemes", lambda british: str.swapcase if british else str)
     return tmp_path
 
@@ -59,7 +59,7 @@ def test_long_texts_are_spoken_in_parts_cut_at_spaces(root: Path) -> None:
     voice = Kokoro("af_bella", root)
     samples_N = voice("abc " * 300, 1.0)
     assert len(samples_N) == 1200
-    assert voice.session.lengths == [LONGEST - 2, LONGEST - 1, 1200 - 2 * LONGEST + 3]
+    assert voice.infer.lengths == [LONGEST - 2, LONGEST - 1, 1200 - 2 * LONGEST + 3]
     assert [len(part) for part in split([1] * 1100, 16)] == [LONGEST, LONGEST, 1100 - 2 * LONGEST]
     assert list(split([1, 2], 16)) == [[1, 2]]
 

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import make_spoken_gutenberg
 import pytest
+import voices
 from make_spoken_gutenberg import SPEAKERS
 
 OTHERS = [speaker for speaker in SPEAKERS if not speaker.voice.startswith("kokoro-")]
@@ -10,7 +11,7 @@ OTHERS = [speaker for speaker in SPEAKERS if not speaker.voice.startswith("kokor
 @pytest.fixture
 def no_voices(humming: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Speak what a short list says, by humming, and fetch nothing."""
-    monkeypatch.setattr(make_spoken_gutenberg, "missing_packages", list)
+    monkeypatch.setattr(make_spoken_gutenberg, "missing_packages", lambda *engines: [])
     monkeypatch.setattr(make_spoken_gutenberg, "fetch_packages", lambda: None)
     monkeypatch.setattr(make_spoken_gutenberg, "fetch", lambda name, package, root: root / name)
     monkeypatch.setattr(
@@ -48,7 +49,7 @@ def test_speakers_have_numbers_of_their_own() -> None:
 def test_missing_voices_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(make_spoken_gutenberg, "missing_packages", lambda: ["hibari-tts"])
+    monkeypatch.setattr(make_spoken_gutenberg, "missing_packages", lambda *engines: ["hibari-tts"])
     with pytest.raises(SystemExit) as exit_:
         make_spoken_gutenberg.main([str(tmp_path)])
     assert exit_.value.code == 2
@@ -79,3 +80,9 @@ def test_another_corpus_is_not_continued(tmp_path: Path, no_voices: None, capsys
     assert make_spoken_gutenberg.main([str(tmp_path), "--train", "5", "--dev", "2", "--test", "3", "--jobs", "1"]) == 1
     assert "another corpus was begun here" in capsys.readouterr().err
     assert not (tmp_path / "LibriSpeech").exists()
+
+
+def test_only_the_packages_of_the_chosen_synthesisers_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(voices.importlib.util, "find_spec", lambda module: None)
+    assert voices.missing_packages("hibari", "flite") == ["hibari-tts"]
+    assert voices.missing_packages("hibari", "kokoro") == ["hibari-tts", "openvino"]
