@@ -41,7 +41,7 @@ class Utterances(Protocol):
 
     utt_ids: list[str]
     inputs: Tensor  # feats_BTF, or states_BLD as dumped
-    lens_B: Tensor
+    feat_lens_B: Tensor
     texts: list[str]
     encoded: bool  # whether ``inputs`` are states
     epoch: int
@@ -112,7 +112,7 @@ class Posteriors(NamedTuple):
 
     log_probs_BMC: Tensor
     """Class 0 is the blank, class i + 1 the unit ``subwords.ids[i]``."""
-    lens_B: Tensor
+    stacked_lens_B: Tensor
     """Number of valid stacked states."""
     subwords: SubwordUnits
 
@@ -175,7 +175,7 @@ class Hypothesis:
     """Sum of the log-probabilities (or joint scores) of the tokens, divided by the length as the search does."""
     num_tokens: int
     truncated: bool
-    """Whether the token cap was reached before the end-of-sequence token."""
+    """Whether ``max_new_tokens`` were generated before the end-of-sequence token."""
     tokens: Sequence[tuple[str, float]] = ()
     """Each token: what it adds to the text, and its log-probability (nats) in the search."""
 
@@ -233,9 +233,13 @@ class Decoder(Protocol):
         ...
 
     def generate(
-        self, prompts: list[Tensor], caps: list[int], options: GenerationOptions, posteriors: Posteriors | None = None
+        self,
+        prompts: list[Tensor],
+        max_new_tokens: list[int],
+        options: GenerationOptions,
+        posteriors: Posteriors | None = None,
     ) -> list[list[Hypothesis]]:
-        """Continue each prompt (U, E) by at most its cap of tokens; return the n-best, best first.
+        """Continue each prompt (U, E) by at most its ``max_new_tokens``; return the n-best, best first.
 
         With ``posteriors`` and ``options.ctc_weight``, the scores of the LLM and of CTC are combined in the choice of
         each token.

@@ -21,9 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="none, librispeech, gigaspeech, whisper-english or english (default: %(default)s)",
     )
     parser.add_argument("--spelling", type=Path, help="normalizer.json of a Whisper model, for the English normalizers")
-    parser.add_argument(
-        "--truncated", type=Path, help="ids of the utterances whose hypothesis was cut at the token cap"
-    )
+    parser.add_argument("--truncated", type=Path, help="ids of the utterances whose hypothesis reached max_new_tokens")
     parser.add_argument("--utt2dur", type=Path, help="durations, for the error rate by duration in analysis.md")
     parser.add_argument("--glm", type=Path, help="global mapping of spellings, for .stm and .ctm")
     parser.add_argument("--char", action="store_true", help="score characters as well, in result_cer.txt")

@@ -121,7 +121,8 @@ class CTCConnector(BaseConnector):
         """Return one embedding for each run of states with the same best label, embeds_BSE, and their number."""
         probs_BMC = posteriors.log_probs_BMC.exp()
         best_BM = probs_BMC.argmax(-1)
-        kept_BM = length_mask(posteriors.lens_B, best_BM.shape[1]) & (probs_BMC[..., 0] < self.config.blank_threshold)
+        valid_BM = length_mask(posteriors.stacked_lens_B, best_BM.shape[1])
+        kept_BM = valid_BM & (probs_BMC[..., 0] < self.config.blank_threshold)
         continues_BM = kept_BM[:, 1:] & kept_BM[:, :-1] & (best_BM[:, 1:] == best_BM[:, :-1])
         starts_BM = kept_BM & ~pad(continues_BM, (1, 0))
         run_K = starts_BM[kept_BM].cumsum(0) - 1  # K: the kept states of all utterances, one after the other

@@ -24,9 +24,9 @@ class Batch:
 
     utt_ids: list[str]
     inputs: Tensor
-    """feats_BTF or states_BLD, float32, zero beyond ``lens_B``."""
-    lens_B: Tensor
-    """Number of valid frames, int64."""
+    """feats_BTF or states_BLD, float32, zero beyond ``feat_lens_B``."""
+    feat_lens_B: Tensor
+    """Number of valid frames, or of valid states, int64."""
     texts: list[str]
     """Transcripts, empty where the data has none."""
     durations: list[Seconds]
@@ -36,12 +36,12 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch with its tensors on ``device``."""
-        return replace(self, inputs=self.inputs.to(device), lens_B=self.lens_B.to(device))
+        return replace(self, inputs=self.inputs.to(device), feat_lens_B=self.feat_lens_B.to(device))
 
     def shuffled(self) -> "Batch":
         """Return the batch with each utterance's speech replaced by that of the one before it."""
         assert len(self.utt_ids) > 1, "alone, an utterance has no other to borrow from"
-        return replace(self, inputs=self.inputs.roll(1, 0), lens_B=self.lens_B.roll(1, 0))
+        return replace(self, inputs=self.inputs.roll(1, 0), feat_lens_B=self.feat_lens_B.roll(1, 0))
 
 
 class Collate:
@@ -60,7 +60,7 @@ class Collate:
         return Batch(
             utt_ids=[example.utt_id for example in examples],
             inputs=pad_sequence(arrays, batch_first=True),
-            lens_B=torch.tensor([len(array) for array in arrays]),
+            feat_lens_B=torch.tensor([len(array) for array in arrays]),
             texts=[example.text for example in examples],
             durations=[example.duration for example in examples],
             encoded=self.encoded,

@@ -69,9 +69,9 @@ class DataConfig:
     concat: ConcatOptions | None = None
     """Random concatenation of training utterances, after train.ctc_steps; null: none. Not of dumped encoder states."""
     batch_duration: float = 320.0
-    """Cap on one rank's batch: its longest utterance times its number of utterances (seconds)."""
+    """Limit of one rank's batch: its longest utterance times its number of utterances (seconds)."""
     batch_size: int = 16
-    """Cap on one rank's batch (utterances)."""
+    """Limit of one rank's batch (utterances)."""
     num_buckets: int = 20
     """Groups of similar duration among which training draws a batch (groups)."""
     num_workers: int = 0

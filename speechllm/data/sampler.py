@@ -42,7 +42,7 @@ class BucketSampler(Sampler[list[str]]):
     """Batches of similar duration for training, drawn anew every epoch, equally many on every rank.
 
     Every epoch cuts the utterances, sorted by duration, into buckets whose edges move, shuffles each
-    bucket, fills batches up to the caps, and shuffles the batches. At one step all ranks work on
+    bucket, fills batches up to the limits, and shuffles the batches. At one step all ranks work on
     batches of similar duration. Every utterance occurs exactly once an epoch over all ranks: where the
     number of batches is no multiple of the ranks, some are split in two. Only if every batch holds a
     single utterance are up to ``world_size - 1`` batches repeated; ``num_repeated`` counts them.
@@ -56,7 +56,7 @@ class BucketSampler(Sampler[list[str]]):
 
     Args:
         durations: of each utterance.
-        config: caps and number of buckets.
+        config: limits and number of buckets.
         seed: of the shuffling, together with the epoch.
         rank: which of the ``world_size`` shares this process takes.
         world_size: number of processes that train together.
@@ -119,7 +119,7 @@ class BucketSampler(Sampler[list[str]]):
         """Go to where ``state`` was taken: iteration yields exactly the batches that remained.
 
         Raises:
-            ConfigError: if the number of ranks, the seed, the utterances or the caps are others now.
+            ConfigError: if the number of ranks, the seed, the utterances or the limits are others now.
         """
         self.set_epoch(state["epoch"], concatenates=state.get("concatenates", True))
         for key, found in self._signature().items():
@@ -189,7 +189,7 @@ def by_duration(durations: Mapping[str, Seconds]) -> list[str]:
 _MEANING = {
     "world_size": "the number of processes (GPUs)",
     "seed": "the seed",
-    "plan": "the utterances, their durations or the caps of a batch (fingerprint)",
+    "plan": "the utterances, their durations or the limits of a batch (fingerprint)",
 }
 
 
@@ -200,7 +200,7 @@ def _padded_durations(durations: Mapping[str, Seconds], padded_duration: PaddedD
 
 
 def _fill(utt_ids: Iterable[str], padded: Mapping[str, Seconds], config: BatchCaps) -> list[list[str]]:
-    """Cut a sequence of utterances into batches, each as large as the caps allow."""
+    """Cut a sequence of utterances into batches, each as large as the limits allow."""
     batches: list[list[str]] = []
     longest = 0.0
     for utt_id in utt_ids:

@@ -95,7 +95,7 @@ class JointSearch(LogitsProcessor):
         self._eos = eos
         self._scorer = CTCPrefixScorer(
             posteriors.log_probs_BMC.repeat_interleave(self._beams, 0),
-            posteriors.lens_B.repeat_interleave(self._beams, 0),
+            posteriors.stacked_lens_B.repeat_interleave(self._beams, 0),
         )
         self._prefixes_R = self._scorer.begin()
         self._ids_RU: Tensor | None = None
@@ -120,7 +120,7 @@ class JointSearch(LogitsProcessor):
         return joint_RV
 
     def _join(self, llm: Tensor, ctc: Tensor) -> Tensor:
-        """Return the scores, finite even of what is impossible, since a search must be able to end at its cap."""
+        """Return the scores, finite even where impossible, so that a search can end at ``max_new_tokens``."""
         both = llm.clamp(min=IMPOSSIBLE), ctc.clamp(min=IMPOSSIBLE).to(llm.dtype)
         return (1 - self._weight) * both[0] + self._weight * both[1]
 

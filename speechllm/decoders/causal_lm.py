@@ -216,11 +216,15 @@ class CausalLM(nn.Module):
             self.model.set_attn_implementation(implementation)
 
     def generate(
-        self, prompts: list[Tensor], caps: list[int], options: GenerationOptions, posteriors: Posteriors | None = None
+        self,
+        prompts: list[Tensor],
+        max_new_tokens: list[int],
+        options: GenerationOptions,
+        posteriors: Posteriors | None = None,
     ) -> list[list[Hypothesis]]:
-        """Continue each prompt (U, E) by at most its cap of tokens; return the n-best, best first.
+        """Continue each prompt (U, E) by at most its ``max_new_tokens``; return the n-best, best first.
 
-        Prompts are padded on the left, and every one has its own cap, so that a hypothesis does not
+        Prompts are padded on the left, and every one has its own limit, so that a hypothesis does not
         depend on its batch mates. With ``posteriors`` and ``options.ctc_weight``, CTC scores each token too.
         An LLM with a limited number of positions generates no tokens beyond them.
         """
@@ -228,15 +232,16 @@ class CausalLM(nn.Module):
         if self.max_positions is not None:
             for prompt in prompts:
                 self._check_length(len(prompt) + 1)
-            if len(prompts) > 1 and max(map(len, prompts)) + max(caps) > self.max_positions:
-                return self._generate_each(prompts, caps, options, posteriors)
-            caps = [min(cap, self.max_positions - len(prompt)) for prompt, cap in zip(prompts, caps, strict=True)]
+            if len(prompts) > 1 and max(map(len, prompts)) + max(max_new_tokens) > self.max_positions:
+                return self._generate_each(prompts, max_new_tokens, options, posteriors)
+            pairs = zip(prompts, max_new_tokens, strict=True)
+            max_new_tokens = [min(limit, self.max_positions - len(prompt)) for prompt, limit in pairs]
         self._attend_by(self._own_attention)
         embeds_BUE = pad_sequence(prompts, batch_first=True, padding_side="left")
         lens_B = torch.tensor([len(prompt) for prompt in prompts], device=embeds_BUE.device)
         positions_U = torch.arange(embeds_BUE.shape[1], device=lens_B.device)
         mask_BU = positions_U >= embeds_BUE.shape[1] - lens_B[:, None]
-        search = _Search(caps, self.tokenizer.eos_token_id, options, embeds_BUE.device)
+        search = _Search(max_new_tokens, self.tokenizer.eos_token_id, options, embeds_BUE.device)
         output = self.model.generate(
             inputs_embeds=embeds_BUE,
             attention_mask=mask_BU.long(),
@@ -247,18 +252,22 @@ class CausalLM(nn.Module):
         scores = search.greedy_scores() if greedy else output.sequences_scores
         log_probs = search.greedy_log_probs() if greedy else self._log_probs_of_beams(output)
         rows = zip(output.sequences.tolist(), scores.tolist(), log_probs.tolist(), strict=True)
-        return [[self._hypothesis(*next(rows), cap) for _ in range(options.nbest)] for cap in caps]
+        return [[self._hypothesis(*next(rows), limit) for _ in range(options.nbest)] for limit in max_new_tokens]
 
     def _generate_each(
-        self, prompts: list[Tensor], caps: list[int], options: GenerationOptions, posteriors: Posteriors | None
+        self,
+        prompts: list[Tensor],
+        max_new_tokens: list[int],
+        options: GenerationOptions,
+        posteriors: Posteriors | None,
     ) -> list[list[Hypothesis]]:
-        """Continue each prompt alone, because in a batch all go on as long as the one with the largest cap."""
+        """Continue each prompt alone, because in a batch all go on as long as the one with the largest limit."""
         found = []
-        for k, (prompt, cap) in enumerate(zip(prompts, caps, strict=True)):
+        for k, (prompt, limit) in enumerate(zip(prompts, max_new_tokens, strict=True)):
             alone = posteriors and posteriors._replace(
-                log_probs_BMC=posteriors.log_probs_BMC[k : k + 1], lens_B=posteriors.lens_B[k : k + 1]
+                log_probs_BMC=posteriors.log_probs_BMC[k : k + 1], stacked_lens_B=posteriors.stacked_lens_B[k : k + 1]
             )
-            found += self.generate([prompt], [cap], options, alone)
+            found += self.generate([prompt], [limit], options, alone)
         return found
 
     def _log_probs_of_beams(self, output: Any) -> Tensor:
@@ -267,7 +276,7 @@ class CausalLM(nn.Module):
             output.sequences, output.scores, output.beam_indices, normalize_logits=False
         )
 
-    def _hypothesis(self, ids: list[int], score: float, log_probs: list[float], cap: int) -> Hypothesis:
+    def _hypothesis(self, ids: list[int], score: float, log_probs: list[float], max_new_tokens: int) -> Hypothesis:
         eos = self.tokenizer.eos_token_id
         ids = ids[: ids.index(eos)] if eos in ids else ids
         # What tokens add to the text is known only from longer and longer texts: some share a character.
@@ -279,24 +288,24 @@ class CausalLM(nn.Module):
             text=" ".join(texts[-1].split()),
             score=score,
             num_tokens=len(ids),
-            truncated=len(ids) >= cap,
+            truncated=len(ids) >= max_new_tokens,
             tokens=list(zip(pieces, log_probs, strict=False)),
         )
 
 
 class _Search(LogitsProcessor):
-    """Each utterance's own token cap within a batch, and the score of greedy search.
+    """Each utterance's own ``max_new_tokens`` within a batch, and the score of greedy search.
 
     Rows R are the beams of each utterance in turn.
     """
 
-    def __init__(self, caps: list[int], eos: int, options: GenerationOptions, device: torch.device) -> None:
+    def __init__(self, max_new_tokens: list[int], eos: int, options: GenerationOptions, device: torch.device) -> None:
         self.options = options
         self.eos = eos
-        self.max_cap = max(caps)
-        self.caps_R = torch.tensor(caps, device=device).repeat_interleave(options.num_beams)
-        self.log_prob_R = torch.zeros(len(self.caps_R), device=device)
-        self.lens_R = torch.zeros(len(self.caps_R), device=device)
+        self.longest_limit = max(max_new_tokens)
+        self.max_new_tokens_R = torch.tensor(max_new_tokens, device=device).repeat_interleave(options.num_beams)
+        self.log_prob_R = torch.zeros(len(self.max_new_tokens_R), device=device)
+        self.lens_R = torch.zeros(len(self.max_new_tokens_R), device=device)
         self._log_probs: list[Tensor] = []
 
     def config(self) -> GenerationConfig:
@@ -304,7 +313,7 @@ class _Search(LogitsProcessor):
         options = self.options
         return GenerationConfig(
             do_sample=False,
-            max_new_tokens=self.max_cap + 1,
+            max_new_tokens=self.longest_limit + 1,
             num_beams=options.num_beams,
             num_return_sequences=options.nbest,
             length_penalty=options.length_penalty if options.num_beams > 1 else 1.0,  # else transformers warns
@@ -314,7 +323,7 @@ class _Search(LogitsProcessor):
         )
 
     def processors(self, posteriors: Posteriors | None) -> LogitsProcessorList:
-        """Return what changes the logits of each step, this cap last.
+        """Return what changes the logits of each step, the limit last.
 
         The penalties are not left to the generation's configuration, from which transformers would
         spare as many of the first tokens as the prompt has padding.
@@ -327,17 +336,17 @@ class _Search(LogitsProcessor):
         return LogitsProcessorList([*found, self])
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Allow nothing but the end where the cap is reached."""
-        at_cap_R = self.caps_R <= input_ids.shape[1]
+        """Allow nothing but the end where ``max_new_tokens`` are reached."""
+        at_limit_R = self.max_new_tokens_R <= input_ids.shape[1]
         only_end_RV = torch.full_like(scores, float("-inf"))
         only_end_RV[:, self.eos] = scores[:, self.eos]
         if self.options.num_beams == 1:
             best_R = scores.float().log_softmax(-1).amax(-1)
-            running_R = ~at_cap_R & (input_ids != self.eos).all(1)
+            running_R = ~at_limit_R & (input_ids != self.eos).all(1)
             self._log_probs.append(best_R)
             self.log_prob_R += torch.where(running_R, best_R, 0.0)
             self.lens_R += running_R
-        return torch.where(at_cap_R[:, None], only_end_RV, scores)
+        return torch.where(at_limit_R[:, None], only_end_RV, scores)
 
     def greedy_scores(self) -> Tensor:
         """Return the log-probability of each row, divided by its length as beam search does."""

@@ -165,11 +165,11 @@ class HFSpeech(nn.Module):
             samples_N = (samples_N - samples_N.mean()) / (samples_N.var(correction=0) + 1e-7).sqrt()
         return pad(samples_N, (0, max(0, self.receptive_field - len(samples_N)))).to(self.encoder.dtype)
 
-    def _convolved(self, lens_B: Tensor) -> Tensor:
+    def _convolved(self, feat_lens_B: Tensor) -> Tensor:
         """Return the number of states of each number of samples, at least 1."""
         for kernel, stride in self.layers:
-            lens_B = (lens_B - kernel).div(stride, rounding_mode="floor") + 1
-        return lens_B.clamp(min=1)
+            feat_lens_B = (feat_lens_B - kernel).div(stride, rounding_mode="floor") + 1
+        return feat_lens_B.clamp(min=1)
 
     def identity(self) -> dict[str, Any]:
         """Return what a dump of states must have in common with the model that reads it."""

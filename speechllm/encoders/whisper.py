@@ -144,15 +144,15 @@ class Whisper(nn.Module):
             states_BLD = map_segments(self._encode_segment, feats_BTF[:, :num_frames], frames_B, self.segment_frames)
         return states_BLD, self.output_lengths(feat_lens_B)
 
-    def normalize(self, feats_BTF: Tensor, lens_B: Tensor) -> Tensor:
+    def normalize(self, feats_BTF: Tensor, feat_lens_B: Tensor) -> Tensor:
         """Return features of at most one segment, normalised, and padded with silence to a whole one if need be.
 
         Args:
             feats_BTF: log10 mel energies, at most ``segment_frames`` frames.
-            lens_B: number of valid frames.
+            feat_lens_B: number of valid frames.
         """
         missing = 0 if self.padding == "none" else self.segment_frames - feats_BTF.shape[1]
-        feats_BTF = feats_BTF.float().masked_fill(~length_mask(lens_B, feats_BTF.shape[1])[..., None], SILENCE)
+        feats_BTF = feats_BTF.float().masked_fill(~length_mask(feat_lens_B, feats_BTF.shape[1])[..., None], SILENCE)
         feats_BTF = pad(feats_BTF, (0, 0, 0, missing), value=SILENCE)
         floor_B11 = feats_BTF.amax((1, 2), keepdim=True) - DYNAMIC_RANGE
         return feats_BTF.maximum(floor_B11).add_(4.0).div_(4.0)
@@ -166,13 +166,13 @@ class Whisper(nn.Module):
         segments_B = ceil_div(feat_lens_B - 2, self.segment_frames).clamp(min=1)
         return feat_lens_B.minimum(segments_B * self.segment_frames)
 
-    def _encode_segment(self, feats_BTF: Tensor, lens_B: Tensor) -> Tensor:
-        """Return states_BLD of one segment each; with ``padding: none``, frames beyond ``lens_B`` have no influence."""
+    def _encode_segment(self, feats_BTF: Tensor, feat_lens_B: Tensor) -> Tensor:
+        """Return states_BLD of one segment each; with ``padding: none``, only ``feat_lens_B`` frames have influence."""
         encoder, mask_BL = self.encoder, None
-        feats_BTF = self.normalize(feats_BTF, lens_B)
+        feats_BTF = self.normalize(feats_BTF, feat_lens_B)
         hidden_BDT = feats_BTF.to(encoder.dtype).transpose(1, 2)
         if self.padding == "none":
-            valid_B1T = length_mask(lens_B, feats_BTF.shape[1])[:, None]
+            valid_B1T = length_mask(feat_lens_B, feats_BTF.shape[1])[:, None]
             hidden_BDT = gelu(encoder.conv1(hidden_BDT * valid_B1T)) * valid_B1T
             mask_BL = valid_B1T[:, :, ::2][:, None]
         else:

@@ -11,7 +11,7 @@ from speechllm.ranges import at_least
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeConfig:
-    """Search, batches and the cap on the length of a hypothesis."""
+    """Search, batches and the limit of the length of a hypothesis."""
 
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of weights and activations; in float32 neither batch nor jobs change a hypothesis."""
@@ -22,7 +22,7 @@ class DecodeConfig:
     tokens_per_second: float = 8.0
     """A hypothesis has at most this many tokens for each second of speech ..."""
     extra_tokens: int = 10
-    """... and this many more; those that reach the cap are counted as truncated."""
+    """... and this many more; those that reach this limit are counted as truncated."""
     search: GenerationOptions = field(default_factory=GenerationOptions)
     """How text is searched for."""
 
@@ -55,6 +55,6 @@ class DecodeConfig:
                 f"{self.extra_tokens} and {self.batch_duration}, expected more than 0, at least 0, and more than 0"
             )
 
-    def cap(self, duration: Seconds) -> int:
+    def max_new_tokens(self, duration: Seconds) -> int:
         """Return the most tokens that a hypothesis for ``duration`` seconds may have."""
         return self.extra_tokens + math.ceil(self.tokens_per_second * duration)

@@ -145,7 +145,7 @@ def _write(out_dir: Path, rows: list[dict[str, Any]]) -> str:
     empty = sum(not hypothesis.text for hypothesis in best.values())
     return (
         f"{out_dir}: {len(rows)} utterances, {speech / 3600:.2f} h of speech decoded at a real-time factor of "
-        f"{seconds / max(speech, 1e-9):.3f} per job; {empty} empty, {len(truncated)} reached the token cap"
+        f"{seconds / max(speech, 1e-9):.3f} per job; {empty} empty, {len(truncated)} reached max_new_tokens"
     )
 
 

@@ -31,7 +31,7 @@ def recognizer(model: SpeechLLM, collate: Collate, config: DecodeConfig, device:
             )
 
     def recognize(examples: list[Example]) -> list[list[Hypothesis]]:
-        caps = [config.cap(example.duration) for example in examples]
-        return model.generate(collate(examples).to(device), caps, config.search)
+        max_new_tokens = [config.max_new_tokens(example.duration) for example in examples]
+        return model.generate(collate(examples).to(device), max_new_tokens, config.search)
 
     return recognize

@@ -28,9 +28,9 @@ def ctc_objective(posteriors: Posteriors, texts: list[str]) -> Tensor:
 
     An utterance with fewer states than CTC needs adds no loss.
     """
-    device = posteriors.lens_B.device
+    device = posteriors.stacked_lens_B.device
     labels = [torch.tensor(posteriors.subwords(text), dtype=torch.long, device=device) + 1 for text in texts]
-    return _ctc_loss(posteriors.log_probs_BMC, posteriors.lens_B, labels)
+    return _ctc_loss(posteriors.log_probs_BMC, posteriors.stacked_lens_B, labels)
 
 
 def count_units(subwords: SubwordUnits, texts: list[str]) -> int:
@@ -93,17 +93,17 @@ class EmbeddingMatrixHead(nn.Module):
 def confidence(posteriors: Posteriors) -> Tensor:
     """Return the mean posterior (B,) of the best label over non-blank states; 0 if there are none."""
     probs_BM, best_BM = posteriors.log_probs_BMC.exp().max(-1)
-    non_blank_BM = (best_BM > 0) & length_mask(posteriors.lens_B, best_BM.shape[1])
+    non_blank_BM = (best_BM > 0) & length_mask(posteriors.stacked_lens_B, best_BM.shape[1])
     return (probs_BM * non_blank_BM).sum(1) / non_blank_BM.sum(1).clamp(min=1)
 
 
-def _ctc_loss(log_probs_BMC: Tensor, lens_B: Tensor, labels: list[Tensor]) -> Tensor:
+def _ctc_loss(log_probs_BMC: Tensor, input_lens_B: Tensor, labels: list[Tensor]) -> Tensor:
     """Return the summed CTC loss of label sequences; an utterance too short for its labels adds nothing."""
-    label_lens_B = torch.tensor([len(labels_U) for labels_U in labels], device=lens_B.device)
+    label_lens_B = torch.tensor([len(labels_U) for labels_U in labels], device=input_lens_B.device)
     return ctc_loss(
         log_probs_BMC.transpose(0, 1),
         pad_sequence(labels, batch_first=True),
-        lens_B,
+        input_lens_B,
         label_lens_B,
         reduction="sum",
         zero_infinity=True,

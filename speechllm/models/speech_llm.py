@@ -72,9 +72,9 @@ class SpeechLLM(nn.Module):
     def encode(self, batch: Utterances) -> tuple[Tensor, Tensor]:
         """Return states_BLD and state_lens_B, from features or as dumped."""
         if batch.encoded:
-            return batch.inputs, batch.lens_B
+            return batch.inputs, batch.feat_lens_B
         assert self.encoder is not None, "a model built without an encoder reads dumped states only"
-        return self.encoder(batch.inputs, batch.lens_B)
+        return self.encoder(batch.inputs, batch.feat_lens_B)
 
     def connect(self, batch: Utterances) -> ConnectorOutput:
         """Return the speech tokens, and the posteriors of a connector with a CTC head."""
@@ -141,21 +141,24 @@ class SpeechLLM(nn.Module):
         return LossOutput(loss, correct, torch.tensor(len(labels_U)))
 
     @torch.inference_mode()
-    def generate(self, batch: Utterances, caps: list[int], options: GenerationOptions) -> list[list[Hypothesis]]:
-        """Return the n-best hypotheses of each utterance, of at most ``caps`` tokens each."""
+    def generate(
+        self, batch: Utterances, max_new_tokens: list[int], options: GenerationOptions
+    ) -> list[list[Hypothesis]]:
+        """Return the n-best hypotheses of each utterance, of at most its ``max_new_tokens``."""
         output = self.connect(batch)
         prompts = self.prompts(batch, output)
         if output.posteriors is None:
-            return self.decoder.generate(prompts, caps, options)
+            return self.decoder.generate(prompts, max_new_tokens, options)
         confident = (confidence(output.posteriors) >= options.ctc_confidence).nonzero()[:, 0]
         posteriors = output.posteriors._replace(
-            log_probs_BMC=output.posteriors.log_probs_BMC[confident], lens_B=output.posteriors.lens_B[confident]
+            log_probs_BMC=output.posteriors.log_probs_BMC[confident],
+            stacked_lens_B=output.posteriors.stacked_lens_B[confident],
         )
         empty = Hypothesis(text="", score=0.0, num_tokens=0, truncated=False)
         found = [[empty] * options.nbest for _ in prompts]
         places = confident.tolist()
         if places:
-            chosen = [prompts[place] for place in places], [caps[place] for place in places]
+            chosen = [prompts[place] for place in places], [max_new_tokens[place] for place in places]
             for place, nbest in zip(places, self.decoder.generate(*chosen, options, posteriors), strict=True):
                 found[place] = nbest
         return found

@@ -39,7 +39,7 @@ def model_card(name: str, config: ExperimentConfig, about: dict[str, Any], notes
 
 
 def score_table(scores: dict[str, Any]) -> str:
-    """Return a Markdown table of word error rates; sets called ``..._mismatched`` had another utterance's speech."""
+    """Return a Markdown table of word error rates; sets called ``..._shuffled`` are controls."""
     rows: list[tuple[str, ...]] = [("set", "utterances", "words", "WER (%)", "95% interval", "normaliser")]
     for name, row in scores.items():
         low, high = row["interval"]

@@ -12,6 +12,7 @@ import soundfile
 from speechllm.data.audio.read import read_audio
 from speechllm.data.kaldi.data_dir import Utterance, read_data_dir
 from speechllm.errors import DataError
+from speechllm.report.tables import is_control
 
 EMBEDDED_RATE = 16000
 """Hz."""
@@ -58,7 +59,7 @@ def _data_dirs(data: Path, decoded: Iterable[str]) -> dict[str, Path]:
         sets = [
             path for path in data.iterdir() if f"{name}_".startswith(f"{path.name}_") and (path / "wav.scp").exists()
         ]
-        if sets and not name.endswith(("mismatched", "shuffled")):
+        if sets and not is_control(name):
             found[name] = max(sets, key=lambda path: len(path.name))
     return found
 

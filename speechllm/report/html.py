@@ -148,8 +148,8 @@ def _flags(summary: Summary) -> dict[str, list[str]]:
         "digits or letters deleted by the normalizer": summary.stripped,
         "loop": summary.loops,
         "truncated": summary.truncated or [],
-        "missing a chunk": summary.missing,
-        "refused": summary.refused,
+        "deletion burst": summary.deletion_bursts,
+        "refusal": summary.refusals,
     }
     flags: dict[str, list[str]] = {}
     for flag, utt_ids in flagged.items():

@@ -8,7 +8,7 @@ from speechllm.report.tables import collect, counted, is_control, removed_by_nor
 from speechllm.score.directory import Summary
 
 COLUMNS = ("Err", "95% interval", "Snt", "Wrd", "Corr", "Sub", "Del", "Ins", "S.Err")
-COUNTED = ("Empty", "Emptied", "Stripped", "Loops", "Truncated", "Missing", "Refused", "Raw Err")
+COUNTED = ("Empty", "Emptied", "Stripped", "Loops", "Truncated", "Deletion bursts", "Refusals", "Raw WER")
 
 
 def recipe_of(exp: Path) -> str:
@@ -65,7 +65,7 @@ def _cells(summary: Summary) -> list[str]:
     counts = summary.wer.counts
     corr, sub, deleted, ins, err, wrong = (f"{share:.1f}" for share in counts.percentages)
     numbers = (str(counts.sentences), str(counts.words), corr, sub, deleted, ins, wrong)
-    return [err, f"{low:.1f}-{high:.1f}", *numbers, *counted(summary), f"{summary.as_it_stands.percentages[4]:.1f}"]
+    return [err, f"{low:.1f}-{high:.1f}", *numbers, *counted(summary), f"{summary.raw.percentages[4]:.1f}"]
 
 
 def _rate(summary: Summary) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from speechllm.errors import DataError
 from speechllm.report.runs import describe_runs
 from speechllm.score.directory import SUMMARY, Rate, Summary, read_summary, write_whole
-from speechllm.score.failures import MISSING_WORDS
+from speechllm.score.failures import BURST_WORDS
 from speechllm.score.markdown import markdown_table
 from speechllm.score.non_speech import TABLE as NON_SPEECH_TABLE
 
@@ -20,14 +20,14 @@ SHARED_SECTIONS = {"## Environment", "## Command"}
 """Of earlier versions, whose tables had one environment in common."""
 COLUMNS = ("Snt", "Wrd", "Corr", "Sub", "Del", "Ins", "Err", "S.Err", "95% interval")
 COUNTED = (
-    *("Empty", "Emptied", "Stripped", "Loops", "Truncated", "Missing", "Refused"),
-    *("Normalizer", "Err as it stands"),
+    *("Empty", "Emptied", "Stripped", "Loops", "Truncated", "Deletion bursts", "Refusals"),
+    *("Normalizer", "Raw WER"),
 )
 
 
 def is_control(name: str) -> bool:
     """Return whether a decoding is a control that gives each utterance another one's audio."""
-    return name.endswith(("mismatched", "shuffled"))
+    return name.endswith("_shuffled")
 
 
 def collect(exp: Path) -> dict[str, Summary]:
@@ -67,16 +67,16 @@ def table(scores: dict[str, Summary], *, characters: bool = False) -> str:
     for name, summary in scores.items():
         rate = summary.cer if characters else summary.wer
         if rate is not None:
-            as_it_stands = f"{summary.as_it_stands.percentages[4]:.1f}"
-            rows.append((name, *_cells(rate), *counted(summary), summary.normalizer, as_it_stands))
+            raw = f"{summary.raw.percentages[4]:.1f}"
+            rows.append((name, *_cells(rate), *counted(summary), summary.normalizer, raw))
     return markdown_table(rows)
 
 
 def describe(summary: Summary) -> str:
     """Return the sentences that stand below the row of one score."""
     low, high = summary.wer.interval
-    empty, _, _, loops, truncated, missing, refused = counted(summary)
-    as_it_stands = summary.as_it_stands.percentages[4]
+    empty, _, _, loops, truncated, bursts, refusals = counted(summary)
+    raw = summary.raw.percentages[4]
     error_rate = summary.wer.counts.percentages[4]
     successful = "none decoded successfully"
     if summary.successful is not None:
@@ -84,9 +84,9 @@ def describe(summary: Summary) -> str:
         successful = f"{counts.sentences} decoded successfully, WER {counts.percentages[4]:.2f}%"
     return (
         f"WER {error_rate:.2f}%, 95% interval {low:.2f} to {high:.2f} (bootstrap over utterances), "
-        f"normalizer {summary.normalizer}; {as_it_stands:.2f}% as the texts stand.\n"
-        f"Hypotheses: {empty} empty, {loops} in a repetition loop, truncated: {truncated}, {missing} without a chunk "
-        f"of at least {MISSING_WORDS} words, {refused} refusing; {successful}.\n{removed_by_normalizer(summary)}"
+        f"normalizer {summary.normalizer}; raw WER {raw:.2f}%.\n"
+        f"Hypotheses: {empty} empty, {loops} in a repetition loop, truncated: {truncated}, {bursts} with a deletion "
+        f"burst of at least {BURST_WORDS} words, {refusals} refusals; {successful}.\n{removed_by_normalizer(summary)}"
     )
 
 
@@ -114,7 +114,7 @@ def report(exps: Sequence[Path], command: str) -> str:
         if any(summary.cer for summary in scores.values()):
             parts.append(f"### CER\n\n{table(scores, characters=True)}")
         parts += [
-            f"### Words where nothing is said: {path.parent.parent.name}\n\n{path.read_text(encoding='utf-8')}"
+            f"### Hallucinated words on non-speech: {path.parent.parent.name}\n\n{path.read_text(encoding='utf-8')}"
             for path in sorted((exp / "decode").glob(f"*/score/{NON_SPEECH_TABLE}"))
         ]
     return "\n".join(parts)
@@ -167,13 +167,13 @@ def _cells(rate: Rate) -> tuple[str, ...]:
 def counted(summary: Summary) -> tuple[str, ...]:
     """Return the cells of ``COUNTED`` up to the normaliser."""
     truncated = "not counted" if summary.truncated is None else str(len(summary.truncated))
-    empty, emptied, stripped, loops, missing, refused = (
+    empty, emptied, stripped, loops, bursts, refusals = (
         str(len(found))
         for found in (
             *(summary.empty, summary.emptied, summary.stripped),
-            *(summary.loops, summary.missing, summary.refused),
+            *(summary.loops, summary.deletion_bursts, summary.refusals),
         )
     )
     if summary.stripped_references:
         stripped += f" (references: {len(summary.stripped_references)})"
-    return empty, emptied, stripped, loops, truncated, missing, refused
+    return empty, emptied, stripped, loops, truncated, bursts, refusals

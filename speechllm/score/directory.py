@@ -38,8 +38,8 @@ class Summary:
 
     normalizer: str
     wer: Rate
-    as_it_stands: Counts
-    """Counts of the texts as they stand, without a normaliser."""
+    raw: Counts
+    """Counts without normalisation."""
     cer: Rate | None
     empty: list[str]
     """Utterances with a hypothesis that is empty before normalisation."""
@@ -52,10 +52,10 @@ class Summary:
     loops: list[str]
     """Utterances with a hypothesis that repeats itself; see ``failures.repetition_loops``."""
     truncated: list[str] | None
-    """Utterances whose hypothesis was cut at the token cap; None: not known."""
-    missing: list[str]
-    """Utterances of which a whole chunk is left out; see ``failures.missing_chunks``."""
-    refused: list[str]
+    """Utterances whose hypothesis reached ``max_new_tokens``; None: not known."""
+    deletion_bursts: list[str]
+    """Utterances with at least 8 deletions in a row; see ``failures.deletion_bursts``."""
+    refusals: list[str]
     """Utterances to which the LLM answers instead of transcribing them; see ``failures.refusals``."""
     successful: Rate | None
     """Word error rate of the utterances that fail in none of these ways; None: there are none."""
@@ -97,7 +97,7 @@ def score_files(
         ref_path: Kaldi ``text`` or ``.trn``; so is ``hyp_path``, with the same utterances in any order.
         hyp_path: the hypotheses.
         normalize: applied to both.
-        truncated: a list of the ids of utterances whose hypothesis was cut at the token cap.
+        truncated: a list of the ids of utterances whose hypothesis reached ``max_new_tokens``.
         utt2dur: Kaldi's file of durations, which must hold all utterances.
         characters: whether the character error rate is taken as well.
 
@@ -179,10 +179,10 @@ def read_summary(path: Path) -> Summary:
         tree = json.loads(path.read_text(encoding="utf-8"))
         cer = _rate_from(tree.pop("cer"))
         word_rate, successful = _rate_from(tree.pop("wer")), _rate_from(tree.pop("successful"))
-        as_it_stands = Counts(**tree.pop("as_it_stands"))
+        raw = Counts(**tree.pop("raw"))
         if word_rate is None:
             raise TypeError("wer is null")
-        return Summary(wer=word_rate, as_it_stands=as_it_stands, cer=cer, successful=successful, **tree)
+        return Summary(wer=word_rate, raw=raw, cer=cer, successful=successful, **tree)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: is no score of speechllm ({error}); score that directory again") from error
 
@@ -227,8 +227,8 @@ def _summarize(
     raw: Sequence[ScoredUtterance],
     stripped: Stripped,
 ) -> Summary:
-    loops, missing, refused = (
-        find(words) for find in (failures.repetition_loops, failures.missing_chunks, failures.refusals)
+    loops, bursts, refusals = (
+        find(words) for find in (failures.repetition_loops, failures.deletion_bursts, failures.refusals)
     )
     if not any(utterance.ref for utterance in words):
         raise DataError(
@@ -236,12 +236,12 @@ def _summarize(
         )
     empty = failures.empty_hypotheses(raw)
     was_empty = set(empty)
-    failed = {*loops, *missing, *refused, *(truncated or [])}
+    failed = {*loops, *bursts, *refusals, *(truncated or [])}
     whole = [utterance for utterance in words if utterance.utt_id not in failed]
     return Summary(
         normalizer=normalizer_name,
         wer=_rate(words),
-        as_it_stands=wer.count(raw),
+        raw=wer.count(raw),
         cer=_rate(chars) if chars else None,
         empty=empty,
         emptied=[utt_id for utt_id in failures.empty_hypotheses(words) if utt_id not in was_empty],
@@ -249,8 +249,8 @@ def _summarize(
         stripped_references=stripped.references,
         loops=loops,
         truncated=truncated,
-        missing=missing,
-        refused=refused,
+        deletion_bursts=bursts,
+        refusals=refusals,
         successful=_rate(whole) if any(utterance.ref for utterance in whole) else None,
     )
 

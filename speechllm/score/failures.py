@@ -1,4 +1,4 @@
-"""Hypotheses that fail in ways which a word error rate hides: empty, looping, lacking a chunk, refusing the task."""
+"""Hypotheses that fail in ways which a word error rate hides: empty, loops, deletion bursts, refusals."""
 
 import re
 from collections import Counter
@@ -8,7 +8,7 @@ from speechllm.score.wer import ScoredUtterance
 
 LOOP_REPEATS = 4
 LOOP_PERIODS = range(1, 11)
-MISSING_WORDS = 8
+BURST_WORDS = 8
 REFUSALS = re.compile(
     r"\b(as an ai\b|as a (large )?language model\b|i( am|'m) (just |only )?an ai\b|"
     r"i( am|'m) (sorry|afraid),? (but )?i (cannot|can not|can't|am unable|am not able|do not|don't)\b|"
@@ -40,13 +40,13 @@ def repetition_loops(utterances: Iterable[ScoredUtterance]) -> list[str]:
     ]
 
 
-def missing_chunks(utterances: Iterable[ScoredUtterance]) -> list[str]:
-    """Return the ids of the utterances of which the hypothesis leaves out a whole chunk.
+def deletion_bursts(utterances: Iterable[ScoredUtterance]) -> list[str]:
+    """Return the ids of the utterances with a deletion burst.
 
-    The criterion: at least 8 words of the reference in direct succession are deleted. (Figure 3 of arXiv 2309.13963
+    The criterion: at least 8 words of the reference in a row are deleted. (Figure 3 of arXiv 2309.13963
     tells such utterances and loops apart from those decoded successfully; its own criterion is not known.)
     """
-    return [u.utt_id for u in utterances if "D" * MISSING_WORDS in u.alignment]
+    return [u.utt_id for u in utterances if "D" * BURST_WORDS in u.alignment]
 
 
 def refusals(utterances: Iterable[ScoredUtterance]) -> list[str]:

@@ -155,19 +155,19 @@ def _training_data(
     kept, _ = select_for_training(dataset, config.data, exp_dir / "skipped" if rank == 0 else None)
     if rank == 0 and config.train.ctc_steps > 0 and built.model.connector.subwords is None:
         _warn_of_long_texts(built, dataset, kept)
-    joined = ConcatenatedDataset(dataset, config.data.concat, built.frontend)
+    concatenated = ConcatenatedDataset(dataset, config.data.concat, built.frontend)
     sampler = BucketSampler(
-        joined.lengths(kept),
+        concatenated.lengths(kept),
         config.data,
         config.seed,
         rank,
         world_size,
         padded_duration=built.padded_duration,
-        silence=joined.silence,
+        silence=concatenated.silence,
         shares=_shares(config.data.shares, sets),
         concatenates=config.train.ctc_steps == 0,
     )
-    return sampler, Loader(joined, sampler, collate, config.data.num_workers), joined.texts(kept)
+    return sampler, Loader(concatenated, sampler, collate, config.data.num_workers), concatenated.texts(kept)
 
 
 def _warn_of_long_texts(built: Built, dataset: DumpDataset, kept: Sequence[str]) -> None:
@@ -211,8 +211,8 @@ def _validator(config: ExperimentConfig, built: Built, collate: Collate, valid_d
     shown = ids[:: max(1, len(ids) // max(1, config.train.decode_utterances))][: config.train.decode_utterances]
     examples = None
     if shown:
-        caps = [config.decode.cap(dataset.durations[utt_id]) for utt_id in shown]
-        examples = (collate([dataset[utt_id] for utt_id in shown]), caps)
+        max_new_tokens = [config.decode.max_new_tokens(dataset.durations[utt_id]) for utt_id in shown]
+        examples = (collate([dataset[utt_id] for utt_id in shown]), max_new_tokens)
     return Validator(
         BatchList(dataset, batches, collate),
         shuffled_batches=config.train.shuffled_batches,

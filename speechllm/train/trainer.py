@@ -119,10 +119,10 @@ class Trainer:
                 self.sampler.set_epoch(self.sampler.epoch + 1, concatenates=self.sampler.concatenates)
 
     def _begins_to_concatenate(self) -> bool:
-        """Return whether utterances are to be joined from now on, but not yet are.
+        """Return whether concatenation begins with the next step.
 
-        They are not in the steps of CTC: joined, they have more tokens of text than most connectors have of speech, and
-        what cannot be aligned teaches nothing.
+        It begins after CTC pre-training: concatenated utterances have more text tokens than most connectors have speech
+        tokens, and without an alignment there is no loss.
         """
         return self.step >= self.config.ctc_steps and not self.sampler.concatenates
 

@@ -22,7 +22,7 @@ class Validator:
     Args:
         batches: all batches of the validation set, the same on every rank; read as they are needed.
         shuffled_batches: number of batches of the shuffled-audio control.
-        examples: a few utterances to decode, and the token cap of each.
+        examples: a few utterances to decode, and the ``max_new_tokens`` of each.
     """
 
     def __init__(
@@ -90,9 +90,9 @@ class Validator:
         if self.examples is None:
             return []
         self._check()
-        batch, caps = self.examples
+        batch, max_new_tokens = self.examples
         model: SpeechLLM = engine.module
-        best = model.generate(batch.to(engine.device), caps, GenerationOptions())
+        best = model.generate(batch.to(engine.device), max_new_tokens, GenerationOptions())
         return [(text, nbest[0].text) for text, nbest in zip(batch.texts, best, strict=True)]
 
 

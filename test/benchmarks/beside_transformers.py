@@ -123,7 +123,9 @@ def plain(args: argparse.Namespace, utts: list[Utterance]) -> None:
     start = time.perf_counter()
     for first in range(0, 2 * args.batch_size, args.batch_size):
         chosen = utts[first : first + args.batch_size]
-        plain_model.generate(**collate(chosen), cap=max(config.decode.cap(utt.duration) for utt in chosen))
+        plain_model.generate(
+            **collate(chosen), max_new_tokens=max(config.decode.max_new_tokens(utt.duration) for utt in chosen)
+        )
     show("transformers, decoding", 2 * args.batch_size, time.perf_counter() - start)
 
 
@@ -174,10 +176,10 @@ class Plain(nn.Module):
         )
 
     @torch.inference_mode()
-    def generate(self, features: Tensor, ids: list[str], cap: int, **_: Any) -> Tensor:
+    def generate(self, features: Tensor, ids: list[str], limit: int, **_: Any) -> Tensor:
         """Return token ids."""
         prompts_BUE = self.prompts(features.to(self.parts.decoder.model.device), ids)
-        return self.parts.decoder.model.generate(inputs_embeds=prompts_BUE, max_new_tokens=cap, do_sample=False)
+        return self.parts.decoder.model.generate(inputs_embeds=prompts_BUE, max_new_tokens=limit, do_sample=False)
 
 
 if __name__ == "__main__":

@@ -47,8 +47,8 @@ def main() -> None:
                 options = GenerationOptions(num_beams=beams, ctc_weight=weight, length_penalty=float(weight == 0))
 
                 def together(batch: Batch, options: GenerationOptions = options) -> list[str]:
-                    caps = [config.decode.cap(duration) for duration in batch.durations]
-                    return [nbest[0].text for nbest in built.model.generate(batch, caps, options)]
+                    max_new_tokens = [config.decode.max_new_tokens(duration) for duration in batch.durations]
+                    return [nbest[0].text for nbest in built.model.generate(batch, max_new_tokens, options)]
 
                 report(path.name, f"ctc_weight {weight:g}, num_beams {beams}", batches, together)
 
@@ -70,7 +70,7 @@ def greedy_ctc(model: SpeechLLM, batch: Batch) -> list[str]:
     posteriors = model.connect(batch).posteriors
     assert posteriors is not None, "the connector has no CTC head; name an experiment of type ctc"
     texts = []
-    for best_M, length in zip(posteriors.log_probs_BMC.argmax(-1), posteriors.lens_B.tolist(), strict=True):
+    for best_M, length in zip(posteriors.log_probs_BMC.argmax(-1), posteriors.stacked_lens_B.tolist(), strict=True):
         ids = [posteriors.subwords.ids[one - 1] for one in best_M[:length].unique_consecutive().tolist() if one > 0]
         texts.append(" ".join(model.decoder.tokenizer.decode(ids).split()))
     return texts

@@ -34,7 +34,7 @@ def test_an_utterance_does_not_depend_on_its_batch_mates() -> None:
     examples = log_mels(120, 3002, 47, 3500)
     collate = Collate(encoded=False)
     together = collate(examples)
-    assert together.lens_B.tolist() == [120, 3002, 47, 3500]
+    assert together.feat_lens_B.tolist() == [120, 3002, 47, 3500]
     assert together.inputs.shape == (4, 3500, 80)
     for i, one in enumerate(examples):
         alone = collate([one])
@@ -48,8 +48,8 @@ def test_states_become_float32_padded_with_zeros() -> None:
     batch = Collate(encoded=True)([example("a", states[0]), example("b", states[1])])
     assert batch.encoded
     assert batch.inputs.dtype == torch.float32
-    assert batch.lens_B.tolist() == [5, 3]
-    assert batch.lens_B.dtype == torch.int64
+    assert batch.feat_lens_B.tolist() == [5, 3]
+    assert batch.feat_lens_B.dtype == torch.int64
     assert (batch.inputs[1, :3] == 2).all()
     assert (batch.inputs[1, 3:] == 0).all()
 
@@ -58,7 +58,7 @@ def test_a_batch_moves_and_keeps_the_rest() -> None:
     batch = Collate(encoded=False)(log_mels(120, 47))
     moved = batch.to("meta")
     assert moved.inputs.is_meta
-    assert moved.lens_B.is_meta
+    assert moved.feat_lens_B.is_meta
     assert (moved.utt_ids, moved.texts, moved.durations) == (
         ["u120", "u47"],
         ["text of u120", "text of u47"],
@@ -70,7 +70,7 @@ def test_shuffled_speech_is_that_of_the_one_before() -> None:
     batch = Collate(encoded=False)(log_mels(120, 47, 80))
     wrong = batch.shuffled()
     assert wrong.texts == batch.texts
-    assert wrong.lens_B.tolist() == [80, 120, 47]
+    assert wrong.feat_lens_B.tolist() == [80, 120, 47]
     assert torch.equal(wrong.inputs[1], batch.inputs[0])
     with pytest.raises(AssertionError):
         Collate(encoded=False)(log_mels(120)).shuffled()
@@ -126,7 +126,7 @@ def test_from_audio_to_batch_equals_transformers(
     merge_dump(data_dir, tmp_path / "dump", 1)
     dataset = DumpDataset(tmp_path / "dump")
     batch = Collate(encoded=False)([dataset[utt_id] for utt_id in dataset.utt_ids])
-    feats_BTF = whisper.Config(path=str(tiny_whisper)).build().normalize(batch.inputs, batch.lens_B)
+    feats_BTF = whisper.Config(path=str(tiny_whisper)).build().normalize(batch.inputs, batch.feat_lens_B)
     samples = [read_audio(utt.path, 16000) for utt in read_data_dir(data_dir).utts]
     expected_BFT = WhisperFeatureExtractor()(samples, sampling_rate=16000, return_tensors="pt").input_features
     assert (feats_BTF - expected_BFT.transpose(1, 2)).abs().max() < tolerance

@@ -1,4 +1,4 @@
-"""Batches: every utterance once, within the caps, even over ranks, the same again after a resume."""
+"""Batches: every utterance once, within the limits, even over ranks, the same again after a resume."""
 
 import math
 
@@ -34,7 +34,7 @@ def test_every_utterance_once_an_epoch_over_evenly_loaded_ranks(world_size: int,
     assert sorted(utt_id for batches in ranks for batch in batches for utt_id in batch) == sorted(durations())
 
 
-def test_batches_keep_to_the_caps_and_waste_little() -> None:
+def test_batches_keep_to_the_limits_and_waste_little() -> None:
     lengths = durations()
     batches = list(BucketSampler(lengths, CONFIG, 7))
     padded = [len(batch) * max(lengths[utt_id] for utt_id in batch) for batch in batches]
@@ -43,7 +43,7 @@ def test_batches_keep_to_the_caps_and_waste_little() -> None:
     assert sum(lengths.values()) / sum(padded) > 0.8
 
 
-def test_padding_to_a_window_counts_against_the_cap() -> None:
+def test_padding_to_a_window_counts_against_the_limit() -> None:
     batches = list(
         BucketSampler(durations(), CONFIG, 7, padded_duration=lambda duration: 30.0 * math.ceil(duration / 30))
     )
@@ -102,7 +102,7 @@ def test_resume_yields_exactly_what_remained(position: int | None) -> None:
         (BucketSampler(durations(), CONFIG, 7, 0, 4), "number of processes .* found 4, expected 2"),
         (BucketSampler(durations(), CONFIG, 8, 0, 2), "seed .* found 8, expected 7"),
         (BucketSampler(durations(202), CONFIG, 7, 0, 2), "the utterances"),
-        (BucketSampler(durations(), DataConfig(batch_size=9), 7, 0, 2), "caps"),
+        (BucketSampler(durations(), DataConfig(batch_size=9), 7, 0, 2), "limits"),
     ],
 )
 def test_resume_into_another_setting_is_refused(other: BucketSampler, words: str) -> None:

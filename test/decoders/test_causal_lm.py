@@ -43,10 +43,10 @@ def test_selected_logits_are_those_of_the_whole_sequence(decoder: CausalLM) -> N
 def test_batch_equals_single(decoder: CausalLM, options: dict) -> None:
     search = GenerationOptions(**options)
     prompts = prompts_of(decoder, "the quick brown fox", "she had", "all year all year all year all")
-    caps = [6, 11, 3]
-    together = decoder.generate(prompts, caps, search)
-    for prompt, cap, hypotheses in zip(prompts, caps, together, strict=True):
-        alone = decoder.generate([prompt], [cap], search)[0]
+    max_new_tokens = [6, 11, 3]
+    together = decoder.generate(prompts, max_new_tokens, search)
+    for prompt, limit, hypotheses in zip(prompts, max_new_tokens, together, strict=True):
+        alone = decoder.generate([prompt], [limit], search)[0]
         assert [h.text for h in alone] == [h.text for h in hypotheses]
         assert alone[0].score == pytest.approx(hypotheses[0].score, abs=1e-4)
         assert len(hypotheses) == search.nbest

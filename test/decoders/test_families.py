@@ -165,8 +165,8 @@ def test_limited_positions_bound_prompts_and_hypotheses(family: str, tokenizer: 
     torch.manual_seed(1)
     prompts = [torch.randn(60, 32), torch.randn(20, 32)]
     together = decoder.generate(prompts, [30, 50], GenerationOptions())
-    for prompt, cap, nbest in zip(prompts, (30, 50), together, strict=True):
-        assert nbest == decoder.generate([prompt], [cap], GenerationOptions())[0]
+    for prompt, limit, nbest in zip(prompts, (30, 50), together, strict=True):
+        assert nbest == decoder.generate([prompt], [limit], GenerationOptions())[0]
         assert nbest[0].num_tokens <= 64 - len(prompt)
     with pytest.raises(ConfigError, match="found a sequence of 65 tokens .* has 64 positions"):
         decoder.generate([torch.randn(64, 32)], [5], GenerationOptions())

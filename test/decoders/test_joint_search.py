@@ -97,7 +97,7 @@ def test_what_ctc_is_sure_of_is_written_whatever_the_llm_would_write(
     assert not any(nbest[0].truncated for nbest in found)
     capped = decoder.generate(prompts, [2, 2, 2], options, posteriors)
     assert all(nbest[0].num_tokens <= 2 for nbest in capped)
-    second = posteriors._replace(log_probs_BMC=posteriors.log_probs_BMC[1:2], lens_B=posteriors.lens_B[1:2])
+    second = Posteriors(posteriors.log_probs_BMC[1:2], posteriors.stacked_lens_B[1:2], posteriors.subwords)
     alone = decoder.generate(prompts[1:2], [12], options, second)
     assert alone[0][0].score == pytest.approx(found[1][0].score, abs=1e-5)
 
@@ -107,14 +107,14 @@ def test_what_has_ended_stays_as_it_is_beside_longer_batch_mates(decoder: causal
     """Short before long, so that rows that ended could be taken for beginnings of others."""
     torch.manual_seed(0)
     subwords = decoder.subword_units(20)
-    lens_B, caps = torch.tensor([2, 9, 60]), [3, 6, 25]
+    lens_B, max_new_tokens = torch.tensor([2, 9, 60]), [3, 6, 25]
     log_probs_BMC = torch.randn(3, 60, 1 + len(subwords.ids)).mul(2).log_softmax(-1)
     prompts = [torch.randn(length, decoder.embedding_dim) for length in (3, 7, 5)]
     options = GenerationOptions(num_beams=num_beams, ctc_weight=0.4, ctc_candidates=2 * num_beams)
-    together = decoder.generate(prompts, caps, options, Posteriors(log_probs_BMC, lens_B, subwords))
-    for i, cap in enumerate(caps):
+    together = decoder.generate(prompts, max_new_tokens, options, Posteriors(log_probs_BMC, lens_B, subwords))
+    for i, limit in enumerate(max_new_tokens):
         alone = Posteriors(log_probs_BMC[i : i + 1, : lens_B[i]], lens_B[i : i + 1], subwords)
-        (expected,) = decoder.generate(prompts[i : i + 1], [cap], options, alone)
+        (expected,) = decoder.generate(prompts[i : i + 1], [limit], options, alone)
         assert together[i][0].text == expected[0].text
         assert together[i][0].score == pytest.approx(expected[0].score, abs=1e-4)
 

@@ -28,7 +28,7 @@ def test_shares_become_one_text(tmp_path: Path) -> None:
     decode_all(tmp_path)
     sentence = merge_jobs(tmp_path, "cab", 2)
     assert "3 utterances" in sentence
-    assert "1 reached the token cap" in sentence
+    assert "1 reached max_new_tokens" in sentence
     assert read_table(tmp_path / "text") == {"a": "said a", "b": "said b", "c": "said c"}
     assert (tmp_path / "truncated").read_text() == "b\n"
     rows = [json.loads(line) for line in (tmp_path / "nbest.jsonl").read_text().splitlines()]
@@ -108,7 +108,7 @@ def test_a_job_that_dies_leaves_no_share(tmp_path: Path) -> None:
 
 
 def test_cap_follows_duration() -> None:
-    assert DecodeConfig(tokens_per_second=4.0, extra_tokens=5).cap(2.6) == 16
+    assert DecodeConfig(tokens_per_second=4.0, extra_tokens=5).max_new_tokens(2.6) == 16
 
 
 def test_nbest_needs_beams() -> None:

@@ -34,16 +34,16 @@ def batch_of(texts: list[str], lengths: list[int]) -> Batch:
 
 
 def one_of(batch: Batch, i: int) -> Batch:
-    length = int(batch.lens_B[i])
+    length = int(batch.feat_lens_B[i])
     inputs = batch.inputs[i : i + 1, :length]
-    return Batch([batch.utt_ids[i]], inputs, batch.lens_B[i : i + 1], [batch.texts[i]], [batch.durations[i]], True)
+    return Batch([batch.utt_ids[i]], inputs, batch.feat_lens_B[i : i + 1], [batch.texts[i]], [batch.durations[i]], True)
 
 
 def test_loss_is_that_of_the_transcript_and_its_end_alone(model: SpeechLLM) -> None:
     batch = batch_of(["the quick brown fox"], [30])
     target = model.decoder.tokenize("the quick brown fox", end=True)
     before, after = model.prompt.parts("utt0", 0)
-    speech_SE = model.connector(batch.inputs, batch.lens_B)[0][0]
+    speech_SE = model.connector(batch.inputs, batch.feat_lens_B)[0][0]
     embed = model.decoder.embed
     sequence = torch.cat(
         [embed(torch.tensor(before)), speech_SE, embed(torch.tensor(after)), embed(torch.tensor(target))]
@@ -79,8 +79,8 @@ def test_batch_equals_single_hypothesis(model: SpeechLLM) -> None:
     batch = batch_of(["", "", ""], [40, 9, 23])
     options = GenerationOptions(num_beams=2)
     together = model.generate(batch, [8, 5, 7], options)
-    for i, cap in enumerate([8, 5, 7]):
-        assert model.generate(one_of(batch, i), [cap], options)[0][0].text == together[i][0].text
+    for i, limit in enumerate([8, 5, 7]):
+        assert model.generate(one_of(batch, i), [limit], options)[0][0].text == together[i][0].text
 
 
 def test_only_the_connector_learns(model: SpeechLLM) -> None:
@@ -94,7 +94,7 @@ def test_only_the_connector_learns(model: SpeechLLM) -> None:
 def test_the_wrong_speech_changes_the_loss(model: SpeechLLM) -> None:
     batch = batch_of(["the lazy dog", "she had"], [30, 12])
     wrong = batch.shuffled()
-    assert wrong.lens_B.tolist() == [12, 30]
+    assert wrong.feat_lens_B.tolist() == [12, 30]
     assert wrong.texts == batch.texts
     assert model(wrong).loss.item() != pytest.approx(model(batch).loss.item(), abs=1e-6)
 
@@ -129,8 +129,8 @@ def test_joint_decoding_of_a_batch_is_that_of_each(ctc_model: SpeechLLM, num_bea
     batch = batch_of(["", "", ""], [40, 9, 23])
     options = GenerationOptions(num_beams=num_beams, ctc_weight=0.5)
     together = ctc_model.generate(batch, [8, 5, 7], options)
-    for i, cap in enumerate([8, 5, 7]):
-        assert ctc_model.generate(one_of(batch, i), [cap], options)[0][0].text == together[i][0].text
+    for i, limit in enumerate([8, 5, 7]):
+        assert ctc_model.generate(one_of(batch, i), [limit], options)[0][0].text == together[i][0].text
 
 
 def test_an_utterance_of_low_confidence_has_an_empty_hypothesis(

@@ -11,7 +11,7 @@ def test_sets_are_found_by_the_longest_name_that_fits(tmp_path: Path) -> None:
     for name in ("test", "test_other", "tes"):
         (tmp_path / f"make_{name}").mkdir()
         make_data_dir(tmp_path / f"make_{name}", 0.5, 0.7).rename(tmp_path / name)
-    decoded = ["test", "test_decode_beam4", "test_other_decode_beam4", "test_other_mismatched", "dev"]
+    decoded = ["test", "test_decode_beam4", "test_other_decode_beam4", "test_other_shuffled", "dev"]
     found = audio_urls(tmp_path, decoded, tmp_path / "exp")
     assert list(found) == ["test", "test_decode_beam4", "test_other_decode_beam4"]
     for name, urls in found.items():

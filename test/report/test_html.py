@@ -23,7 +23,7 @@ HYP = "1-1 the cat\n1-2 no no no no no\n"
 @pytest.fixture
 def exp(tmp_path: Path) -> Path:
     decode = tmp_path / "exp/qf<80>/decode"
-    for name in ("test", "test_mismatched"):
+    for name in ("test", "test_shuffled"):
         (decode / name).mkdir(parents=True)
         (tmp_path / "ref").write_text(REF)
         (decode / name / "text").write_text(HYP)
@@ -42,12 +42,12 @@ def data(page: Path) -> dict[str, list[dict[str, object]]]:
 
 def test_every_utterance_with_its_alignment(exp: Path, tmp_path: Path) -> None:
     counts = write_report(exp, [], {"test": {"1-1": "../a.flac"}}, tmp_path / "page.html")
-    assert counts == {"test": 2, "test_mismatched": 2}
+    assert counts == {"test": 2, "test_shuffled": 2}
     first, second = data(tmp_path / "page.html")["test"]
     assert first["words"] == [["C", "the", "the"], ["C", "cat", "cat"], ["D", "</script><b>sat</b>", ""]]
     assert (first["errors"], first["length"], first["seconds"], first["audio"]) == (1, 3, 3.5, "../a.flac")
     assert (second["audio"], second["flags"]) == (None, ["loop"])
-    assert data(tmp_path / "page.html")["test_mismatched"][0]["seconds"] is None
+    assert data(tmp_path / "page.html")["test_shuffled"][0]["seconds"] is None
 
 
 def test_the_page_asks_for_nothing_and_escapes_names(exp: Path, tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_the_verb_puts_other_experiments_beside(exp: Path, capsys: pytest.Captur
     other.mkdir()
     exp.with_name("decode").rename(other / "decode")
     assert main(["report", str(other), str(other)]) == 0
-    assert "report.html: 2 utterances of test, 2 utterances of test_mismatched" in capsys.readouterr().out
+    assert "report.html: 2 utterances of test, 2 utterances of test_shuffled" in capsys.readouterr().out
     assert (other / "report.html").read_text().count("<td>other: test</td>") == 2
 
 
@@ -117,7 +117,7 @@ def test_hypotheses_of_all_systems_are_beside_each_other(two_systems: tuple[Path
     dropped = ["D", "</script><b>sat</b>", ""]
     assert first["others"] == [["whisper", 2, [["I", "", "uh"], ["C", "the", "the"], ["C", "cat", "cat"], dropped]]]
     assert second["others"] == [["whisper", 1, [["D", "yes", ""], ["C", "yes", "yes"]]]]
-    assert data(tmp_path / "page.html")["test_mismatched"][0]["others"] == []
+    assert data(tmp_path / "page.html")["test_shuffled"][0]["others"] == []
 
 
 def test_the_headline_is_the_rate_of_each_set(two_systems: tuple[Path, Path], tmp_path: Path) -> None:
@@ -127,13 +127,13 @@ def test_the_headline_is_the_rate_of_each_set(two_systems: tuple[Path, Path], tm
     headline = text[text.index('<div class="headline">') : text.index("<h2>Scores")]
     assert "<span>test</span><strong>120.0% WER</strong><span>95% interval 33.3 to 250.0</span>" in headline
     assert "whisper: 60.0% (" in headline
-    assert "mismatched" not in headline
+    assert "shuffled" not in headline
 
 
 def test_every_column_that_the_caption_names_is_there(exp: Path, tmp_path: Path) -> None:
     write_report(exp, [], {}, tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text()
-    for column in ("Err", "Raw Err", "Empty", "Emptied", "Stripped"):
+    for column in ("Err", "Raw WER", "Empty", "Emptied", "Stripped"):
         assert f"<th>{column}</th>" in text
     assert text.index("<th>Err</th>") < text.index("<th>Snt</th>")  # first, as narrow screens show few columns
 

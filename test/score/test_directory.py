@@ -54,8 +54,8 @@ def test_files_and_summary(tmp_path: Path) -> None:
     assert summary.cer.counts.words == 7 + 3 + 7
     assert (summary.empty, summary.loops, summary.truncated) == (["85-1-1"], ["84-1-2"], ["84-1-2"])
     assert summary.normalizer == "librispeech (1)"
-    assert (summary.missing, summary.refused) == ([], [])
-    assert summary.as_it_stands.errors == 2 + 4 + 2
+    assert (summary.deletion_bursts, summary.refusals) == ([], [])
+    assert summary.raw.errors == 2 + 4 + 2
     assert summary.successful is not None
     assert (summary.successful.counts.sentences, summary.successful.counts.errors) == (2, 2)
 
@@ -67,13 +67,13 @@ def test_empty_and_emptied_hypotheses_are_counted_apart(tmp_path: Path) -> None:
     assert read_summary(tmp_path / "out/score/score.json") == summary
 
 
-def test_a_missing_chunk_is_eight_deletions_in_a_row(tmp_path: Path) -> None:
+def test_a_deletion_burst_is_eight_deletions_in_a_row(tmp_path: Path) -> None:
     words = " ".join(f"W{i}" for i in range(20))
     hyp = {8: " ".join(f"w{i}" for i in range(20) if not 5 <= i < 13), 7: " ".join(f"w{i}" for i in range(13))}
     for number, text in hyp.items():
         summary = run(tmp_path, ref=f"84-1-1 {words}\n84-1-2 A\n", hyp=f"84-1-1 {text}\n84-1-2 a\n")
         assert summary.wer.counts.deletions == number
-        assert summary.missing == (["84-1-1"] if number == 8 else [])
+        assert summary.deletion_bursts == (["84-1-1"] if number == 8 else [])
         assert summary.successful is not None
         assert summary.successful.counts.sentences == (1 if number == 8 else 2)
 

@@ -36,10 +36,10 @@ def test_repetition_loops(ref: str, hyp: str, is_loop: bool) -> None:
     assert failures.repetition_loops(scored((ref, hyp))) == (["0-0"] if is_loop else [])
 
 
-def test_missing_chunks_are_eight_words_in_a_row() -> None:
+def test_deletion_bursts_are_eight_words_in_a_row() -> None:
     said = "a b c d e f g h i j k"
-    assert failures.missing_chunks(scored((said, "a b k"), (said, "a b c k"))) == ["0-0"]
-    assert failures.missing_chunks(scored((said, "a c e f k"))) == []
+    assert failures.deletion_bursts(scored((said, "a b k"), (said, "a b c k"))) == ["0-0"]
+    assert failures.deletion_bursts(scored((said, "a c e f k"))) == []
 
 
 @pytest.mark.parametrize(

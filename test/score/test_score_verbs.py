@@ -23,10 +23,10 @@ def test_score_prints_a_row_and_what_stands_beside_it(
     lines = capsys.readouterr().out.splitlines()
     assert lines[2].startswith("|test|10|20|75.0|25.0|0.0|0.0|25.0|50.0|")
     assert lines[4].startswith("WER 25.00%, 95% interval ")
-    assert lines[4].endswith("normalizer none (1); 25.00% as the texts stand.")
+    assert lines[4].endswith("normalizer none (1); raw WER 25.00%.")
     assert lines[5] == (
-        "Hypotheses: 0 empty, 0 in a repetition loop, truncated: not counted, 0 without a chunk of at least 8 words, "
-        "0 refusing; "
+        "Hypotheses: 0 empty, 0 in a repetition loop, truncated: not counted, 0 with a deletion "
+        "burst of at least 8 words, 0 refusals; "
         "10 decoded successfully, WER 25.00%."
     )
 
