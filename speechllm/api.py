@@ -149,7 +149,7 @@ class Model:
         )
         return transcriber(audio)
 
-    def identity(self, max_window: Seconds | None = None) -> str:
+    def fingerprint(self, max_window: Seconds | None = None) -> str:
         """Return the fingerprint of all that a transcript depends on except the audio.
 
         Args:

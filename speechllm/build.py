@@ -26,14 +26,14 @@ class Built:
 
     model: SpeechLLM
     frontend: Frontend
-    identity: dict[str, Any]
+    dump_fingerprint: dict[str, Any]
     """Settings that a dump and this model must share."""
     bases: dict[str, str]
     """Fingerprints of the base models."""
 
     def collate(self) -> Collate:
         """Return a function that makes a batch for the model of utterances as dumped."""
-        return Collate(encoded=self.identity["dump"] == "encoder")
+        return Collate(encoded=self.dump_fingerprint["dump"] == "encoder")
 
     def padded_duration(self, duration: Seconds) -> Seconds:
         """Return the duration that the model's encoder computes for an utterance; see ``Encoder.padded_duration``."""
@@ -46,7 +46,7 @@ def build(config: ExperimentConfig, dtype: torch.dtype) -> Built:
     A model that reads dumped encoder states comes without its encoder.
     """
     torch.manual_seed(config.seed)
-    frontend, encoder, identity, bases = build_encoder(config, dtype)
+    frontend, encoder, dump_fingerprint, bases = build_encoder(config, dtype)
     decoder = config.decoder.build(dtype=dtype)
     connector = config.connector.build(
         input_dim=encoder.output_dim, output_dim=decoder.embedding_dim, segment_states=encoder.segment_states
@@ -58,13 +58,13 @@ def build(config: ExperimentConfig, dtype: torch.dtype) -> Built:
     return Built(
         model=model,
         frontend=frontend,
-        identity=identity,
+        dump_fingerprint=dump_fingerprint,
         bases=bases,
     )
 
 
 def build_encoder(config: ExperimentConfig, dtype: torch.dtype) -> tuple[Frontend, Any, dict[str, Any], dict[str, str]]:
-    """Return frontend, encoder, the identity of their dump, and the encoder's fingerprint as ``{"encoder": ...}``."""
+    """Return frontend, encoder, fingerprint of their dump, and the encoder's fingerprint as ``{"encoder": ...}``."""
     frontend, encoder = config.frontend.build(), config.encoder.build(dtype=dtype)
     if frontend.feature_dim != encoder.feature_dim:
         raise ConfigError(
@@ -73,16 +73,16 @@ def build_encoder(config: ExperimentConfig, dtype: torch.dtype) -> tuple[Fronten
             "HuBERT and WavLM {type: waveform}"
         )
     bases = {"encoder": model_fingerprint(encoder)}
-    identity = feature_identity(frontend) | {"dump": config.data.dump}
+    dump_fingerprint = feature_fingerprint(frontend) | {"dump": config.data.dump}
     if config.data.dump == "encoder":
         if any(parameter.requires_grad for parameter in encoder.parameters()):
             raise ConfigError("data.dump: 'encoder' dumps states of a frozen encoder, but some of it is to be trained")
-        identity["encoder"] = {**encoder.identity(), "fingerprint": bases["encoder"]}
-    return frontend, encoder, identity, bases
+        dump_fingerprint["encoder"] = {**encoder.fingerprint(), "fingerprint": bases["encoder"]}
+    return frontend, encoder, dump_fingerprint, bases
 
 
 def encoder_files(config: ExperimentConfig) -> str:
-    """Return a digest of frontend and encoder that needs no weights: configuration, and size and time of each file.
+    """Return a fingerprint of frontend and encoder from configuration, and size and time of each file, without weights.
 
     It is empty if the files are not on this machine, or the encoder has none.
     """
@@ -102,9 +102,9 @@ def encoder_files(config: ExperimentConfig) -> str:
     return fingerprint(frontend, encoder, str(folder.absolute()), states)
 
 
-def feature_identity(frontend: Frontend) -> dict[str, Any]:
-    """Return the identity of a dump of features."""
-    return {"dump": "features", "frontend": frontend.identity()}
+def feature_fingerprint(frontend: Frontend) -> dict[str, Any]:
+    """Return the fingerprint of a dump of features."""
+    return {"dump": "features", "frontend": frontend.fingerprint()}
 
 
 def load_model(

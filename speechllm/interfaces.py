@@ -59,7 +59,7 @@ class Frontend(Protocol):
         """Return feats_TF (float32) as they are dumped."""
         ...
 
-    def identity(self) -> dict[str, object]:
+    def fingerprint(self) -> dict[str, object]:
         """Return the settings that a dump and the model that reads it must share."""
         ...
 
@@ -87,7 +87,7 @@ class Encoder(Protocol):
         """Return states_BLD and state_lens_B; features beyond ``feat_lens_B`` have no influence."""
         ...
 
-    def identity(self) -> dict[str, object]:
+    def fingerprint(self) -> dict[str, object]:
         """Return the settings that a dump of states and the model that reads it must share."""
         ...
 

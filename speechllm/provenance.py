@@ -30,7 +30,7 @@ def file_fingerprint(path: Path) -> str:
 
 
 def files_fingerprint(files: Iterable[Path]) -> str:
-    """Return a digest that changes with the names, sizes and times of files."""
+    """Return a fingerprint that changes with the names, sizes and times of files."""
     digest = hashlib.sha256()
     for file in files:
         stat = file.stat()

@@ -179,8 +179,8 @@ def test_a_device_that_is_none_is_an_error_before_loading(
         load(exp_dir, device=device)
 
 
-def test_max_window_is_part_of_the_identity(model: Model) -> None:
-    assert model.identity() == model.identity(model.max_window) != model.identity(2.0)
+def test_max_window_is_part_of_the_fingerprint(model: Model) -> None:
+    assert model.fingerprint() == model.fingerprint(model.max_window) != model.fingerprint(2.0)
 
 
 def test_options_that_would_hang_are_errors(model: Model, audio: dict[str, Path]) -> None:

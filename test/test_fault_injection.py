@@ -80,7 +80,7 @@ def earlier_output(name: str, folder: Path) -> None:
         verb("perturb_speed ./noise ./target --factor 0.9")(folder)
     elif name != "fix":
         target = "data/dev_clean" if name == "prepare" else "target"
-        write_data_dir(folder / target, read_data_dir(folder / "noise").utts, made_by="subset of old\n")
+        write_data_dir(folder / target, read_data_dir(folder / "noise").utts, fingerprint="subset of old\n")
 
 
 def contents(folder: Path) -> dict[str, bytes]:

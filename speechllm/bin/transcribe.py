@@ -76,5 +76,5 @@ def _transcribe(args: argparse.Namespace, durations: "dict[Input, Seconds]") -> 
 
         if args.out is None:
             return outputs.print_transcripts(list(durations), transcribe, args.format)
-        identity = model.identity(args.max_window)
-        return outputs.write_transcripts(list(durations), transcribe, args.out, args.format, identity)
+        fingerprint = model.fingerprint(args.max_window)
+        return outputs.write_transcripts(list(durations), transcribe, args.out, args.format, fingerprint)

@@ -47,7 +47,7 @@ def write_set(
     texts: Mapping[str, str],
     speaker_of: Callable[[str], str],
     dropped: Mapping[str, str],
-    made_by: str,
+    fingerprint: str,
 ) -> None:
     """Join audio and transcripts by utterance id, measure the audio, and write a data directory.
 
@@ -59,7 +59,7 @@ def write_set(
         texts: utterance id to transcript, which may be empty.
         speaker_of: speaker of an utterance id.
         dropped: utterance id to the reason ``kind`` or ``kind: detail`` why it cannot be used; it is ignored elsewhere.
-        made_by: see ``data_dir.is_made``.
+        fingerprint: see ``data_dir.is_made``.
 
     Raises:
         DataError: if nothing can be used, or something that no verb wrote would be lost.
@@ -83,7 +83,7 @@ def write_set(
         Utterance(utt_id=utt, speaker=speaker_of(utt), path=paths[utt], duration=duration, text=texts[utt])
         for utt, duration in durations.items()
     )
-    write_data_dir(target, utts, dropped, made_by)
+    write_data_dir(target, utts, dropped, fingerprint)
     tell_dropped(target, kinds)
 
 

@@ -61,9 +61,9 @@ def prepare(root: Path, data: Path, sets: list[str]) -> None:
     conversations, stm, glm = _find(root)
     for name in sets:
         paths = [path for path in conversations if path.stem.startswith(BEGINNINGS[name])]
-        made_by = f"prepare eval2000 {name}\n{files_fingerprint([stm, glm, *paths])}\n"
-        if not is_made(data / name, made_by):
-            _prepare_set(data, name, paths, stm, glm, made_by)
+        fingerprint = f"prepare eval2000 {name}\n{files_fingerprint([stm, glm, *paths])}\n"
+        if not is_made(data / name, fingerprint):
+            _prepare_set(data, name, paths, stm, glm, fingerprint)
 
 
 def _find(root: Path) -> tuple[list[Path], Path, Path]:
@@ -79,7 +79,7 @@ def _find(root: Path) -> tuple[list[Path], Path, Path]:
     return conversations, references[0], mappings[0]
 
 
-def _prepare_set(data: Path, name: str, paths: Sequence[Path], stm: Path, glm: Path, made_by: str) -> None:
+def _prepare_set(data: Path, name: str, paths: Sequence[Path], stm: Path, glm: Path, fingerprint: str) -> None:
     check_target(data / name)
     with ThreadPoolExecutor() as pool:
         split = pool.map(lambda path: _split(path, data.absolute() / "eval2000_audio"), paths)
@@ -108,7 +108,7 @@ def _prepare_set(data: Path, name: str, paths: Sequence[Path], stm: Path, glm: P
         "ref.glm": glm.read_text(encoding="latin-1"),
         "reco2file_and_channel": "".join(f"{' '.join(place)}\n" for place in places),
     }
-    write_data_dir(data / name, utts, dropped, made_by, files)
+    write_data_dir(data / name, utts, dropped, fingerprint, files)
     tell_dropped(data / name, kinds)
 
 

@@ -74,11 +74,11 @@ def prepare(root: Path, data: Path, sets: list[str]) -> None:
     check_md5 = os.environ.get("GIGASPEECH_MD5", "true") != "false"
     audio = files_fingerprint([path, *files_below(root / "audio")])
     source = f"{root} {audio} {'MD5 checked' if check_md5 else 'unchecked'}"
-    made_by = {name: f"prepare gigaspeech {name}\n{source}\n" for name in sets}
+    fingerprints = {name: f"prepare gigaspeech {name}\n{source}\n" for name in sets}
     with ExitStack() as stack, ThreadPoolExecutor(_THREADS) as pool:
         tables = {
             name: stack.enter_context(new_sorted_tables(data / name, made))
-            for name, made in made_by.items()
+            for name, made in fingerprints.items()
             if not is_made(data / name, made)
         }
         seen: set[str] = set()

@@ -90,8 +90,8 @@ def _prepare_set(folder: Path, target: Path, name: str) -> None:
             f"{folder}: {'an empty folder' if folder.is_dir() else 'no such folder'}, expected the set {name}; set "
             f"{VARIABLE}=/path/to/LibriSpeech, or fetch it: `speechllm download librispeech ROOT --sets {name}`"
         )
-    made_by = f"prepare librispeech {name}\n{folder} {files_fingerprint(files)}\n"
-    if is_made(target, made_by):
+    fingerprint = f"prepare librispeech {name}\n{folder} {files_fingerprint(files)}\n"
+    if is_made(target, fingerprint):
         return
     audio, dropped = index_audio(file for file in files if file.suffix.lower() in SUFFIXES)
     texts: dict[str, str] = {}
@@ -106,7 +106,7 @@ def _prepare_set(folder: Path, target: Path, name: str) -> None:
     for utt in audio.keys() | texts.keys():
         if not re.fullmatch(r"\w+-\w+-\w+", utt, re.ASCII):
             dropped[utt] = "an id that is not reader-chapter-number"
-    write_set(target, audio, texts, lambda utt: utt.partition("-")[0], dropped, made_by)
+    write_set(target, audio, texts, lambda utt: utt.partition("-")[0], dropped, fingerprint)
 
 
 def _parts(sets: list[str]) -> list[str]:

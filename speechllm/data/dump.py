@@ -3,7 +3,7 @@
     feats.JOB.ark  feats.JOB.scp  utt2num_frames.JOB   one job's matrices, where each begins, how long it is
     feats.JOB.yaml                                     tables, audio files and frontend that they were made from;
                                                        written last, so that a shard without it is not finished
-    utt2num_frames  frontend.yaml  feats.scp           all jobs together, and the identity of what made them
+    utt2num_frames  frontend.yaml  feats.scp           all jobs together, and their fingerprint
     text  utt2spk  spk2utt  utt2dur                    copied from the data directory
     feats.yaml                                         as for a shard; written last of all
 
@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from speechllm.atomic import new_file, remove_abandoned
 from speechllm.data.audio.read import open_audio
-from speechllm.data.dump_record import check_identity, describe, is_there, read_record, write_record
+from speechllm.data.dump_record import check_fingerprint, describe, is_there, read_record, write_record
 from speechllm.data.kaldi.contents import (
     Contents,
     add_fingerprints,
@@ -36,7 +36,7 @@ from speechllm.data.kaldi.data_dir import Utterance, iter_table, write_table
 from speechllm.errors import ConfigError, DataError
 from speechllm.lock import exclusive_lock
 
-__all__ = ["check_identity", "dump_job", "finished_job", "merge_dump", "read_contents"]
+__all__ = ["check_fingerprint", "dump_job", "finished_job", "merge_dump", "read_contents"]
 
 Extract = Callable[[np.ndarray], np.ndarray]
 """samples_N to feats_TF (float32) or states_LD (float16)."""
@@ -49,7 +49,7 @@ def dump_job(
     data_dir: str | Path,
     out_dir: str | Path,
     extract: Extract,
-    identity: dict[str, Any],
+    fingerprint: dict[str, Any],
     sample_rate: int,
     nj: int,
     job: int,
@@ -64,7 +64,7 @@ def dump_job(
         data_dir: Kaldi data directory.
         out_dir: the dump; paths in its scp files begin with it as it is given here.
         extract: samples_N to feats_TF (float32) or states_LD (float16).
-        identity: what made the dump, compared by ``check_identity`` with what a model expects.
+        fingerprint: settings that a dump and its model share, see ``check_fingerprint``.
         sample_rate: of the samples given to ``extract``, in Hz.
         nj: number of jobs.
         job: which one this is, from 1.
@@ -79,12 +79,12 @@ def dump_job(
     check_job(nj, job)
     out_dir = Path(out_dir)
     contents = read_contents(data_dir)
-    if _is_finished(contents, out_dir, identity, nj, job, compress):
+    if _is_finished(contents, out_dir, fingerprint, nj, job, compress):
         return
     with exclusive_lock(out_dir / f".feats.{job}.lock", f"job {job} of the dump {out_dir}"):
         share = contents.share(nj, job)
         audio = audio_fingerprint(contents.share_files(nj, job))
-        record = describe(fingerprint_utts(share), identity, compress) | {
+        record = describe(fingerprint_utts(share), fingerprint, compress) | {
             "audio": audio,
             "jobs": nj,
             "encoder_files": files,
@@ -124,17 +124,17 @@ def finished_job(data_dir: str | Path, out_dir: str | Path, files: str, nj: int,
     for stem in ("feats", f"feats.{job}"):
         record = read_record(Path(out_dir) / f"{stem}.yaml")
         if files and record is not None and record.get("encoder_files") == files:
-            return _is_finished(read_contents(data_dir), Path(out_dir), record["identity"], nj, job, compress)
+            return _is_finished(read_contents(data_dir), Path(out_dir), record["fingerprint"], nj, job, compress)
     return False
 
 
 def _is_finished(
-    contents: Contents, out_dir: Path, identity: dict[str, Any], nj: int, job: int, compress: bool
+    contents: Contents, out_dir: Path, fingerprint: dict[str, Any], nj: int, job: int, compress: bool
 ) -> bool:
     """Whether the dump, or the share of a job, is complete and its audio is the same as then; then say so."""
     where = f"{out_dir}: job {job} of {nj}"
     whole, shard = (read_record(out_dir / f"{stem}.yaml") for stem in ("feats", f"feats.{job}"))
-    if whole is not None and is_there(out_dir, "feats", describe(contents.fingerprint, identity, compress)):
+    if whole is not None and is_there(out_dir, "feats", describe(contents.fingerprint, fingerprint, compress)):
         if shard is not None and shard.get("jobs") == nj:  # each job checks the audio of its own share
             same = shard.get("audio") == audio_fingerprint(contents.share_files(nj, job))
         else:
@@ -146,7 +146,9 @@ def _is_finished(
         return False
     share = contents.share(nj, job)
     audio = audio_fingerprint(contents.share_files(nj, job))
-    if not is_there(out_dir, f"feats.{job}", describe(fingerprint_utts(share), identity, compress) | {"audio": audio}):
+    if not is_there(
+        out_dir, f"feats.{job}", describe(fingerprint_utts(share), fingerprint, compress) | {"audio": audio}
+    ):
         return False
     print(f"{where}: finished earlier ({len(share)} utterances), left alone", flush=True)
     return True
@@ -170,7 +172,7 @@ def merge_dump(data_dir: str | Path, out_dir: str | Path, nj: int) -> None:
     _remove_shards_above(out_dir, nj)
     _copy_tables(data_dir, out_dir)
     _join(out_dir, "utt2num_frames", "utt2num_frames.{}", nj)
-    write_record(out_dir / "frontend.yaml", shards[0]["identity"])
+    write_record(out_dir / "frontend.yaml", shards[0]["fingerprint"])
     _join(out_dir, "feats.scp", "feats.{}.scp", nj)
     size = sum(shard["bytes"] for shard in shards)
     audio = add_fingerprints(shard["audio"] for shard in shards)
@@ -253,7 +255,7 @@ def _read_shards(out_dir: Path, contents: Contents, nj: int) -> list[dict[str, A
         if shard.get("audio") != audio_fingerprint(contents.share_files(nj, job)):
             raise DataError(f"{where}: its audio files have changed since it was run, expected the same; run it again")
         shards.append(shard)
-        for key in ("identity", "compress"):
+        for key in ("fingerprint", "compress"):
             if shard[key] != shards[0][key]:
                 raise DataError(
                     f"{where}: found {key} {shard[key]}, expected {shards[0][key]} as job 1 has; run it again"

@@ -8,12 +8,12 @@ import yaml
 from speechllm.atomic import new_file
 from speechllm.errors import DataError
 
-_KEYS = {"identity": dict, "compress": bool, "utterances": str, "bytes": int}  # of a description, with their types
+_KEYS = {"fingerprint": dict, "compress": bool, "utterances": str, "bytes": int}  # of a description, with their types
 
 
-def describe(fingerprint: str, identity: dict[str, Any], compress: bool) -> dict[str, Any]:
+def describe(utterances: str, fingerprint: dict[str, Any], compress: bool) -> dict[str, Any]:
     """Return the keys of a description that a shard, or the whole dump, must agree with."""
-    return {"identity": _as_yaml(identity), "compress": compress, "utterances": fingerprint}
+    return {"fingerprint": _as_yaml(fingerprint), "compress": compress, "utterances": utterances}
 
 
 def is_there(out_dir: Path, stem: str, description: dict[str, Any]) -> bool:
@@ -25,7 +25,7 @@ def is_there(out_dir: Path, stem: str, description: dict[str, Any]) -> bool:
     return bool(found["bytes"] == sum(path.stat().st_size for path in arks))
 
 
-def check_identity(dump_dir: str | Path, expected: dict[str, Any]) -> None:
+def check_fingerprint(dump_dir: str | Path, expected: dict[str, Any]) -> None:
     """Make sure that a dump was made as a model expects it.
 
     Raises:
@@ -49,6 +49,8 @@ def read_record(path: Path) -> dict[str, Any] | None:
     """
     found = read_mapping(path)
     if found is not None:
+        if "identity" in found:  # its name in earlier versions
+            found["fingerprint"] = found.pop("identity")
         for key, kind in _KEYS.items():
             if not isinstance(found.get(key), kind):
                 raise _damaged(path, f"{key}: {str(found.get(key))[:40]}")

@@ -1,4 +1,4 @@
-"""Files that are there: the entries of a folder, and a digest that tells whether files have changed."""
+"""Files that are there: the entries of a folder, and a fingerprint that tells whether files have changed."""
 
 import hashlib
 import os

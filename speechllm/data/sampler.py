@@ -113,7 +113,12 @@ class BucketSampler(Sampler[list[str]]):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs; the same on every rank."""
-        return {"epoch": self.epoch, "concatenates": self.concatenates, "position": self.position, **self._signature()}
+        return {
+            "epoch": self.epoch,
+            "concatenates": self.concatenates,
+            "position": self.position,
+            **self._fingerprint(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to where ``state`` was taken: iteration yields exactly the batches that remained.
@@ -122,7 +127,7 @@ class BucketSampler(Sampler[list[str]]):
             ConfigError: if the number of ranks, the seed, the utterances or the limits are others now.
         """
         self.set_epoch(state["epoch"], concatenates=state.get("concatenates", True))
-        for key, found in self._signature().items():
+        for key, found in self._fingerprint().items():
             if found != state[key]:
                 raise ConfigError(
                     f"resume: {_MEANING[key]} changed since the checkpoint was written, found {found}, expected "
@@ -130,7 +135,7 @@ class BucketSampler(Sampler[list[str]]):
                 )
         self.position = state["position"]
 
-    def _signature(self) -> dict[str, Any]:
+    def _fingerprint(self) -> dict[str, Any]:
         plan = hashlib.sha256(json.dumps(self._steps).encode()).hexdigest()[:16]
         return {"world_size": self.world_size, "seed": self.seed, "plan": plan}
 

@@ -171,6 +171,6 @@ class HFSpeech(nn.Module):
             feat_lens_B = (feat_lens_B - kernel).div(stride, rounding_mode="floor") + 1
         return feat_lens_B.clamp(min=1)
 
-    def identity(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         """Return what a dump of states must have in common with the model that reads it."""
         return {"type": "hf_speech", "segment": self.segment_frames, "dim": self.output_dim}

@@ -183,6 +183,6 @@ class Whisper(nn.Module):
             hidden_BLD = layer(hidden_BLD, mask_BL)
         return encoder.layer_norm(hidden_BLD)
 
-    def identity(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         """Return what a dump of states must have in common with the model that reads it."""
         return {"type": "whisper", "padding": self.padding, "states": self.segment_states, "dim": self.output_dim}

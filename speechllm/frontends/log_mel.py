@@ -74,6 +74,6 @@ class LogMel:
         feats_FT = (self._mel_FK @ energy_KT).clamp(min=10**SILENCE).log10()
         return feats_FT.T.contiguous().numpy()
 
-    def identity(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         """Return what a dump must have in common with the model that reads it."""
         return {"type": "log_mel", "num_mels": self.feature_dim, "sample_rate": SAMPLE_RATE, "hop": HOP}

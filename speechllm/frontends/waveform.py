@@ -30,6 +30,6 @@ class Waveform:
         assert len(samples_N) > 0, "no samples"
         return np.ascontiguousarray(samples_N, np.float32)[:, None]
 
-    def identity(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         """Return what a dump must have in common with the model that reads it."""
         return {"type": "waveform", "sample_rate": SAMPLE_RATE}

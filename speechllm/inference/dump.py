@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from speechllm.build import build_encoder, encoder_files, feature_identity
+from speechllm.build import build_encoder, encoder_files, feature_fingerprint
 from speechllm.data.dump import dump_job
 from speechllm.data.dump import finished_job as finished_dump_job
 from speechllm.experiment import ExperimentConfig
@@ -20,22 +20,22 @@ def dump(config: ExperimentConfig, data_dir: Path, out_dir: Path, *, nj: int, jo
     files = ""
     if config.data.dump == "features":
         frontend = config.frontend.build()  # no job needs the encoder for them
-        transform, identity, compress = frontend.extract, feature_identity(frontend), config.data.compress
+        transform, fingerprint, compress = frontend.extract, feature_fingerprint(frontend), config.data.compress
     else:
         files, compress = encoder_files(config), False
         if finished_dump_job(data_dir, out_dir, files, nj, job, compress):
             return
-        frontend, transform, identity = _encoding(config, job_device(job))
+        frontend, transform, fingerprint = _encoding(config, job_device(job))
     dump_job(
-        data_dir, out_dir, transform, identity, frontend.sample_rate, nj=nj, job=job, compress=compress, files=files
+        data_dir, out_dir, transform, fingerprint, frontend.sample_rate, nj=nj, job=job, compress=compress, files=files
     )
 
 
 def _encoding(
     config: ExperimentConfig, device: torch.device
 ) -> tuple[Frontend, Callable[[np.ndarray], np.ndarray], dict[str, Any]]:
-    """Return the frontend, the function from samples to the encoder's states, and the identity of their dump."""
-    frontend, encoder, identity, _ = build_encoder(config, torch.float32)
+    """Return the frontend, the function from samples to the encoder's states, and the fingerprint of their dump."""
+    frontend, encoder, fingerprint, _ = build_encoder(config, torch.float32)
     encoder.to(device).eval()
 
     @torch.inference_mode()
@@ -44,4 +44,4 @@ def _encoding(
         states_BLD, state_lens_B = encoder(feats_TF[None], torch.tensor([len(feats_TF)], device=device))
         return states_BLD[0, : int(state_lens_B)].half().cpu().numpy()
 
-    return frontend, states, identity
+    return frontend, states, fingerprint

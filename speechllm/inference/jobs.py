@@ -39,7 +39,7 @@ def decode_jobs(
     *,
     nj: int,
     job: int | None,
-    identity: str,
+    fingerprint: str,
 ) -> None:
     """Decode the share of one job; without ``job``, the shares of all jobs that are not done, and merge them.
 
@@ -49,14 +49,14 @@ def decode_jobs(
         out_dir: where results are written.
         nj: number of jobs.
         job: number of the job, from 1.
-        identity: see ``decode_job``.
+        fingerprint: see ``decode_job``.
     """
     loaded = functools.cache(load)
     for number in range(1, nj + 1) if job is None else [job]:
         mine = share(durations, nj, number)
-        if not finished_job(out_dir, number, list(mine), identity):
+        if not finished_job(out_dir, number, list(mine), fingerprint):
             model = loaded()
-            decode_job(model.recognize, model.batches(mine) if mine else [], durations, out_dir, number, identity)
+            decode_job(model.recognize, model.batches(mine) if mine else [], durations, out_dir, number, fingerprint)
             write_job_record(out_dir, number, model.details())
         elif job is not None:
             print(f"{out_dir}: job {job} of {nj} is complete, nothing to do")
@@ -75,7 +75,7 @@ def decode_job(
     durations: Mapping[str, Seconds],
     out_dir: Path,
     job: int,
-    identity: str,
+    fingerprint: str,
 ) -> None:
     """Decode batches of utterances and write the share of one job, ``nbest.JOB.jsonl``, whole or not at all.
 
@@ -85,7 +85,7 @@ def decode_job(
         durations: of each utterance.
         out_dir: where results are written.
         job: number of the job, from 1.
-        identity: what the hypotheses depend on; written to each line, so that no old share is mixed in.
+        fingerprint: of model, options and data; written to each line, so that no old share is mixed in.
     """
     with new_file(out_dir / f"nbest.{job}.jsonl") as path, path.open("w", encoding="utf-8") as file:
         for utt_ids in tqdm(list(batches), desc=f"decode, job {job}", unit="batch", dynamic_ncols=True):
@@ -93,17 +93,17 @@ def decode_job(
             results = recognize(utt_ids)
             seconds = (time.perf_counter() - start) / len(results)
             for utt_id, nbest in zip(utt_ids, results, strict=True):
-                row = {"utt_id": utt_id, "duration": durations[utt_id], "seconds": seconds, "identity": identity}
+                row = {"utt_id": utt_id, "duration": durations[utt_id], "seconds": seconds, "fingerprint": fingerprint}
                 file.write(json.dumps({**row, "nbest": [asdict(one) for one in nbest]}, ensure_ascii=False) + "\n")
 
 
-def finished_job(out_dir: Path, job: int, utt_ids: Sequence[str], identity: str) -> bool:
+def finished_job(out_dir: Path, job: int, utt_ids: Sequence[str], fingerprint: str) -> bool:
     """Return whether ``job`` has already decoded exactly these utterances with the same model and options."""
     path = out_dir / f"nbest.{job}.jsonl"
     if not path.exists():
         return False
     rows = _read(path)
-    return {row["utt_id"] for row in rows} == set(utt_ids) and _identities(rows) <= {identity}
+    return {row["utt_id"] for row in rows} == set(utt_ids) and _fingerprints(rows) <= {fingerprint}
 
 
 def merge_jobs(out_dir: Path, utt_ids: Iterable[str], nj: int) -> str:
@@ -127,7 +127,7 @@ def merge_jobs(out_dir: Path, utt_ids: Iterable[str], nj: int) -> str:
     for kind, ids in (("without a hypothesis", wanted - rows.keys()), ("unknown", rows.keys() - wanted)):
         if ids:
             raise DataError(f"{out_dir}: {len(ids)} utterances {kind}: {', '.join(sorted(ids)[:5])} ...; decode again")
-    if len(_identities(rows.values())) > 1:
+    if len(_fingerprints(rows.values())) > 1:
         raise DataError(f"{out_dir}: the jobs used different models or options; remove the folder and decode again")
     merge_job_records(out_dir, nj)
     return _write(out_dir, [rows[utt_id] for utt_id in sorted(rows, key=str.encode)])
@@ -149,9 +149,10 @@ def _write(out_dir: Path, rows: list[dict[str, Any]]) -> str:
     )
 
 
-def _identities(rows: Iterable[dict[str, Any]]) -> set[str]:
-    return {row["identity"] for row in rows}
+def _fingerprints(rows: Iterable[dict[str, Any]]) -> set[str]:
+    return {row["fingerprint"] for row in rows}
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [{"fingerprint": row.pop("identity", ""), **row} for row in rows]  # identity: its name in earlier versions

@@ -85,7 +85,9 @@ def print_transcripts(inputs: Sequence[Input], transcribe: Transcribe, form: str
     return num_errors
 
 
-def write_transcripts(inputs: Sequence[Input], transcribe: Transcribe, out_dir: Path, form: str, identity: str) -> int:
+def write_transcripts(
+    inputs: Sequence[Input], transcribe: Transcribe, out_dir: Path, form: str, fingerprint: str
+) -> int:
     """Write a transcript for each of ``inputs``; report files without one, and return their number.
 
     Args:
@@ -93,12 +95,12 @@ def write_transcripts(inputs: Sequence[Input], transcribe: Transcribe, out_dir: 
         transcribe: yields transcripts of files, or errors, in order.
         out_dir: folder of the transcripts, each in a file of its own.
         form: one of ``FORMATS``.
-        identity: fingerprint of all that transcripts depend on except the audio; a folder holds those of one.
+        fingerprint: of all that transcripts depend on except the audio; a folder holds those of one.
 
     Raises:
-        ConfigError: if the folder holds transcripts of another identity.
+        ConfigError: if the folder holds transcripts of another fingerprint.
     """
-    _check_record(out_dir / RECORD, identity)
+    _check_record(out_dir / RECORD, fingerprint)
     num_errors = 0
     for one, result in zip(inputs, transcribe(item.path for item in inputs), strict=True):
         transcript = _reported(one, result)
@@ -134,19 +136,20 @@ def _target(one: Input, out_dir: Path, form: str) -> Path:
     return out_dir / one.result.with_name(f"{one.result.name}.{form}")
 
 
-def _check_record(path: Path, identity: str) -> None:
+def _check_record(path: Path, fingerprint: str) -> None:
     if path.exists():
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))["identity"]
-        except (ValueError, KeyError, TypeError) as error:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            found = record.get("identity") or record["fingerprint"]  # identity: its name in earlier versions
+        except (ValueError, KeyError, AttributeError) as error:
             raise ConfigError(f"{path}: damaged, expected a JSON object; choose another --out") from error
-        if found != identity:
+        if found != fingerprint:
             raise ConfigError(
                 f"{path.parent}: holds transcripts by another model, search or --max_window; choose another --out, "
                 "or remove it"
             )
     with new_file(path) as temporary:
-        temporary.write_text(json.dumps({"identity": identity}) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps({"fingerprint": fingerprint}) + "\n", encoding="utf-8")
 
 
 def _escaped(name: str) -> str:

@@ -8,7 +8,7 @@ from speechllm import config as configs
 from speechllm.build import load_model, torch_dtype
 from speechllm.data.audio.read import read_audio
 from speechllm.data.dataset import DumpDataset
-from speechllm.data.dump import check_identity
+from speechllm.data.dump import check_fingerprint
 from speechllm.data.kaldi.data_dir import read_data_dir
 from speechllm.data.sampler import by_duration, sequential_batches
 from speechllm.errors import DataError
@@ -47,11 +47,11 @@ def decode(
     speech = shuffled_speech(dataset.durations) if shuffled else {utt_id: utt_id for utt_id in dataset.utt_ids}
     check_exists(model_dir / "model.safetensors")
     weights = file_fingerprint(model_dir / "model.safetensors")
-    identity = fingerprint(weights, configs.to_dict(config), shuffled, (dump_dir / "feats.yaml").read_text())
+    decoded_with = fingerprint(weights, configs.to_dict(config), shuffled, (dump_dir / "feats.yaml").read_text())
 
     def load() -> Loaded:
         built = load_model(model_dir, config, torch_dtype(config.decode.dtype))
-        check_identity(dump_dir, built.identity)
+        check_fingerprint(dump_dir, built.dump_fingerprint)
         device = job_device(job or 1)
         recognize = recognizer(built.model.to(device), built.collate(), config.decode, device)
         return Loaded(
@@ -59,7 +59,7 @@ def decode(
             lambda durations: sequential_batches(durations, config.decode, built.padded_duration),
         )
 
-    decode_jobs(load, dataset.durations, out_dir, nj=nj, job=job, identity=identity)
+    decode_jobs(load, dataset.durations, out_dir, nj=nj, job=job, fingerprint=decoded_with)
 
 
 def baseline(
@@ -98,8 +98,8 @@ def baseline(
 
         return Loaded(recognize, batches, details)
 
-    identity = fingerprint(model, num_beams, language, sorted(durations.items()))
-    decode_jobs(load, durations, out_dir, nj=nj, job=job, identity=identity)
+    decoded_with = fingerprint(model, num_beams, language, sorted(durations.items()))
+    decode_jobs(load, durations, out_dir, nj=nj, job=job, fingerprint=decoded_with)
 
 
 def shuffled_speech(durations: Mapping[str, Seconds]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from speechllm.errors import ConfigError
 
 
 def model_fingerprint(module: nn.Module) -> str:
-    """Return a digest of a base model: names, shapes and the signs of up to 64 values of every tensor.
+    """Return a fingerprint of a base model: names, shapes and the signs of up to 64 values of every tensor.
 
     Rounding keeps signs, so a model has one fingerprint in whatever precision it is loaded; adapters
     do not count.

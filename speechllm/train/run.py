@@ -12,7 +12,7 @@ from speechllm.build import Built, build, torch_dtype
 from speechllm.data.batch import BatchList, Collate, Loader
 from speechllm.data.concat import ConcatenatedDataset
 from speechllm.data.dataset import DumpDataset, combine_dumps, select_for_training
-from speechllm.data.dump import check_identity
+from speechllm.data.dump import check_fingerprint
 from speechllm.data.sampler import BucketSampler, by_duration, sequential_batches
 from speechllm.errors import ConfigError, DataError
 from speechllm.experiment import ExperimentConfig, check_same, is_begun, with_recorded_prompt, write_record
@@ -148,7 +148,7 @@ def _training_data(
 ) -> tuple[BucketSampler, Loader, list[str]]:
     """Return the sampler and the loader of the training utterances, and their transcripts."""
     for train_dir in train_dirs:
-        check_identity(train_dir, built.identity)
+        check_fingerprint(train_dir, built.dump_fingerprint)
     sets = [DumpDataset(train_dir, config.data.transcript) for train_dir in train_dirs]
     dataset = combine_dumps(sets)
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
@@ -200,7 +200,7 @@ def _shares(shares: Sequence[float], sets: Sequence[DumpDataset]) -> dict[str, f
 
 def _validator(config: ExperimentConfig, built: Built, collate: Collate, valid_dir: Path) -> Validator:
     """Return the validator of a set, without skipping any utterance."""
-    check_identity(valid_dir, built.identity)
+    check_fingerprint(valid_dir, built.dump_fingerprint)
     dataset = DumpDataset(valid_dir, config.data.transcript)
     if dataset.texts is None:
         raise DataError(f"{valid_dir}: no text, expected the transcripts of the validation set; run stage 2 again")

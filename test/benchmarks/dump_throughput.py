@@ -114,7 +114,7 @@ def dump_in_jobs(data_dir: Path, out_dir: Path, num_mels: int, nj: int, compress
 
 def _job(data_dir: Path, out_dir: Path, num_mels: int, nj: int, job: int, compress: bool) -> None:
     frontend = log_mel.Config(num_mels=num_mels).build()
-    dump_job(data_dir, out_dir, frontend.extract, frontend.identity(), 16000, nj, job, compress)
+    dump_job(data_dir, out_dir, frontend.extract, frontend.fingerprint(), 16000, nj, job, compress)
 
 
 def read_batches(dump_dir: Path) -> None:

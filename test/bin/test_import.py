@@ -55,7 +55,7 @@ def test_every_format_is_found_and_gives_the_same(
             assert main(["import", str(source), str(target), *options]) == 0, name
             assert "2 utterances, 2 speakers, 0.00 hours" in capsys.readouterr().out
             assert read_table(target / "text") == {"a": "hello a", "b": "hello b"}
-            assert f"import {name} " in (target / "made_by").read_text()
+            assert f"import {name} " in (target / "fingerprint").read_text()
 
 
 def test_the_status_says_that_something_was_left_out(sources: dict[str, Path], tmp_path: Path) -> None:

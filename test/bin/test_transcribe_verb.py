@@ -32,7 +32,7 @@ class LoudnessModel:
     max_window = 4.0
     loaded: list[str]
 
-    def identity(self, max_window: float | None = None) -> str:
+    def fingerprint(self, max_window: float | None = None) -> str:
         return f"toy {max_window or self.max_window}"
 
     def transcribe_each(

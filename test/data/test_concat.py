@@ -66,7 +66,7 @@ def test_joined_features_are_those_of_joined_samples(tmp_path: Path) -> None:
     """But for the three frames of each joint whose window of analysis (2.5 hops) reaches across it."""
     data_dir = make_data_dir(tmp_path, 0.5, 1.2345, 0.777, text="SO IT IS")
     frontend = log_mel.Config().build()
-    dump_job(data_dir, tmp_path / "dump", frontend.extract, frontend.identity(), 16000, 1, 1, False)
+    dump_job(data_dir, tmp_path / "dump", frontend.extract, frontend.fingerprint(), 16000, 1, 1, False)
     merge_dump(data_dir, tmp_path / "dump", 1)
     dataset = DumpDataset(tmp_path / "dump", "sentence")
     joined = ConcatenatedDataset(dataset, ConcatOptions(silence=0.095), frontend)
@@ -95,7 +95,7 @@ def test_joined_features_are_those_of_joined_samples(tmp_path: Path) -> None:
 def test_joined_waveforms_are_the_samples(tmp_path: Path) -> None:
     data_dir = make_data_dir(tmp_path, 0.2, 0.3)
     frontend = waveform.Config().build()
-    dump_job(data_dir, tmp_path / "dump", frontend.extract, frontend.identity(), 16000, 1, 1, False)
+    dump_job(data_dir, tmp_path / "dump", frontend.extract, frontend.fingerprint(), 16000, 1, 1, False)
     merge_dump(data_dir, tmp_path / "dump", 1)
     dataset = DumpDataset(tmp_path / "dump")
     one = ConcatenatedDataset(dataset, ConcatOptions(silence=0.1), frontend)["spk0-000 spk1-001"].inputs_TF

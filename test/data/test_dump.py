@@ -15,12 +15,12 @@ from toy_data import energies, half, make_data_dir
 from toy_experiment import YAML
 
 from speechllm.data.dataset import DumpDataset
-from speechllm.data.dump import check_identity, dump_job, merge_dump, read_contents
+from speechllm.data.dump import check_fingerprint, dump_job, merge_dump, read_contents
 from speechllm.data.kaldi.data_dir import Utterance, read_data_dir, read_table, write_data_dir, write_table
 from speechllm.errors import ConfigError, DataError
 from speechllm.lock import LockedError
 
-IDENTITY = {"type": "toy", "bins": (4,)}
+FINGERPRINT = {"type": "toy", "bins": (4,)}
 DURATIONS = (0.5, 1.0, 0.3, 0.8, 1.2, 0.4, 0.6)
 
 
@@ -31,7 +31,7 @@ def dump(data_dir: Path, out_dir: Path, nj: int = 1, **changes: object) -> None:
 
 
 def run_job(data_dir: Path, out_dir: Path, nj: int, job: int, **changes: object) -> None:
-    arguments = {"extract": energies, "identity": IDENTITY, "sample_rate": 16000, "compress": False, **changes}
+    arguments = {"extract": energies, "fingerprint": FINGERPRINT, "sample_rate": 16000, "compress": False, **changes}
     dump_job(data_dir, out_dir, nj=nj, job=job, **arguments)
 
 
@@ -120,14 +120,15 @@ def test_a_killed_job_run_again_equals_one_never_killed(
 
 
 @pytest.mark.parametrize(
-    "changes", [{"identity": {"type": "other"}}, {"compress": True}, {"extract": half, "identity": {"type": "half"}}]
+    "changes",
+    [{"fingerprint": {"type": "other"}}, {"compress": True}, {"extract": half, "fingerprint": {"type": "half"}}],
 )
 def test_another_frontend_makes_the_dump_anew(tmp_path: Path, changes: dict[str, object]) -> None:
     data_dir = make_data_dir(tmp_path, *DURATIONS)
     dump(data_dir, tmp_path / "dump", 2)
     run_job(data_dir, tmp_path / "dump", 2, 1, **changes)
     assert not (tmp_path / "dump/feats.scp").exists()
-    with pytest.raises(DataError, match=r"job 2 of 2: found (identity|compress) .*, expected .* as job 1 has"):
+    with pytest.raises(DataError, match=r"job 2 of 2: found (fingerprint|compress) .*, expected .* as job 1 has"):
         merge_dump(data_dir, tmp_path / "dump", 2)
     dump(data_dir, tmp_path / "dump", 2, **changes)
     dump(data_dir, tmp_path / "fresh", 2, **changes)
@@ -261,11 +262,11 @@ def test_segments_are_cut_out_of_their_recording(tmp_path: Path) -> None:
 
 
 def test_a_dump_of_another_frontend_is_refused_with_every_difference(tmp_path: Path) -> None:
-    identity = {"dump": "features", "frontend": {"type": "log_mel", "num_mels": 80, "hop": 160}}
-    dump(make_data_dir(tmp_path, 0.5), tmp_path / "dump", identity=identity)
-    check_identity(tmp_path / "dump", identity)
+    fingerprint = {"dump": "features", "frontend": {"type": "log_mel", "num_mels": 80, "hop": 160}}
+    dump(make_data_dir(tmp_path, 0.5), tmp_path / "dump", fingerprint=fingerprint)
+    check_fingerprint(tmp_path / "dump", fingerprint)
     with pytest.raises(DataError) as error:
-        check_identity(tmp_path / "dump", {"dump": "encoder", "frontend": {"type": "log_mel", "num_mels": 128}})
+        check_fingerprint(tmp_path / "dump", {"dump": "encoder", "frontend": {"type": "log_mel", "num_mels": 128}})
     assert "another frontend than the encoder expects" in str(error.value)
     for difference in (
         "dump found features, expected encoder",
@@ -278,7 +279,7 @@ def test_a_dump_of_another_frontend_is_refused_with_every_difference(tmp_path: P
 
 def test_no_dump_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no finished dump .* run stage 2"):
-        check_identity(tmp_path, IDENTITY)
+        check_fingerprint(tmp_path, FINGERPRINT)
 
 
 def test_other_audio_under_the_same_name_is_dumped_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -342,6 +343,18 @@ def test_there_is_no_such_job(nj: int, job: int, tmp_path: Path) -> None:
         run_job(tmp_path, tmp_path / "dump", nj, job)
 
 
+def test_a_dump_of_an_earlier_version_is_complete(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data_dir, out_dir = make_data_dir(tmp_path, 0.5), tmp_path / "dump"
+    dump(data_dir, out_dir)
+    for name in ("feats.yaml", "feats.1.yaml"):
+        text = (out_dir / name).read_text()
+        (out_dir / name).write_text(text.replace("fingerprint:", "identity:"))
+        assert text != (out_dir / name).read_text()
+    capsys.readouterr()
+    dump(data_dir, out_dir)
+    assert "the whole dump is complete, nothing to do" in capsys.readouterr().out
+
+
 DAMAGE = (
     b"",
     b"- 1\n",
@@ -361,7 +374,7 @@ def test_a_damaged_description_is_named(tmp_path: Path, name: str, content: byte
     (out_dir / name).write_bytes(content)
     with pytest.raises(DataError, match=f"{name}: damaged|dump made with another frontend"):
         if name == "frontend.yaml":
-            check_identity(out_dir, IDENTITY)
+            check_fingerprint(out_dir, FINGERPRINT)
         dump(data_dir, out_dir)
 
 

@@ -38,6 +38,6 @@ def test_a_frontend_without_bins_is_refused() -> None:
         Config(num_mels=0)
 
 
-def test_identity_tells_frontends_apart() -> None:
-    assert Config(num_mels=80).build().identity() != Config(num_mels=128).build().identity()
-    assert Config().build().identity()["type"] == "log_mel"
+def test_fingerprint_tells_frontends_apart() -> None:
+    assert Config(num_mels=80).build().fingerprint() != Config(num_mels=128).build().fingerprint()
+    assert Config().build().fingerprint()["type"] == "log_mel"

@@ -19,9 +19,9 @@ def recognize(utt_ids: list[str]) -> list[list[Hypothesis]]:
     return [[Hypothesis(text=f"said {u}", score=-1.0, num_tokens=2, truncated=u == "b")] for u in utt_ids]
 
 
-def decode_all(folder: Path, identity: str = "x") -> None:
-    decode_job(recognize, [["a", "b"]], DURATIONS, folder, 1, identity)
-    decode_job(recognize, [["c"]], DURATIONS, folder, 2, identity)
+def decode_all(folder: Path, fingerprint: str = "x") -> None:
+    decode_job(recognize, [["a", "b"]], DURATIONS, folder, 1, fingerprint)
+    decode_job(recognize, [["c"]], DURATIONS, folder, 2, fingerprint)
 
 
 def test_shares_become_one_text(tmp_path: Path) -> None:
@@ -35,12 +35,15 @@ def test_shares_become_one_text(tmp_path: Path) -> None:
     assert [row["utt_id"] for row in rows] == ["a", "b", "c"]
 
 
-def test_a_finished_share_is_known_by_its_utterances_and_identity(tmp_path: Path) -> None:
+def test_a_finished_share_is_known_by_its_utterances_and_fingerprint(tmp_path: Path) -> None:
     decode_all(tmp_path)
     assert finished_job(tmp_path, 1, ["b", "a"], "x")
     assert not finished_job(tmp_path, 1, ["a"], "x")
     assert not finished_job(tmp_path, 1, ["a", "b"], "another model")
     assert not finished_job(tmp_path, 3, [], "x")
+    job = tmp_path / "nbest.1.jsonl"
+    job.write_text(job.read_text().replace('"fingerprint"', '"identity"'))  # its name in earlier versions
+    assert finished_job(tmp_path, 1, ["b", "a"], "x") and not finished_job(tmp_path, 1, ["b", "a"], "y")
 
 
 def test_a_job_without_utterances_is_finished(tmp_path: Path) -> None:
@@ -79,8 +82,8 @@ def test_without_a_job_all_that_is_left_is_decoded_and_merged(
 
         return Loaded(counted, lambda mine: [list(mine)])
 
-    def decode(job: int | None, identity: str = "x") -> str:
-        decode_jobs(load, DURATIONS, tmp_path, nj=2, job=job, identity=identity)
+    def decode(job: int | None, fingerprint: str = "x") -> str:
+        decode_jobs(load, DURATIONS, tmp_path, nj=2, job=job, fingerprint=fingerprint)
         return capsys.readouterr().out
 
     decode(2)
@@ -90,7 +93,7 @@ def test_without_a_job_all_that_is_left_is_decoded_and_merged(
     assert (decoded, len(loads)) == (["b", "a", "c"], 2)
     assert "3 utterances" in decode(None)
     assert len(loads) == 2, "all was done, and yet the model was loaded"
-    decode(None, identity="another model")
+    decode(None, fingerprint="another model")
     assert (sorted(decoded[3:]), len(loads)) == (["a", "b", "c"], 3)
     assert read_table(tmp_path / "text") == {"a": "said a", "b": "said b", "c": "said c"}
     assert [list(share(DURATIONS, 2, job)) for job in (1, 2)] == [["a", "c"], ["b"]]

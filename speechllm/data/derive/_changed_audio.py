@@ -95,18 +95,18 @@ def write_with_audio(
     """
     check_file_names((utt.utt_id for utt in utts), target)
     files = sorted(file for file in files if file.is_file())
-    made_by = f"{by}\n{directory_fingerprint(source)} {files_fingerprint(files)}\n"
+    fingerprint = f"{by}\n{directory_fingerprint(source)} {files_fingerprint(files)}\n"
     audio = Path(f"{Path(target)}_audio")
-    if is_made(target, made_by) and is_made(audio, made_by):
+    if is_made(target, fingerprint) and is_made(audio, fingerprint):
         return False
-    check_target(target, [source], None if is_made(audio, made_by) else audio)
-    if not is_made(audio, made_by):  # otherwise a run that was killed continues
+    check_target(target, [source], None if is_made(audio, fingerprint) else audio)
+    if not is_made(audio, fingerprint):  # otherwise a run that was killed continues
         for folder in {os.path.realpath(file.parent) for file in files}:
             check_apart(audio, folder, inside=False)
-        with new_target(audio, "audio", made_by) as temporary:
+        with new_target(audio, "audio", fingerprint) as temporary:
             (temporary / UTT_IDS).write_text("".join(f"{utt.utt_id}\n" for utt in utts), encoding="utf-8")
     written = [_write(utt, make, audio) for utt in tqdm(utts, desc=title, unit="utt", dynamic_ncols=True)]
-    write_data_dir(target, written, made_by=made_by)
+    write_data_dir(target, written, fingerprint=fingerprint)
     return True
 
 

@@ -102,11 +102,13 @@ def make_non_speech(target: str | Path, seed: int = 0, train: int = 0, kinds: Se
     rng = np.random.default_rng([seed, train])  # what is tested on is not drawn again to train on
     durations = np.round(rng.uniform(*TRAINING_DURATIONS, train), 2).tolist() if train else DURATIONS
     span = (*TRAINING_DURATIONS, train) if train else DURATIONS
-    made_by = f"non_speech {seed} {span} {LEVEL} {PEAK} {' '.join(kinds)}\n"
-    if is_made(target, made_by):
+    fingerprint = f"non_speech {seed} {span} {LEVEL} {PEAK} {' '.join(kinds)}\n"
+    if is_made(target, fingerprint):
         return False
     check_target(target)
-    audio = Path(f"{target}_audio") / hashlib.sha256(made_by.encode()).hexdigest()[:8]  # other noise has another path
+    audio = (
+        Path(f"{target}_audio") / hashlib.sha256(fingerprint.encode()).hexdigest()[:8]
+    )  # other noise has another path
     utts = []
     for kind in kinds:
         for number, duration in enumerate(durations):
@@ -115,7 +117,7 @@ def make_non_speech(target: str | Path, seed: int = 0, train: int = 0, kinds: Se
             path = write_flac(audio / f"{utt_id}.flac", samples_N, SAMPLE_RATE)
             text = "" if train else None
             utts.append(Utterance(utt_id=utt_id, speaker=kind, path=path, duration=duration, text=text))
-    write_data_dir(target, utts, made_by=made_by)
+    write_data_dir(target, utts, fingerprint=fingerprint)
     return True
 
 

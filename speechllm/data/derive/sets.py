@@ -25,7 +25,7 @@ from speechllm.data.derive.concatenate import concatenate_data_dir
 from speechllm.data.derive.non_speech import make_non_speech
 from speechllm.data.derive.speed import perturb_speed
 from speechllm.data.kaldi.subset import hold_out_speakers
-from speechllm.data.kaldi.target import MADE_BY
+from speechllm.data.kaldi.target import marker
 from speechllm.errors import DataError
 
 NON_SPEECH = "non_speech"
@@ -130,10 +130,10 @@ def _derive(match: re.Match[str], data: Path, augmentation: Callable[[], Augment
 
 def _may_derive(target: Path) -> bool:
     """Whether a name is that of a derived set, not of one that the user or the corpus has under it."""
-    marker = target / MADE_BY
+    file = marker(target)
     if not (target / "wav.scp").exists():
         return True
-    return marker.is_file() and marker.read_text(encoding="utf-8", errors="replace").startswith(DERIVED_BY)
+    return file.is_file() and file.read_text(encoding="utf-8", errors="replace").startswith(DERIVED_BY)
 
 
 def _name_elsewhere(path: Path) -> str:

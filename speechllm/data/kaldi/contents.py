@@ -63,12 +63,12 @@ def read_contents(data_dir: str | Path) -> Contents:
             files[str(utt.path)] = files.get(str(utt.path), 0.0) + utt.duration
             yield utt
 
-    digest = fingerprint_utts(utterances())
-    return Contents(Path(data_dir), digest, int(digest.split()[0]), files)
+    fingerprint = fingerprint_utts(utterances())
+    return Contents(Path(data_dir), fingerprint, int(fingerprint.split()[0]), files)
 
 
 def fingerprint_utts(utts: Iterable[Utterance]) -> str:
-    """Return the number of utterances, and a digest of their ids, files, times and durations."""
+    """Return the number of utterances, and a fingerprint of their ids, files, times and durations."""
     digest, number = hashlib.sha256(), 0
     for number, utt in enumerate(utts, start=1):
         row = json.dumps((utt.utt_id, str(utt.path), utt.start, utt.end, utt.duration))
@@ -78,9 +78,9 @@ def fingerprint_utts(utts: Iterable[Utterance]) -> str:
 
 
 def audio_fingerprint(paths: Iterable[str]) -> str:
-    """Return a digest of the sizes and modification times of audio files, in any order: one ``stat`` a file.
+    """Return a fingerprint of the sizes and modification times of audio files, in any order: one ``stat`` a file.
 
-    The digest of the files of all shares is the sum of those of the shares, see ``add_fingerprints``.
+    The fingerprint of the files of all shares is the sum of those of the shares, see ``add_fingerprints``.
     """
     total = 0
     for path in paths:

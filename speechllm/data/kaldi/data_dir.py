@@ -7,7 +7,7 @@
     spk2utt    speaker -> its utterances
     utt2dur    utterance -> duration in seconds
     dropped    utterance -> why it was left out; only where some were
-    made_by    command and input of the directory; only where a verb of this package wrote it
+    fingerprint  command and input of the directory; only where a verb of this package wrote it
 
 A path is absolute or, as everywhere in Kaldi, relative to the working directory; Kaldi's pipes are refused.
 """
@@ -123,7 +123,7 @@ def write_data_dir(
     path: str | Path,
     utts: Iterable[Utterance],
     dropped: Mapping[str, str] | None = None,
-    made_by: str = "",
+    fingerprint: str = "",
     files: Mapping[str, str] | None = None,
 ) -> None:
     """Write the utterances as a data directory, complete or not at all; see ``check_target`` for one that is replaced.
@@ -132,16 +132,16 @@ def write_data_dir(
         path: the directory.
         utts: in any order; durations are rounded to 0.1 microseconds.
         dropped: utterance id to the reason why it is not among them.
-        made_by: for ``is_made``, what the directory is made by and from.
+        fingerprint: for ``is_made``, what the directory is made by and from.
         files: further files, name to content.
 
     Raises:
         DataError: if there are no utterances, two have one id, two files one recording id, some have no text, or
             something that no verb wrote would be lost.
     """
-    check_target(path, need_marker=bool(made_by))
+    check_target(path, need_marker=bool(fingerprint))
     tables = to_tables(utts, Path(path), dropped)
-    with new_target(path, "data directory", made_by, files or ()) as temporary:
+    with new_target(path, "data directory", fingerprint, files or ()) as temporary:
         for name, table in tables.items():
             write_table(temporary / name, table)
         for name, content in (files or {}).items():

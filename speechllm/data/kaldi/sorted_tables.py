@@ -58,19 +58,19 @@ class SortedTables:
 
 
 @contextmanager
-def new_sorted_tables(path: Path, made_by: str) -> Iterator[SortedTables]:
+def new_sorted_tables(path: Path, fingerprint: str) -> Iterator[SortedTables]:
     """Yield the tables of a data directory, which is there, complete, when the block succeeds.
 
     Args:
         path: the directory; see ``check_target`` for one that is there.
-        made_by: see ``data_dir.is_made``.
+        fingerprint: see ``data_dir.is_made``.
 
     Raises:
         DataError: if there is no utterance, two have one id, or something that no verb wrote would be lost.
     """
     names = ("wav.scp", "segments", "text", "utt2spk", "utt2dur", "dropped")
     check_target(path)
-    with new_target(path, "data directory", made_by) as folder:
+    with new_target(path, "data directory", fingerprint) as folder:
         with ExitStack() as stack:
             files = {name: stack.enter_context((folder / name).open("w", encoding="utf-8")) for name in names}
             tables = SortedTables(files)

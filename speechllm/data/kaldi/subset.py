@@ -44,8 +44,8 @@ def subset_data_dir(
         DataError: if an utterance or a speaker is not in ``source``, or fewer utterances are left than asked for.
     """
     asked = [_listed(utts), _listed(speakers), max_duration, first, random, seed]
-    made_by = f"subset {asked}\n{directory_fingerprint(source)}\n"
-    if is_made(target, made_by):
+    fingerprint = f"subset {asked}\n{directory_fingerprint(source)}\n"
+    if is_made(target, fingerprint):
         return False
     check_target(target, [source])
     chosen = read_data_dir(source, need_text=False).utts
@@ -63,7 +63,7 @@ def subset_data_dir(
     if random is not None:
         _check_number(source, random, chosen)
         chosen = sorted(chosen, key=lambda utt: _draw(seed, utt.utt_id))[:random]
-    write_data_dir(target, chosen, made_by=made_by)
+    write_data_dir(target, chosen, fingerprint=fingerprint)
     return True
 
 
@@ -76,8 +76,8 @@ def combine_data_dirs(sources: Sequence[str | Path], target: str | Path) -> bool
     Raises:
         DataError: if an utterance is in two of them, or one recording id names two files.
     """
-    made_by = "\n".join(["combine", *map(directory_fingerprint, sources), ""])
-    if is_made(target, made_by):
+    fingerprint = "\n".join(["combine", *map(directory_fingerprint, sources), ""])
+    if is_made(target, fingerprint):
         return False
     check_target(target, sources)
     utts: dict[str, Utterance] = {}
@@ -88,7 +88,7 @@ def combine_data_dirs(sources: Sequence[str | Path], target: str | Path) -> bool
             raise DataError(f"{source}: {len(twice)} utterances are in another directory, too, the first {twice[0]}")
         utts |= found
         dropped |= read_table(source / "dropped") if (source / "dropped").is_file() else {}
-    write_data_dir(target, utts.values(), dropped, made_by)
+    write_data_dir(target, utts.values(), dropped, fingerprint)
     return True
 
 

@@ -13,14 +13,15 @@ from speechllm.errors import DataError
 TABLES = ("wav.scp", "segments", "text", "utt2spk", "spk2utt", "utt2dur")
 BACKUP = ".backup"
 """Beginning of the names of the folders in which ``fix`` keeps the tables as they were."""
-MADE_BY = "made_by"
-"""File that marks what speechllm wrote: the command and its input."""
+FINGERPRINT = "fingerprint"
+"""File that marks a directory written by speechllm: the command and its input."""
 UTT_IDS = "utt_ids"
 """File of an audio folder that lists the utterances with audio in it."""
 SUFFIXES = (".flac", ".wav")
 """Of the audio files that are written."""
 
-_FILES = "files: "  # last line of made_by, if there are files other than the tables
+_EARLIER = "made_by"  # name of that file in earlier versions
+_FILES = "files: "  # its last line, if there are files other than the tables
 _LONGEST_NAME = 255  # bytes, of a file
 
 
@@ -37,7 +38,7 @@ def check_target(
         target: a data directory that is absent, empty, or was written by a verb and holds no other file.
         sources: directories or files that are read, links resolved; the target is, holds or is inside none of them.
         audio: folder for the audio of ``target``, checked in the same way.
-        need_marker: whether a directory of nothing but tables is refused if it has no ``made_by``.
+        need_marker: whether a directory of nothing but tables is refused if it has no ``fingerprint``.
 
     Raises:
         DataError: if something that no verb wrote would be lost.
@@ -70,7 +71,7 @@ def check_apart(target: str | Path, source: str | Path, *, inside: bool = True) 
     Raises:
         DataError: if they are not apart.
     """
-    of_target, of_source = _identities(Path(target)), _identities(Path(source))
+    of_target, of_source = _inodes(Path(target)), _inodes(Path(source))
     if of_target[0] == of_source[0]:
         word = "is"
     elif of_target[0] in of_source:
@@ -83,35 +84,41 @@ def check_apart(target: str | Path, source: str | Path, *, inside: bool = True) 
 
 
 @contextmanager
-def new_target(path: str | Path, what: str, made_by: str, files: Iterable[str] = ()) -> Iterator[Path]:
+def new_target(path: str | Path, what: str, fingerprint: str, files: Iterable[str] = ()) -> Iterator[Path]:
     """Yield an empty directory that becomes ``path``, marked as written by a verb; say so if one is replaced.
 
     Args:
         path: the directory; ``check_target`` allows it.
         what: name of the replaced thing, for messages.
-        made_by: for ``is_made``; empty: no marker.
+        fingerprint: for ``is_made``; empty: no marker.
         files: names of further files, other than the tables, that are written.
     """
     path = Path(path)
-    replaced = _first_line(path / MADE_BY)
+    replaced = _first_line(marker(path))
     extra = " ".join(sorted(files))
     with new_dir(path) as folder:
         yield folder
-        if made_by:
-            marker = made_by + (f"{_FILES}{extra}\n" if extra else "")
-            (folder / MADE_BY).write_text(marker, encoding="utf-8")
+        if fingerprint:
+            content = fingerprint + (f"{_FILES}{extra}\n" if extra else "")
+            (folder / FINGERPRINT).write_text(content, encoding="utf-8")
     if replaced is not None:
         print(f"{path}: replaced the {what} of `{replaced[:100]}`", file=sys.stderr)
 
 
-def is_made(path: str | Path, made_by: str) -> bool:
+def is_made(path: str | Path, fingerprint: str) -> bool:
     """Whether the directory is there, complete, and made by and from just this, once killed runs are undone."""
     recover_dir(Path(path))
-    file = Path(path) / MADE_BY
+    file = marker(path)
     if not file.is_file():
         return False
     found = file.read_text(encoding="utf-8", errors="replace").partition(f"\n{_FILES}")
-    return found[0] + "\n" * bool(found[1]) == made_by
+    return found[0] + "\n" * bool(found[1]) == fingerprint
+
+
+def marker(path: str | Path) -> Path:
+    """Return the file that marks a directory written by a verb; it need not exist."""
+    earlier = Path(path) / _EARLIER
+    return earlier if earlier.is_file() else Path(path) / FINGERPRINT
 
 
 def check_file_names(utt_ids: Iterable[str], where: object) -> None:
@@ -135,7 +142,7 @@ def names_a_file(utt_id: str) -> bool:
     return len(utt_id) < _LONGEST_NAME // 4 - 5 or len(os.fsencode(utt_id + SUFFIXES[0])) <= _LONGEST_NAME
 
 
-def _identities(path: Path) -> list[tuple[int, int] | Path]:
+def _inodes(path: Path) -> list[tuple[int, int] | Path]:
     """Return what identifies a path and each folder that it is in, from the inside out: device and inode, if there."""
     real = Path(os.path.realpath(path))
     stats = ((one, one.stat() if one.exists() else None) for one in (real, *real.parents))
@@ -145,12 +152,12 @@ def _identities(path: Path) -> list[tuple[int, int] | Path]:
 def _foreign(folder: Path, need_marker: bool) -> list[str]:
     """Return the names in a data directory that no verb wrote; all of them if it has no marker but needs one."""
     names = sorted(file.name for file in folder.iterdir())
-    marker = folder / MADE_BY
-    if need_marker and not marker.is_file():
+    file = marker(folder)
+    if need_marker and not file.is_file():
         return names
-    content = marker.read_text(encoding="utf-8", errors="replace") if marker.is_file() else ""
+    content = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     last = content.rstrip("\n").rpartition("\n")[2]
-    known = {*TABLES, "dropped", MADE_BY, *(last.removeprefix(_FILES).split() if last.startswith(_FILES) else ())}
+    known = {*TABLES, "dropped", file.name, *(last.removeprefix(_FILES).split() if last.startswith(_FILES) else ())}
     return [name for name in names if not _is_backup(folder / name) and not (name in known and _is_file(folder / name))]
 
 
@@ -172,10 +179,10 @@ def _foreign_audio(folder: Path, target: Path) -> list[str]:
 
     Without a list of ids, as earlier versions left it, the files are those of the target's wav.scp.
     """
-    written = {MADE_BY, UTT_IDS}
+    written = {FINGERPRINT, _EARLIER, UTT_IDS}
     if (folder / UTT_IDS).is_file():
         written |= {f"{utt_id}{suffix}" for utt_id in read_ids(folder / UTT_IDS) for suffix in SUFFIXES}
-    elif (target / MADE_BY).is_file() and (target / "wav.scp").is_file():
+    elif marker(target).is_file() and (target / "wav.scp").is_file():
         written |= {Path(path).name for _, path in iter_table(target / "wav.scp")}
     return sorted(file.name for file in folder.iterdir() if file.name not in written and not is_temporary(file.name))
 

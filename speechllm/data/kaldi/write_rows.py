@@ -28,7 +28,7 @@ def write_rows(target: str | Path, rows: Iterable[Row | BadRow], made_from: str,
     Args:
         target: the data directory.
         rows: in the order of the source.
-        made_from: names the source, in ``made_by`` and in messages.
+        made_from: names the source, in ``fingerprint`` and in messages.
         keep_ids: whether all ids and speakers are valid and unique already and stay as they are; otherwise they are
             made so, see ``name_utterances``.
 
@@ -46,8 +46,8 @@ def write_rows(target: str | Path, rows: Iterable[Row | BadRow], made_from: str,
             dropped[free_name(_key(row.where), taken)] = _one_line(row.reason)
         else:
             good.append(row)
-    made_by = _made_by(made_from, good, dropped)
-    if is_made(target, made_by):
+    fingerprint = _fingerprint(made_from, good, dropped)
+    if is_made(target, fingerprint):
         return False
     check_target(target)
     named = [Named(row.utt_id, row.speaker, row) for row in good] if keep_ids else name_utterances(good)
@@ -57,12 +57,12 @@ def write_rows(target: str | Path, rows: Iterable[Row | BadRow], made_from: str,
     kinds = Counter(map(kind, dropped.values()))
     if not utts:
         raise none_left(made_from, kinds, itertools.islice(dropped.items(), 1))
-    write_data_dir(target, utts, dropped, made_by)
+    write_data_dir(target, utts, dropped, fingerprint)
     tell_dropped(Path(target), kinds)
     return True
 
 
-def _made_by(made_from: str, rows: Sequence[Row], dropped: Mapping[str, str]) -> str:
+def _fingerprint(made_from: str, rows: Sequence[Row], dropped: Mapping[str, str]) -> str:
     listed = hashlib.sha256(repr((rows, dropped)).encode(errors="backslashreplace")).hexdigest()[:16]
     files = sorted({row.path for row in rows if row.path.is_file()})
     return f"{_one_line(made_from)}\n{listed} {files_fingerprint(files)}\n"

@@ -59,9 +59,9 @@ def test_augmentation_is_declared_in_the_experiment(
     (tmp_path / "x.yaml").write_text(YAML)
     assert derive(data, "small_aug", "--config", str(tmp_path / "x.yaml")) == 0
     assert ids(data, "small_aug") == {f"aug-{utt_id}" for utt_id in ids(data, "small")}
-    made_by = (data / "small_aug/made_by").read_text()
+    fingerprint = (data / "small_aug/fingerprint").read_text()
     assert derive(data, "small_aug", "--config", str(tmp_path / "x.yaml"), "--set", "data.augment.snr=[0, 1]") == 0
-    assert (data / "small_aug/made_by").read_text() != made_by
+    assert (data / "small_aug/fingerprint").read_text() != fingerprint
 
 
 def test_a_set_of_that_name_that_was_not_derived_is_left_alone(data: Path) -> None:

@@ -37,7 +37,7 @@ PARTS = [
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Return a directory of two utterances."""
-    write_data_dir(tmp_path / "set", WHOLE, made_by="hand\n")
+    write_data_dir(tmp_path / "set", WHOLE, fingerprint="hand\n")
     return tmp_path / "set"
 
 
@@ -52,7 +52,7 @@ def test_utterances_come_back_sorted(data: Path) -> None:
 
 def test_the_tables_are_kaldis(data: Path) -> None:
     assert sorted(path.name for path in data.iterdir()) == [
-        "made_by",
+        "fingerprint",
         "spk2utt",
         "text",
         "utt2dur",
@@ -130,9 +130,13 @@ def test_what_is_inconsistent_is_not_written(tmp_path: Path) -> None:
     assert not (tmp_path / "set").exists()
 
 
-def test_made_by_and_fingerprint(data: Path) -> None:
+def test_fingerprints(data: Path) -> None:
     assert is_made(data, "hand\n")
     assert not is_made(data, "machine\n")
+    (data / "fingerprint").rename(data / "made_by")  # its name in earlier versions
+    assert is_made(data, "hand\n")
+    write_data_dir(data, WHOLE, fingerprint="machine\n")
+    assert is_made(data, "machine\n") and not (data / "made_by").exists()
     before = directory_fingerprint(data)
     write_table(data / "text", {"s1-b": "NEW", "s2-a": "WORDS"})
     assert directory_fingerprint(data) != before

@@ -74,16 +74,16 @@ def test_only_what_a_verb_wrote_is_replaced_and_that_is_said(
     target.mkdir()  # empty
     assert run(verb, data, target) == 0
     assert "replaced" not in capsys.readouterr().err
-    (target / "made_by").write_text("another command\n")
+    (target / "fingerprint").write_text("another command\n")
     assert run(verb, data, target) == 0
     assert f"{target}: replaced the data directory of `another command`" in capsys.readouterr().err
-    (target / "made_by").write_text("another command\n")
+    (target / "fingerprint").write_text("another command\n")
     (target / "notes").write_text("mine")
     before = files(target)
     assert run(verb, data, target) == 1
     assert files(target) == before
     (target / "notes").unlink()
-    (target / "made_by").unlink()  # so that it may be the user's own
+    (target / "fingerprint").unlink()  # so that it may be the user's own
     before = files(target)
     assert run(verb, data, target) == 1
     assert files(target) == before
@@ -111,7 +111,7 @@ def test_the_audio_folder_is_as_safe_as_the_target(data: Path, verb: str, capsys
     (audio / "mine.wav").unlink()
     assert run(verb, data, target) == 0
     for folder in (target, audio):
-        (folder / "made_by").write_text("another command\n")
+        (folder / "fingerprint").write_text("another command\n")
     (audio / "mine.wav").write_text("years")
     assert run(verb, data, target) == 1
     assert (audio / "mine.wav").read_text() == "years"
@@ -153,11 +153,11 @@ def test_a_fixed_directory_is_still_known(data: Path, tmp_path: Path) -> None:
 
 def test_further_files_of_a_corpus_are_known_and_others_of_their_names_are_not(data: Path, tmp_path: Path) -> None:
     utts = read_data_dir(data).utts
-    write_data_dir(tmp_path / "scored", utts, made_by="prepare x\n", files={"ref.stm": "A"})
-    write_data_dir(tmp_path / "scored", utts, made_by="prepare y\n")
+    write_data_dir(tmp_path / "scored", utts, fingerprint="prepare x\n", files={"ref.stm": "A"})
+    write_data_dir(tmp_path / "scored", utts, fingerprint="prepare y\n")
     (tmp_path / "scored/ref.stm").write_text("mine")
     with pytest.raises(DataError, match=r"ref\.stm"):
-        write_data_dir(tmp_path / "scored", utts, made_by="prepare x\n")
+        write_data_dir(tmp_path / "scored", utts, fingerprint="prepare x\n")
 
 
 def test_a_linked_target_stays_a_link(data: Path, tmp_path: Path) -> None:
