@@ -33,7 +33,7 @@
 #                       --config. Results of a model that is no experiment go to exp/<its name>
 #   --trust_components  import the modules outside speechllm that --trained names
 #   --inference_config  YAML of another decode section; results are named after it
-#   --baseline          also decode and score with Whisper's own decoder, in this language, e.g. de, or auto to detect it
+#   --baseline          also decode and score with Whisper's own decoder, in this language, e.g. de; auto: the set's, else detected
 # Machine
 #   --ngpu              GPUs for training; 0 is the CPU
 #   --num_nodes         machines for training, listed in DeepSpeed's hostfile

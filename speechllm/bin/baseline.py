@@ -17,9 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
     add_jobs(parser, without="decode the rest of all jobs and merge them")
     parser.add_argument("--num_beams", type=int, default=1, help="beam width; 1 is greedy search")
-    parser.add_argument(
-        "--language", help="language of the speech, e.g. de (default: a multilingual Whisper detects it)"
-    )
+    parser.add_argument("--language", help="language of the speech, e.g. de (default: the set's, else detected)")
     parser.add_argument("exp", metavar="EXP", type=Path, help="directory of the experiment")
     add_sets(parser)
 
@@ -29,21 +27,16 @@ def run(args: argparse.Namespace) -> None:
     check_jobs(args)
     from speechllm import experiment
     from speechllm.atomic import new_file
-    from speechllm.inference.run import baseline
+    from speechllm.inference.run import SetToDecode, baseline
     from speechllm.pretrained.directory import read_config
 
     encoder = read_config(args.config, args.set, args.trust_components).encoder
     exp_dir = args.exp.parent / experiment.base_name(encoder)
-    for one in locate(args.sets, args.data, shuffled=False):
-        baseline(
-            encoder.path,
-            one.data_dir,
-            one.decode_dir(exp_dir),
-            nj=args.nj,
-            job=args.job,
-            num_beams=args.num_beams,
-            language=args.language,
-        )
+    sets = [
+        SetToDecode(source=one.data_dir, out_dir=one.decode_dir(exp_dir))
+        for one in locate(args.sets, args.data, shuffled=False)
+    ]
+    baseline(encoder.path, sets, nj=args.nj, job=args.job, num_beams=args.num_beams, language=args.language)
     if args.job is None:
         with new_file(args.exp / "baseline", sync=False) as link:
             link.symlink_to(Path("..", exp_dir.name))

@@ -30,12 +30,15 @@ def run(args: argparse.Namespace) -> None:
     """Run one job of each set, or all."""
     check_jobs(args)
     from speechllm import experiment
-    from speechllm.inference.run import decode
+    from speechllm.inference.run import SetToDecode, decode
     from speechllm.pretrained.directory import read_to_decode
 
     path, config = read_to_decode(args.model, args.inference_config, args.set, trust_components=args.trust_components)
     exp_dir = args.exp or (path if (path / "config.yaml").is_file() else Path("exp", path.name))
     tag = args.inference_config.stem if args.inference_config else ""
-    for one in locate(args.sets, args.data):
-        dump_dir, out_dir = args.dump / experiment.dump_name(config) / one.name, one.decode_dir(exp_dir, tag)
-        decode(path, config, dump_dir, out_dir, nj=args.nj, job=args.job, shuffled=one.shuffled)
+    dumps = args.dump / experiment.dump_name(config)
+    sets = [
+        SetToDecode(source=dumps / one.name, out_dir=one.decode_dir(exp_dir, tag), shuffled=one.shuffled)
+        for one in locate(args.sets, args.data)
+    ]
+    decode(path, config, sets, nj=args.nj, job=args.job)

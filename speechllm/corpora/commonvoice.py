@@ -10,6 +10,7 @@ Speakers are the first characters of ``client_id``. Quotation marks are part of 
 from collections.abc import Iterator
 from pathlib import Path
 
+from speechllm.data.kaldi.data_dir import write_language
 from speechllm.data.kaldi.rows import BadRow, Row
 from speechllm.data.kaldi.write_rows import write_rows
 from speechllm.errors import DataError
@@ -43,6 +44,8 @@ def download(root: Path, sets: list[str]) -> None:
 def prepare(root: Path, data: Path, sets: list[str]) -> None:
     """Write one Kaldi directory per set; rows and clips that cannot be used are counted and listed in it.
 
+    The language, by which Whisper's own decoder is run, is the name of the folder of the tables.
+
     Args:
         root: of the corpus.
         data: where the directories ``<data>/<set>`` go.
@@ -60,6 +63,7 @@ def prepare(root: Path, data: Path, sets: list[str]) -> None:
             if isinstance(row, BadRow) or not (row.path.name in clips or row.speaker in speakers)
         )
         write_rows(data / name, rows, f"prepare commonvoice {name} {table.parent}")
+        write_language(data / name, table.parent.name)
 
 
 def _tables(root: Path, name: str) -> list[Path]:

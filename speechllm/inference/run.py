@@ -1,71 +1,99 @@
-"""Decoding of a set with a trained model, or with Whisper's own decoder."""
+"""Decoding of sets with a trained model, or with Whisper's own decoder."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from speechllm import config as configs
-from speechllm.build import load_model, torch_dtype
+from speechllm.build import Built, load_model, torch_dtype
 from speechllm.data.audio.read import read_audio
 from speechllm.data.dataset import DumpDataset
 from speechllm.data.dump import check_fingerprint
-from speechllm.data.kaldi.data_dir import read_data_dir
+from speechllm.data.kaldi.data_dir import read_data_dir, read_language
 from speechllm.data.sampler import by_duration, sequential_batches
 from speechllm.errors import DataError
 from speechllm.experiment import ExperimentConfig
 from speechllm.inference.device import job_device
 from speechllm.inference.jobs import Loaded, decode_jobs
-from speechllm.inference.recognize import recognizer
+from speechllm.inference.recognize import Recognizer, recognizer
 from speechllm.inference.whisper_baseline import SAMPLE_RATE, WhisperBaseline
 from speechllm.interfaces import Hypothesis, Seconds
 from speechllm.models.weights import check_exists
 from speechllm.provenance import file_fingerprint, fingerprint
 
 
-def decode(
-    model_dir: Path,
-    config: ExperimentConfig,
-    dump_dir: Path,
-    out_dir: Path,
-    *,
-    nj: int,
-    job: int | None,
-    shuffled: bool,
-) -> None:
-    """Decode one job's share of a dump with a trained model; without ``job``, the rest of all jobs, and merge them.
+@dataclass(frozen=True, kw_only=True)
+class SetToDecode:
+    """A set, and the directory of its hypotheses."""
+
+    source: Path
+    """Dump of the set; for Whisper's own decoder, its data directory."""
+    out_dir: Path
+    shuffled: bool = False
+    """Decode each utterance with the audio of another one, as a control."""
+
+
+def decode(model_dir: Path, config: ExperimentConfig, sets: Sequence[SetToDecode], *, nj: int, job: int | None) -> None:
+    """Decode one job's share of each set with a trained model; without ``job``, the rest of all jobs, and merge them.
+
+    The model is loaded once, and only if a set is not decoded yet.
 
     Args:
         model_dir: directory of the model, with its weights.
         config: its configuration.
-        dump_dir: the set to decode.
-        out_dir: where hypotheses go.
+        sets: the sets, as dumped.
         nj: number of jobs.
         job: number of the job, from 1.
-        shuffled: decode each utterance with the audio of another one, as a control.
     """
-    dataset = DumpDataset(dump_dir, config.data.transcript)
-    speech = shuffled_speech(dataset.durations) if shuffled else {utt_id: utt_id for utt_id in dataset.utt_ids}
     check_exists(model_dir / "model.safetensors")
     weights = file_fingerprint(model_dir / "model.safetensors")
-    decoded_with = fingerprint(weights, configs.to_dict(config), shuffled, (dump_dir / "feats.yaml").read_text())
 
-    def load() -> Loaded:
+    @functools.cache
+    def load() -> tuple[Built, Recognizer]:
         built = load_model(model_dir, config, torch_dtype(config.decode.dtype))
-        check_fingerprint(dump_dir, built.dump_fingerprint)
         device = job_device(job or 1)
-        recognize = recognizer(built.model.to(device), built.collate(), config.decode, device)
+        return built, recognizer(built.model.to(device), built.collate(), config.decode, device)
+
+    for one in sets:
+        _decode_set(one, config, weights, load, nj, job)
+
+
+def _decode_set(
+    one: SetToDecode,
+    config: ExperimentConfig,
+    weights: str,
+    load: Callable[[], tuple[Built, Recognizer]],
+    nj: int,
+    job: int | None,
+) -> None:
+    """Decode a set; ``weights`` is the fingerprint of those of the model."""
+    dataset = DumpDataset(one.source, config.data.transcript)
+    speech = shuffled_speech(dataset.durations) if one.shuffled else {utt_id: utt_id for utt_id in dataset.utt_ids}
+    dump = (one.source / "feats.yaml").read_text()
+
+    def loaded() -> Loaded:
+        built, recognize = load()
+        check_fingerprint(one.source, built.dump_fingerprint)
         return Loaded(
             lambda utt_ids: recognize([dataset[speech[utt_id]] for utt_id in utt_ids]),
             lambda durations: sequential_batches(durations, config.decode, built.padded_duration),
         )
 
-    decode_jobs(load, dataset.durations, out_dir, nj=nj, job=job, fingerprint=decoded_with)
+    decode_jobs(
+        loaded,
+        dataset.durations,
+        one.out_dir,
+        nj=nj,
+        job=job,
+        fingerprint=fingerprint(weights, configs.to_dict(config), one.shuffled, dump),
+    )
 
 
 def baseline(
     model: str,
-    data_dir: Path,
-    out_dir: Path,
+    sets: Sequence[SetToDecode],
     *,
     nj: int,
     job: int | None,
@@ -73,12 +101,33 @@ def baseline(
     batch_size: int = 8,
     language: str | None = None,
 ) -> None:
-    """Decode one job's share of a Kaldi directory with Whisper's own decoder; without ``job`` as ``decode``."""
-    utts = {utt.utt_id: utt for utt in read_data_dir(data_dir, need_text=False).utts}
+    """Decode one job's share of each set with Whisper's own decoder; without ``job`` as ``decode``."""
+
+    @functools.cache
+    def load() -> WhisperBaseline:
+        return WhisperBaseline(model, job_device(job or 1), num_beams)
+
+    for one in sets:
+        _baseline_set(one, model, num_beams, language or read_language(one.source), load, batch_size, nj, job)
+
+
+def _baseline_set(
+    one: SetToDecode,
+    model: str,
+    num_beams: int,
+    language: str | None,
+    load: Callable[[], WhisperBaseline],
+    batch_size: int,
+    nj: int,
+    job: int | None,
+) -> None:
+    """Decode a set, whose language is given or detected."""
+    utts = {utt.utt_id: utt for utt in read_data_dir(one.source, need_text=False).utts}
     durations = {utt_id: utt.duration for utt_id, utt in utts.items()}
 
-    def load() -> Loaded:
-        whisper = WhisperBaseline(model, job_device(job or 1), num_beams, language)
+    def loaded() -> Loaded:
+        whisper = load()
+        whisper.use_language(language)
 
         def recognize(utt_ids: list[str]) -> list[list[Hypothesis]]:
             chosen = [utts[utt_id] for utt_id in utt_ids]
@@ -98,8 +147,8 @@ def baseline(
 
         return Loaded(recognize, batches, details)
 
-    decoded_with = fingerprint(model, num_beams, language, sorted(durations.items()))
-    decode_jobs(load, durations, out_dir, nj=nj, job=job, fingerprint=decoded_with)
+    made_from = fingerprint(model, num_beams, language, sorted(durations.items()))
+    decode_jobs(loaded, durations, one.out_dir, nj=nj, job=job, fingerprint=made_from)
 
 
 def shuffled_speech(durations: Mapping[str, Seconds]) -> dict[str, str]:

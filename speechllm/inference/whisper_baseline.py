@@ -37,10 +37,19 @@ class WhisperBaseline:
             raise ConfigError(f"{path}: cannot load it as a Whisper model: {error}") from error
         self.model: Any = model.to(device).eval()
         self.num_beams = num_beams
-        self.language = _language_token(path, model.generation_config, language)
-        """Token of the language of all utterances; None: detected, or the model is English only."""
+        self._path = path
+        self.use_language(language)
         self.detected: Counter[str] = Counter()
         """Utterances by detected language."""
+
+    def use_language(self, language: str | None) -> None:
+        """Set the language of the utterances that follow; None: detected for each.
+
+        Raises:
+            ConfigError: if the model does not have it.
+        """
+        self.language = _language_token(self._path, self.model.generation_config, language)
+        """Token of the language; None: detected, or the model is English only."""
 
     def describe_language(self) -> str:
         """Return the language of the hypotheses, and whether it was given or detected."""

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from speechllm.corpora import commonvoice
-from speechllm.data.kaldi.data_dir import read_data_dir
+from speechllm.data.kaldi.data_dir import read_data_dir, read_language
 from speechllm.data.kaldi.validate import validate_data_dir
 from speechllm.errors import DataError
 
@@ -44,6 +44,7 @@ def test_a_set_becomes_a_valid_data_directory(language: Path, tmp_path: Path) ->
     first = read_data_dir(tmp_path / "data/train").utts[0]
     assert (first.utt_id, first.speaker, first.text) == (f"{'a' * 16}-c0", "a" * 16, "Sentence number 0.")
     assert first.duration == pytest.approx(1.0, abs=0.1)
+    assert read_language(tmp_path / "data/train") == "en"
 
 
 def test_the_folder_of_the_language_is_found_where_there_is_one(language: Path, tmp_path: Path) -> None:

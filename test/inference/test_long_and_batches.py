@@ -9,7 +9,7 @@ import torch
 
 from speechllm import experiment, load
 from speechllm.bin import main
-from speechllm.build import build
+from speechllm.build import build, load_model
 from speechllm.data.dump import merge_dump
 from speechllm.data.kaldi.data_dir import Utterance, write_data_dir
 from speechllm.data.kaldi.table import read_table
@@ -50,10 +50,14 @@ def exp_dir(tmp_path_factory: pytest.TempPathFactory, tiny_whisper: Path, tiny_l
     return folder
 
 
+def dumped(exp_dir: Path, out_dir: Path, *, shuffled: bool = False) -> run.SetToDecode:
+    return run.SetToDecode(source=exp_dir / "dump", out_dir=out_dir, shuffled=shuffled)
+
+
 def decode(exp_dir: Path, out_dir: Path, *overrides: str, nj: int = 1) -> dict[str, str]:
     config = experiment.read_experiment(exp_dir, overrides=overrides)
     for job in range(1, nj + 1):
-        run.decode(exp_dir, config, exp_dir / "dump", out_dir, nj=nj, job=job, shuffled=False)
+        run.decode(exp_dir, config, [dumped(exp_dir, out_dir)], nj=nj, job=job)
     merge_jobs(out_dir, read_table(exp_dir / "dump/feats.scp"), nj)
     return read_table(out_dir / "text", allow_empty=True)
 
@@ -65,6 +69,17 @@ def test_batches_and_jobs_change_no_text(exp_dir: Path, tmp_path: Path) -> None:
     assert decode(exp_dir, tmp_path / "8", "decode.batch_size=8") == alone
     assert decode(exp_dir, tmp_path / "jobs", "decode.batch_size=2", nj=3) == alone
     assert decode(exp_dir, tmp_path / "more", nj=9) == alone  # more jobs than utterances
+
+
+def test_several_sets_are_decoded_by_a_model_that_is_loaded_once(
+    exp_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads = []
+    monkeypatch.setattr(run, "load_model", lambda *args: loads.append(args) or load_model(*args))
+    sets = [dumped(exp_dir, tmp_path / "own"), dumped(exp_dir, tmp_path / "shuffled", shuffled=True)]
+    run.decode(exp_dir, experiment.read_experiment(exp_dir), sets, nj=1, job=None)
+    texts = [read_table(one.out_dir / "text", allow_empty=True) for one in sets]
+    assert len(loads) == 1 and texts[0] == decode(exp_dir, tmp_path / "alone") != texts[1]
 
 
 def test_a_packed_model_decodes_a_dump_as_its_experiment_does(
@@ -90,7 +105,7 @@ def test_a_packed_model_decodes_a_dump_as_its_experiment_does(
 def test_a_dump_of_another_frontend_is_refused(exp_dir: Path, tmp_path: Path) -> None:
     config = experiment.load_config(exp_dir / "config.yaml", ["data.dump=encoder"])
     with pytest.raises(DataError, match="dump made with another frontend than the encoder expects"):
-        run.decode(exp_dir, config, exp_dir / "dump", tmp_path, nj=1, job=1, shuffled=False)
+        run.decode(exp_dir, config, [dumped(exp_dir, tmp_path)], nj=1, job=1)
 
 
 def test_what_was_trained_cannot_be_overridden(exp_dir: Path) -> None:
@@ -117,7 +132,7 @@ def test_another_base_model_is_refused(exp_dir: Path, tmp_path: Path, tiny_llm: 
     decoder.tokenizer.save_pretrained(other)
     config = experiment.read_experiment(exp_dir, overrides=[f"decoder.path={other}"])
     with pytest.raises(ConfigError, match="trained on another decoder"):
-        run.decode(exp_dir, config, exp_dir / "dump", tmp_path / "out", nj=1, job=1, shuffled=False)
+        run.decode(exp_dir, config, [dumped(exp_dir, tmp_path / "out")], nj=1, job=1)
 
 
 def test_an_untrained_experiment_is_a_sentence(exp_dir: Path, tmp_path: Path) -> None:
@@ -125,7 +140,7 @@ def test_an_untrained_experiment_is_a_sentence(exp_dir: Path, tmp_path: Path) ->
         experiment.read_experiment(tmp_path)
     config = experiment.read_experiment(exp_dir)
     with pytest.raises(ConfigError, match="expected trained weights"):
-        run.decode(tmp_path, config, exp_dir / "dump", tmp_path / "out", nj=1, job=1, shuffled=False)
+        run.decode(tmp_path, config, [dumped(exp_dir, tmp_path / "out")], nj=1, job=1)
 
 
 def test_mel_bins_must_fit_the_encoder(exp_dir: Path) -> None:

@@ -12,7 +12,10 @@ import transformers
 import yaml
 
 from speechllm.bin import main
+from speechllm.data.kaldi.data_dir import Utterance, write_data_dir, write_language
 from speechllm.errors import ConfigError
+from speechllm.inference import run
+from speechllm.inference.run import SetToDecode, baseline
 from speechllm.inference.whisper_baseline import SAMPLE_RATE, WhisperBaseline
 
 CPU = torch.device("cpu")
@@ -98,6 +101,28 @@ def test_languages_that_the_model_does_not_have(multilingual: Path, tmp_path: Pa
     with pytest.raises(ConfigError, match=r"is an English-only Whisper, found language 'de'"):
         WhisperBaseline(str(english), CPU, language="de")
     assert WhisperBaseline(str(english), CPU, language="en").describe_language() == "en (English-only model)"
+
+
+def test_one_model_decodes_sets_of_several_languages(
+    multilingual: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads = []
+    monkeypatch.setattr(run, "WhisperBaseline", lambda *args: loads.append(args) or WhisperBaseline(*args))
+    soundfile.write(tmp_path / "a.wav", noise(1)[0], SAMPLE_RATE)
+    sets = []
+    for language in ("de", "fr", None):
+        data_dir = tmp_path / f"data/{language}"
+        write_data_dir(data_dir, [Utterance(utt_id="a", speaker="a", path=tmp_path / "a.wav", duration=1.0, text="X")])
+        write_language(data_dir, language)
+        sets.append(SetToDecode(source=data_dir, out_dir=tmp_path / f"decode/{language}"))
+
+    def found(language: str | None) -> list[str]:
+        baseline(str(multilingual), sets, nj=1, job=None, language=language)
+        return [yaml.safe_load((one.out_dir / "run.yaml").read_text())["language"] for one in sets]
+
+    assert found(None) == ["de (given)", "fr (given)", "detected for each utterance"]
+    assert len(loads) == 1
+    assert found("en") == ["en (given)"] * 3
 
 
 def test_the_record_of_the_decoding_states_the_language(multilingual: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from speechllm.data.kaldi.table import read_table
 from speechllm.encoders.whisper import Config
 from speechllm.frontends import log_mel
 from speechllm.inference.jobs import merge_jobs
-from speechllm.inference.run import baseline
+from speechllm.inference.run import SetToDecode, baseline
 from speechllm.inference.whisper_baseline import WhisperBaseline
 from speechllm.score.normalize import normalizer
 from speechllm.score.wer import count, score
@@ -43,7 +43,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_whisper_s_own_decoder_reads_them(data_dir: Path, tmp_path: Path) -> None:
     for job in (1, 2):
-        baseline(str(WHISPER), data_dir, tmp_path, nj=2, job=job)
+        baseline(str(WHISPER), [SetToDecode(source=data_dir, out_dir=tmp_path)], nj=2, job=job)
     reference = read_table(data_dir / "text")
     merge_jobs(tmp_path, reference, 2)
     counts = count(score(reference, read_table(tmp_path / "text"), normalizer("librispeech")))

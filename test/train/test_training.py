@@ -18,7 +18,7 @@ from speechllm import experiment
 from speechllm.build import load_model
 from speechllm.data.kaldi.table import read_table
 from speechllm.inference.jobs import merge_jobs
-from speechllm.inference.run import decode
+from speechllm.inference.run import SetToDecode, decode
 from speechllm.models.weights import read_weights
 from speechllm.provenance import file_fingerprint
 from speechllm.train.metrics import read_metrics
@@ -161,8 +161,9 @@ def test_it_learns_and_says_what_it_learned(toy: Toy, tmp_path: Path) -> None:
     assert any("lora_" in name for name in read_weights(exp_dir / "best/step_00000100.safetensors"))
     assert "average of steps 100" in average(exp_dir)
     out_dir = tmp_path / "decode"
+    one = SetToDecode(source=toy.valid, out_dir=out_dir)
     for job in (1, 2):
-        decode(exp_dir, experiment.read_experiment(exp_dir), toy.valid, out_dir, nj=2, job=job, shuffled=False)
+        decode(exp_dir, experiment.read_experiment(exp_dir), [one], nj=2, job=job)
     assert "3 utterances" in merge_jobs(out_dir, read_table(toy.valid / "feats.scp"), 2)
     assert set(read_table(out_dir / "text").values()) == {"Hello world"}
 

@@ -24,6 +24,7 @@ from speechllm.data.derive.augment import Augmentation, augment
 from speechllm.data.derive.concatenate import concatenate_data_dir
 from speechllm.data.derive.non_speech import make_non_speech
 from speechllm.data.derive.speed import perturb_speed
+from speechllm.data.kaldi.data_dir import read_language, write_language
 from speechllm.data.kaldi.subset import hold_out_speakers
 from speechllm.data.kaldi.target import marker
 from speechllm.errors import DataError
@@ -111,6 +112,7 @@ def derive(names: Sequence[str], data: Path, augmentation: Callable[[], Augmenta
         elif (match := _SUFFIX.fullmatch(name)) and _may_derive(data / name):
             derive([match["source"]], data, augmentation)
             _derive(match, data, augmentation)
+            write_language(data / name, read_language(data / match["source"]))
 
 
 def _derive(match: re.Match[str], data: Path, augmentation: Callable[[], Augmentation]) -> None:

@@ -7,6 +7,7 @@
     spk2utt    speaker -> its utterances
     utt2dur    utterance -> duration in seconds
     dropped    utterance -> why it was left out; only where some were
+    language   language of all utterances, a code such as de; only where the corpus says
     fingerprint  command and input of the directory; only where a verb of this package wrote it
 
 A path is absolute or, as everywhere in Kaldi, relative to the working directory; Kaldi's pipes are refused.
@@ -19,8 +20,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from speechllm.atomic import new_file
 from speechllm.data.kaldi.table import iter_table, read_table, write_table
-from speechllm.data.kaldi.target import TABLES, check_target, is_made, new_target
+from speechllm.data.kaldi.target import LANGUAGE, TABLES, check_target, is_made, new_target
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
 
@@ -146,6 +148,19 @@ def write_data_dir(
             write_table(temporary / name, table)
         for name, content in (files or {}).items():
             (temporary / name).write_text(content, encoding="utf-8")
+
+
+def read_language(path: str | Path) -> str | None:
+    """Return the language of a data directory; None if it is not recorded."""
+    file = Path(path) / LANGUAGE
+    return file.read_text(encoding="utf-8").strip() if file.is_file() else None
+
+
+def write_language(path: str | Path, language: str | None) -> None:
+    """Record the language of a data directory; None leaves it as it is."""
+    if language is not None and read_language(path) != language:
+        with new_file(Path(path) / LANGUAGE) as temporary:
+            temporary.write_text(f"{language}\n", encoding="utf-8")
 
 
 def directory_fingerprint(path: str | Path) -> str:

@@ -15,6 +15,8 @@ BACKUP = ".backup"
 """Beginning of the names of the folders in which ``fix`` keeps the tables as they were."""
 FINGERPRINT = "fingerprint"
 """File that marks a directory written by speechllm: the command and its input."""
+LANGUAGE = "language"
+"""File with the language of all utterances of a data directory, a code such as ``de``."""
 UTT_IDS = "utt_ids"
 """File of an audio folder that lists the utterances with audio in it."""
 SUFFIXES = (".flac", ".wav")
@@ -157,7 +159,13 @@ def _foreign(folder: Path, need_marker: bool) -> list[str]:
         return names
     content = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     last = content.rstrip("\n").rpartition("\n")[2]
-    known = {*TABLES, "dropped", file.name, *(last.removeprefix(_FILES).split() if last.startswith(_FILES) else ())}
+    known = {
+        *TABLES,
+        "dropped",
+        LANGUAGE,
+        file.name,
+        *(last.removeprefix(_FILES).split() if last.startswith(_FILES) else ()),
+    }
     return [name for name in names if not _is_backup(folder / name) and not (name in known and _is_file(folder / name))]
 
 

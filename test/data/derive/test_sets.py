@@ -7,7 +7,7 @@ import pytest
 
 from speechllm.bin import main
 from speechllm.data.derive.sets import corpus_sets, locate
-from speechllm.data.kaldi.data_dir import read_data_dir
+from speechllm.data.kaldi.data_dir import read_data_dir, read_language, write_language
 from speechllm.errors import DataError
 
 DATA = Path("data")
@@ -38,11 +38,14 @@ def ids(data: Path, name: str) -> set[str]:
 
 def test_derived_sets_are_made_with_those_between(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = ["small_train1_sp0.9", "small_valid1", "small_cat60", "small_shuffled", "non_speech"]
+    write_language(data / "small", "de")
     assert derive(data, *names) == 0
     assert ids(data, "small_train1") | ids(data, "small_valid1") == ids(data, "small")
     assert ids(data, "small_valid1") and not ids(data, "small_train1") & ids(data, "small_valid1")
     assert ids(data, "small_train1_sp0.9") == {f"sp0.9-{utt_id}" for utt_id in ids(data, "small_train1")}
     assert not (data / "small_shuffled").exists()
+    derived = ("small_train1_sp0.9", "small_valid1", "small_cat60", "non_speech")
+    assert [read_language(data / name) for name in derived] == ["de", "de", "de", None]
     out = capsys.readouterr().out
     for name in ("small_train1_sp0.9", "small_valid1", "small_cat60", "small", "non_speech"):
         assert f"{data / name}: " in out
