@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -21,11 +21,11 @@ from speechllm.build import Built, load_model, torch_dtype
 from speechllm.config import to_dict
 from speechllm.data.dataset import example_of
 from speechllm.errors import ConfigError, DataError
-from speechllm.experiment import ExperimentConfig, base_name
+from speechllm.experiment import ExperimentConfig, base_name, base_path
 from speechllm.inference.recognize import recognizer
 from speechllm.inference.transcribe import Audio, Transcriber, check_options
 from speechllm.inference.transcript import Transcript
-from speechllm.interfaces import Hypothesis, Seconds
+from speechllm.interfaces import ComponentConfig, Hypothesis, Seconds
 from speechllm.models.weights import save_weights
 from speechllm.pretrained.card import model_card
 from speechllm.pretrained.directory import CONFIG, PARTS, WEIGHTS, TrainedModel, read_model, write_config
@@ -82,6 +82,9 @@ def _device(name: str) -> torch.device:
         reason = str(error).partition(". ")[0].partition("\n")[0]
         raise ConfigError(f"device: found {name!r}, expected auto, cpu, cuda, cuda:1, ...: {reason}") from error
     return tensor.device
+
+
+_Part = TypeVar("_Part", bound=ComponentConfig)
 
 
 class Model:
@@ -191,11 +194,13 @@ class Model:
         trained = {name: p for name, p in self.speech_llm.named_parameters() if p.requires_grad}
         metadata = {"steps": self.about.get("steps", []), "bases": self._bases}
         with new_dir(out) as folder:
-            config = self.config
-            for part, name in zip(PARTS, (encoder, decoder), strict=True):
-                config = replace(config, **{part: _portable(getattr(config, part), part, name, folder)})
             self.speech_llm.decoder.save_tokenizer(folder / "tokenizer")
-            config = replace(config, decoder=replace(config.decoder, tokenizer="./tokenizer"))
+            llm = replace(self.config.decoder, tokenizer="./tokenizer")
+            config = replace(
+                self.config,
+                encoder=_portable(self.config.encoder, "encoder", encoder, folder),
+                decoder=_portable(llm, "decoder", decoder, folder),
+            )
             save_weights(folder / WEIGHTS, trained, metadata, torch_dtype(dtype))
             card = model_card(out.resolve().name, config, about, notes)
             (folder / "README.md").write_text(card, encoding="utf-8")
@@ -214,12 +219,12 @@ def _joined(config: ExperimentConfig) -> Seconds:
     return config.data.concat.duration if config.data.concat is not None else 0.0
 
 
-def _portable(part: Any, name: str, other: str | None, out: Path) -> Any:
+def _portable(part: _Part, name: str, other: str | None, out: Path) -> _Part:
     """Return the configuration of a base model, named so that it is found on any machine, copied if need be."""
     if other is not None:
         return replace(part, path=other)
-    source = Path(part.path)
-    if not source.is_dir():
+    source = Path(base_path(part) or "")
+    if not source.name or not source.is_dir():
         return part
     (out / name).mkdir()
     for path in sorted(path for pattern in BASE_FILES for path in source.glob(pattern)):

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import huggingface_hub
 import torch
@@ -10,8 +9,8 @@ import torch
 from speechllm import config as configs
 from speechllm.data.batch import Collate
 from speechllm.errors import ConfigError
-from speechllm.experiment import ExperimentConfig
-from speechllm.interfaces import Frontend, Seconds
+from speechllm.experiment import ExperimentConfig, base_name, base_path
+from speechllm.interfaces import Encoder, Frontend, Seconds
 from speechllm.models.speech_llm import SpeechLLM
 from speechllm.models.weights import check_finite, load_weights, model_fingerprint
 from speechllm.provenance import fingerprint
@@ -26,7 +25,7 @@ class Built:
 
     model: SpeechLLM
     frontend: Frontend
-    dump_fingerprint: dict[str, Any]
+    dump_fingerprint: dict[str, object]
     """Settings that a dump and this model must share."""
     bases: dict[str, str]
     """Fingerprints of the base models."""
@@ -53,8 +52,8 @@ def build(config: ExperimentConfig, dtype: torch.dtype) -> Built:
     )
     model = SpeechLLM(None if config.data.dump == "encoder" else encoder, connector.to(dtype), decoder, config.prompt)
     bases["decoder"] = model_fingerprint(decoder.model)
-    for name, part in (("encoder", encoder), ("decoder", decoder.model)):
-        check_finite(part.state_dict(), f"{name}.path: {getattr(getattr(config, name), 'path', name)}")
+    check_finite(encoder.state_dict(), f"encoder.path: {base_name(config.encoder)}")
+    check_finite(decoder.model.state_dict(), f"decoder.path: {base_name(config.decoder)}")
     return Built(
         model=model,
         frontend=frontend,
@@ -63,13 +62,15 @@ def build(config: ExperimentConfig, dtype: torch.dtype) -> Built:
     )
 
 
-def build_encoder(config: ExperimentConfig, dtype: torch.dtype) -> tuple[Frontend, Any, dict[str, Any], dict[str, str]]:
+def build_encoder(
+    config: ExperimentConfig, dtype: torch.dtype
+) -> tuple[Frontend, Encoder, dict[str, object], dict[str, str]]:
     """Return frontend, encoder, fingerprint of their dump, and the encoder's fingerprint as ``{"encoder": ...}``."""
     frontend, encoder = config.frontend.build(), config.encoder.build(dtype=dtype)
     if frontend.feature_dim != encoder.feature_dim:
         raise ConfigError(
-            f"frontend: gives {frontend.feature_dim} features a frame, but the encoder {config.encoder.path} expects "
-            f"{encoder.feature_dim}; Whisper wants {{type: log_mel, num_mels: 80}} (large-v3: 128), "
+            f"frontend: gives {frontend.feature_dim} features a frame, but the encoder {base_name(config.encoder)} "
+            f"expects {encoder.feature_dim}; Whisper wants {{type: log_mel, num_mels: 80}} (large-v3: 128), "
             "HuBERT and WavLM {type: waveform}"
         )
     bases = {"encoder": model_fingerprint(encoder)}
@@ -86,7 +87,7 @@ def encoder_files(config: ExperimentConfig) -> str:
 
     It is empty if the files are not on this machine, or the encoder has none.
     """
-    path = getattr(config.encoder, "path", None)
+    path = base_path(config.encoder)
     if path is None:
         return ""
     folder = Path(path).expanduser()
@@ -102,7 +103,7 @@ def encoder_files(config: ExperimentConfig) -> str:
     return fingerprint(frontend, encoder, str(folder.absolute()), states)
 
 
-def feature_fingerprint(frontend: Frontend) -> dict[str, Any]:
+def feature_fingerprint(frontend: Frontend) -> dict[str, object]:
     """Return the fingerprint of a dump of features."""
     return {"dump": "features", "frontend": frontend.fingerprint()}
 
@@ -119,8 +120,8 @@ def load_model(
 
 def fetch_models(config: ExperimentConfig) -> None:
     """Download the base models that are named by hub id and not yet in the cache."""
-    for name in ("encoder", "decoder"):
-        path = getattr(getattr(config, name), "path", None)
+    for name, part in (("encoder", config.encoder), ("decoder", config.decoder)):
+        path = base_path(part)
         if path is None or Path(path).is_dir():
             continue
         if path[:1] in (".", "/", "~"):

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import yaml
 
 from speechllm.errors import ConfigError
+from speechllm.interfaces import ComponentConfig
 from speechllm.registry import config_class
 
 T = TypeVar("T")
@@ -174,13 +175,15 @@ def to_dict(config: Any) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            value = to_dict(value) if "kind" not in field.metadata else component_to_dict(field.metadata["kind"], value)
+        if "kind" in field.metadata:
+            value = component_to_dict(field.metadata["kind"], value)
+        elif dataclasses.is_dataclass(value):
+            value = to_dict(value)
         tree[field.name] = list(value) if isinstance(value, tuple) else value
     return tree
 
 
-def component_to_dict(kind: str, config: Any) -> dict[str, Any]:
+def component_to_dict(kind: str, config: ComponentConfig) -> dict[str, Any]:
     """Return a component's config with the ``type`` key that names its module."""
     return {"type": type(config).__module__.removeprefix(f"speechllm.{kind}."), **to_dict(config)}
 
@@ -190,10 +193,11 @@ def explain(config: Any, indent: str = "") -> str:
     lines, helps = [], field_help(type(config))
     for field in dataclasses.fields(config):
         value, comment = getattr(config, field.name), f"  # {helps[field.name]}" if field.name in helps else ""
+        part: ComponentConfig | None = value if "kind" in field.metadata else None
         if dataclasses.is_dataclass(value):
             lines.append(f"{indent}{field.name}:{comment}")
-            if "kind" in field.metadata:
-                lines.append(f"{indent}  type: {component_to_dict(field.metadata['kind'], value)['type']}")
+            if part is not None:
+                lines.append(f"{indent}  type: {component_to_dict(field.metadata['kind'], part)['type']}")
             lines.append(explain(value, indent + "  "))
         else:
             lines.append(f"{indent}{field.name}: {_one_line(value)}{comment}")

@@ -13,6 +13,7 @@ from speechllm.api import Model
 from speechllm.data.audio.read import read_blocks
 from speechllm.data.audio.windows import cut_windows
 from speechllm.errors import ConfigError, SpeechLLMError
+from speechllm.experiment import base_path
 from speechllm.inference.transcript import Transcript
 from speechllm.inference.whisper_baseline import SAMPLE_RATE, WhisperBaseline
 
@@ -91,10 +92,11 @@ def _page(gradio: Any, recognize: Callable[[str | None], Shown], title: str) -> 
 def _baseline(model: Model) -> WhisperBaseline | None:
     """Return the whole Whisper whose encoder the model has; None where there is no such Whisper."""
     encoder = model.config.encoder
-    if not type(encoder).__module__.endswith(".whisper"):
+    path = base_path(encoder)
+    if path is None or not type(encoder).__module__.endswith(".whisper"):
         return None
     try:
-        return WhisperBaseline(encoder.path, model.device)
+        return WhisperBaseline(path, model.device)
     except ConfigError as error:
         print(f"The page is without Whisper's own decoder: {error}")
         return None

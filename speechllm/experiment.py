@@ -15,6 +15,7 @@ from speechllm.config import component
 from speechllm.data.config import DataConfig
 from speechllm.errors import ConfigError
 from speechllm.inference.config import DecodeConfig
+from speechllm.interfaces import ComponentConfig, ConnectorConfig, DecoderConfig, EncoderConfig, FrontendConfig
 from speechllm.models.prompt import PromptConfig
 from speechllm.provenance import fingerprint, run_record
 from speechllm.train.config import TrainConfig
@@ -40,13 +41,13 @@ class ExperimentConfig:
 
     seed: int = 1
     """Seed of initial weights, dropout and the order of the data."""
-    frontend: Any = component("frontends")
+    frontend: FrontendConfig = component("frontends")
     """Samples to features."""
-    encoder: Any = component("encoders")
+    encoder: EncoderConfig = component("encoders")
     """Features to states."""
-    connector: Any = component("connectors")
+    connector: ConnectorConfig = component("connectors")
     """States to embeddings of the LLM."""
-    decoder: Any = component("decoders")
+    decoder: DecoderConfig = component("decoders")
     """The LLM."""
     prompt: PromptConfig = field(default_factory=PromptConfig)
     """What the LLM reads around the speech."""
@@ -84,9 +85,15 @@ def dump_name(config: ExperimentConfig) -> str:
     return f"{base_name(config.encoder)}_{fingerprint(frontend, encoder)[:6]}"
 
 
-def base_name(part: Any) -> str:
+def base_path(part: ComponentConfig) -> str | None:
+    """Return the hub id or directory of the model that a component is built on; None if there is none."""
+    path: str | None = getattr(part, "path", None)
+    return path
+
+
+def base_name(part: ComponentConfig) -> str:
     """Return a short name of the model that a component is built on: the end of its path, or its type."""
-    return Path(getattr(part, "path", type(part).__module__.rpartition(".")[2])).name
+    return Path(base_path(part) or type(part).__module__.rpartition(".")[2]).name
 
 
 def read_experiment(

@@ -24,16 +24,42 @@ A size that a neighbour knows is never configured twice: a connector is built fr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, TypeAlias, TypeVar, overload
 
 if TYPE_CHECKING:  # so that what prepares data or reads configurations starts without torch
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from dataclasses import Field
     from pathlib import Path
 
     import numpy as np
+    import torch
     from torch import Tensor
 
 Seconds: TypeAlias = float
+
+
+_Self = TypeVar("_Self")
+
+
+class Module(Protocol):
+    """The members in use of ``torch.nn.Module``, which encoders, connectors and decoders are."""
+
+    def parameters(self) -> Iterator[torch.nn.Parameter]:
+        """Return all parameters."""
+        ...
+
+    def state_dict(self) -> Mapping[str, Tensor]:
+        """Return all parameters and buffers by name."""
+        ...
+
+    @overload
+    def to(self: _Self, device: torch.device, /) -> _Self: ...
+    @overload
+    def to(self: _Self, dtype: torch.dtype, /) -> _Self: ...
+
+    def eval(self: _Self) -> _Self:
+        """Turn off dropout."""
+        ...
 
 
 class Utterances(Protocol):
@@ -64,7 +90,7 @@ class Frontend(Protocol):
         ...
 
 
-class Encoder(Protocol):
+class Encoder(Module, Protocol):
     """Features to states, for speech of any length; frozen unless its config says otherwise.
 
     The encoder owns its window: it normalises features, pads them and cuts them into segments on its own device.
@@ -125,7 +151,7 @@ class ConnectorOutput(NamedTuple):
     posteriors: Posteriors | None = None
 
 
-class Connector(Protocol):
+class Connector(Module, Protocol):
     """States to embeddings of the LLM: the trained part."""
 
     subwords: SubwordUnits | None
@@ -180,10 +206,11 @@ class Hypothesis:
     """Each token: what it adds to the text, and its log-probability (nats) in the search."""
 
 
-class Decoder(Protocol):
+class Decoder(Module, Protocol):
     """The LLM: tokenizer, embedding matrix, loss and generation."""
 
     embedding_dim: int  # E
+    model: Module  # the base model, with adapters
 
     def checkpoint_activations(self) -> None:
         """Recompute activations in the backward pass: less memory, more time."""
@@ -244,4 +271,42 @@ class Decoder(Protocol):
         With ``posteriors`` and ``options.ctc_weight``, the scores of the LLM and of CTC are combined in the choice of
         each token.
         """
+        ...
+
+
+class ComponentConfig(Protocol):
+    """A component's section of the YAML: a frozen dataclass named ``Config``."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[object]]]
+
+
+class FrontendConfig(ComponentConfig, Protocol):
+    """The section ``frontend``."""
+
+    def build(self) -> Frontend:
+        """Return the frontend."""
+        ...
+
+
+class EncoderConfig(ComponentConfig, Protocol):
+    """The section ``encoder``."""
+
+    def build(self, dtype: torch.dtype) -> Encoder:
+        """Return the encoder, with the weights of its base model."""
+        ...
+
+
+class ConnectorConfig(ComponentConfig, Protocol):
+    """The section ``connector``."""
+
+    def build(self, input_dim: int, output_dim: int, segment_states: int) -> Connector:
+        """Return the connector from D to E, with initial weights; see ``Encoder.segment_states``."""
+        ...
+
+
+class DecoderConfig(ComponentConfig, Protocol):
+    """The section ``decoder``."""
+
+    def build(self, dtype: torch.dtype) -> Decoder:
+        """Return the LLM, with the weights of its base model."""
         ...

@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from types import ModuleType
 
 from speechllm.errors import ConfigError
+from speechllm.interfaces import ComponentConfig
 
 SINGULAR = {
     "corpora": "corpus",
@@ -77,10 +78,10 @@ def component_module(kind: str, name: str) -> ModuleType:
     return importlib.import_module(f"speechllm.{kind}.{name}")
 
 
-def config_class(kind: str, name: str) -> type:
+def config_class(kind: str, name: str) -> type[ComponentConfig]:
     """Return the ``Config`` dataclass of component ``name`` of ``kind``."""
     module = component_module(kind, name)
     if not hasattr(module, "Config"):
         raise ConfigError(f"{SINGULAR[kind]} {name!r}: {module.__name__} defines no dataclass named Config")
-    config: type = module.Config
+    config: type[ComponentConfig] = module.Config
     return config

@@ -36,7 +36,14 @@ def run(args: argparse.Namespace) -> None:
         SetToDecode(source=one.data_dir, out_dir=one.decode_dir(exp_dir))
         for one in locate(args.sets, args.data, shuffled=False)
     ]
-    baseline(encoder.path, sets, nj=args.nj, job=args.job, num_beams=args.num_beams, language=args.language)
+    baseline(
+        experiment.base_path(encoder) or experiment.base_name(encoder),
+        sets,
+        nj=args.nj,
+        job=args.job,
+        num_beams=args.num_beams,
+        language=args.language,
+    )
     if args.job is None:
         with new_file(args.exp / "baseline", sync=False) as link:
             link.symlink_to(Path("..", exp_dir.name))

@@ -1,14 +1,12 @@
 """The dump of a data directory for an experiment: features, or states of the frozen encoder."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from speechllm.build import build_encoder, encoder_files, feature_fingerprint
-from speechllm.data.dump import dump_job
+from speechllm.data.dump import Extract, dump_job
 from speechllm.data.dump import finished_job as finished_dump_job
 from speechllm.experiment import ExperimentConfig
 from speechllm.inference.device import job_device
@@ -18,6 +16,7 @@ from speechllm.interfaces import Frontend
 def dump(config: ExperimentConfig, data_dir: Path, out_dir: Path, *, nj: int, job: int) -> None:
     """Dump features, or the frozen encoder's states, of one job's share of ``data_dir``."""
     files = ""
+    transform: Extract
     if config.data.dump == "features":
         frontend = config.frontend.build()  # no job needs the encoder for them
         transform, fingerprint, compress = frontend.extract, feature_fingerprint(frontend), config.data.compress
@@ -31,9 +30,7 @@ def dump(config: ExperimentConfig, data_dir: Path, out_dir: Path, *, nj: int, jo
     )
 
 
-def _encoding(
-    config: ExperimentConfig, device: torch.device
-) -> tuple[Frontend, Callable[[np.ndarray], np.ndarray], dict[str, Any]]:
+def _encoding(config: ExperimentConfig, device: torch.device) -> tuple[Frontend, Extract, dict[str, object]]:
     """Return the frontend, the function from samples to the encoder's states, and the fingerprint of their dump."""
     frontend, encoder, fingerprint, _ = build_encoder(config, torch.float32)
     encoder.to(device).eval()

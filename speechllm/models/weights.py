@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from speechllm.atomic import new_file
 from speechllm.errors import ConfigError
+from speechllm.interfaces import Module
 
 
-def model_fingerprint(module: nn.Module) -> str:
+def model_fingerprint(module: Module) -> str:
     """Return a fingerprint of a base model: names, shapes and the signs of up to 64 values of every tensor.
 
     Rounding keeps signs, so a model has one fingerprint in whatever precision it is loaded; adapters

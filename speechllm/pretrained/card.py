@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from speechllm.experiment import ExperimentConfig, base_name
+from speechllm.experiment import ExperimentConfig, base_name, base_path
 from speechllm.score.markdown import markdown_table
 
 
@@ -17,7 +17,7 @@ def model_card(name: str, config: ExperimentConfig, about: dict[str, Any], notes
         about: see ``TrainedModel``.
         notes: Markdown about data, licences and limits, written by whoever publishes it.
     """
-    bases = [getattr(getattr(config, part), "path", "") for part in ("encoder", "decoder")]
+    bases = [base_path(part) or "" for part in (config.encoder, config.decoder)]
     at_the_hub = [base for base in bases if base[:1] not in (".", "/", "~", "")]
     header = {
         "library_name": "speechllm",

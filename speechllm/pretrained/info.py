@@ -8,6 +8,8 @@ import huggingface_hub
 from safetensors import safe_open
 
 from speechllm.config import component_to_dict
+from speechllm.experiment import base_path
+from speechllm.interfaces import ComponentConfig
 from speechllm.models.weights import read_metadata
 from speechllm.pretrained.card import score_table
 from speechllm.pretrained.directory import PARTS, WEIGHTS, TrainedModel
@@ -33,15 +35,15 @@ def describe(trained: TrainedModel) -> str:
     return "".join(f"{name + ':':{width}}{text}\n" for name, text in lines.items()) + scores
 
 
-def _options(part: str, config: object) -> str:
+def _options(part: str, config: ComponentConfig) -> str:
     options = component_to_dict(f"{part}s", config)
     kind = options.pop("type")
     return f"{kind} ({', '.join(f'{key} {value}' for key, value in options.items() if value is not None)})"
 
 
-def _base(part: object) -> str:
+def _base(part: ComponentConfig) -> str:
     """Return the size of a base model, if it is on this machine."""
-    path = Path(getattr(part, "path", ""))
+    path = Path(base_path(part) or "")
     if not path.is_dir():
         try:
             path = Path(huggingface_hub.snapshot_download(str(path), local_files_only=True))
