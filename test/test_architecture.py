@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "connectors": ["interfaces", "lengths"],
     "decoders": ["interfaces", "lengths", "base_models"],
     "models": ["interfaces", "lengths", "config"],
-    "data": ["interfaces", "config"],
+    "data": ["interfaces", "config", "score.transcripts"],
     "corpora": ["data", "interfaces", "score"],  # the references of a corpus may be those of its score
     "score": [],
     "report": ["score", "data"],

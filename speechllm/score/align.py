@@ -90,7 +90,7 @@ def _with_prefix(middle: str, ref: Sequence[str], hyp: Sequence[str], prefix: in
     """Return the alignment of ``prefix`` equal words and of those behind them, whose alignment is ``middle``.
 
     The leading gaps of ``middle`` can be anywhere in the prefix at the same cost. The path is traced from its end and
-    prefers the diagonal: where the last word of the prefix equals the last word of the gap, the two are aligned.
+    prefers the diagonal: where the last word of the prefix equals that of the rest, the two are aligned.
     """
     gap = middle[:1]
     if prefix == 0 or gap not in ("I", "D"):

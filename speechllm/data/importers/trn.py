@@ -15,11 +15,11 @@ from speechllm.data.importers import Options
 from speechllm.data.importers._lines import read_bytes
 from speechllm.data.kaldi.rows import BadRow, Row
 from speechllm.errors import DataError
+from speechllm.score.transcripts import TRN_LINE
 
 OPTIONS: frozenset[str] = frozenset()
 KEEPS_IDS = False
 
-_LINE = re.compile(r"(?P<text>.*?)\s*\((?P<id>[^\s()]+)\)\s*", re.DOTALL)
 _MARKS = frozenset({"<s>", "</s>", "<sil>"})
 
 
@@ -67,19 +67,19 @@ def _row(source: Path, where: str, line: str, files: dict[str, list[Path]]) -> R
     Raises:
         DataError: if the line has another form, or the id not exactly one audio file.
     """
-    match = _LINE.fullmatch(line)
+    match = TRN_LINE.fullmatch(line)
     if match is None:
         raise DataError(f"no id: found {line.strip()[-60:]!r}, expected words followed by (id)")
     if re.search(r"\{.*/.*\}", match["text"]):
         raise DataError(f"alternatives in the transcript: found {match['text'][:60]!r}, expected plain words")
-    speaker, _, rest = match["id"].partition("-") if source.suffix.lower() == ".trn" else ("", "", "")
-    paths = files.get(match["id"]) or files.get(Path(match["id"]).name) or files.get(rest, [])
+    speaker, _, rest = match["utt_id"].partition("-") if source.suffix.lower() == ".trn" else ("", "", "")
+    paths = files.get(match["utt_id"]) or files.get(Path(match["utt_id"]).name) or files.get(rest, [])
     if len(paths) != 1:
-        raise DataError(f"{'two' if paths else 'no'} audio files of one id: {match['id']}")
+        raise DataError(f"{'two' if paths else 'no'} audio files of one id: {match['utt_id']}")
     return Row(
         where=where,
         path=paths[0],
         text=" ".join(word for word in match["text"].split() if word not in _MARKS),
         speaker=speaker if rest else "",
-        utt_id=match["id"],
+        utt_id=match["utt_id"],
     )
