@@ -44,7 +44,7 @@ def download(root: Path, sets: list[str]) -> None:
 def prepare(root: Path, data: Path, sets: list[str]) -> None:
     """Write one Kaldi directory per set; rows and clips that cannot be used are counted and listed in it.
 
-    The language, by which Whisper's own decoder is run, is the name of the folder of the tables.
+    The folder of the tables names the language, which is recorded for Whisper's own decoder.
 
     Args:
         root: of the corpus.

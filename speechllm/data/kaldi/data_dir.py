@@ -134,7 +134,7 @@ def write_data_dir(
         path: the directory.
         utts: in any order; durations are rounded to 0.1 microseconds.
         dropped: utterance id to the reason why it is not among them.
-        fingerprint: for ``is_made``, what the directory is made by and from.
+        fingerprint: command and input of the directory, for ``is_made``.
         files: further files, name to content.
 
     Raises:
