@@ -100,28 +100,32 @@ def baseline(
     num_beams: int = 1,
     batch_size: int = 8,
     language: str | None = None,
+    token_scores: bool = False,
 ) -> None:
-    """Decode one job's share of each set with Whisper's own decoder; without ``job`` as ``decode``."""
+    """Decode one job's share of each set with Whisper's own decoder; without ``job`` as ``decode``.
+
+    For ``num_beams``, ``language`` and ``token_scores`` see ``WhisperBaseline``.
+    """
 
     @functools.cache
     def load() -> WhisperBaseline:
-        return WhisperBaseline(model, job_device(job or 1), num_beams)
+        return WhisperBaseline(model, job_device(job or 1), num_beams, token_scores=token_scores)
 
+    search = [model, num_beams, *(["token scores"] if token_scores else [])]
     for one in sets:
-        _baseline_set(one, model, num_beams, language or read_language(one.source), load, batch_size, nj, job)
+        _baseline_set(one, search, language or read_language(one.source), load, batch_size, nj, job)
 
 
 def _baseline_set(
     one: SetToDecode,
-    model: str,
-    num_beams: int,
+    search: list[object],
     language: str | None,
     load: Callable[[], WhisperBaseline],
     batch_size: int,
     nj: int,
     job: int | None,
 ) -> None:
-    """Decode a set, whose language is given or detected."""
+    """Decode a set, whose language is given or detected; ``search`` is the model, the beam width and other options."""
     utts = {utt.utt_id: utt for utt in read_data_dir(one.source, need_text=False).utts}
     durations = {utt_id: utt.duration for utt_id, utt in utts.items()}
 
@@ -139,7 +143,7 @@ def _baseline_set(
             return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
         def details() -> dict[str, Any]:
-            found: dict[str, Any] = {"model": model, "language": whisper.describe_language()}
+            found: dict[str, Any] = {"model": search[0], "language": whisper.describe_language()}
             if whisper.detected:
                 found["detected"] = dict(whisper.detected)
                 whisper.detected.clear()  # each job has its own
@@ -147,7 +151,7 @@ def _baseline_set(
 
         return Loaded(recognize, batches, details)
 
-    made_from = fingerprint(model, num_beams, language, sorted(durations.items()))
+    made_from = fingerprint(*search, language, sorted(durations.items()))
     decode_jobs(loaded, durations, one.out_dir, nj=nj, job=job, fingerprint=made_from)
 
 

@@ -24,12 +24,21 @@ class WhisperBaseline:
         num_beams: beam width; 1 is greedy search.
         language: language of all utterances, a code or an English name (``de``, ``german``); None: a multilingual
             Whisper detects the language of each utterance from its first 30 s.
+        token_scores: give hypotheses the log-probability of each token; greedy search of speech up to 30 s only.
 
     Raises:
         ConfigError: if the model cannot be loaded, or does not have that language.
     """
 
-    def __init__(self, path: str, device: torch.device, num_beams: int = 1, language: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        device: torch.device,
+        num_beams: int = 1,
+        language: str | None = None,
+        *,
+        token_scores: bool = False,
+    ) -> None:
         try:
             self.processor: Any = transformers.WhisperProcessor.from_pretrained(path)
             model = transformers.WhisperForConditionalGeneration.from_pretrained(path, dtype=torch.float32)
@@ -37,6 +46,7 @@ class WhisperBaseline:
             raise ConfigError(f"{path}: cannot load it as a Whisper model: {error}") from error
         self.model: Any = model.to(device).eval()
         self.num_beams = num_beams
+        self.token_scores = token_scores and num_beams == 1
         self._path = path
         self.use_language(language)
         self.detected: Counter[str] = Counter()
@@ -83,17 +93,30 @@ class WhisperBaseline:
         task: dict[str, Any] = {}
         if _is_multilingual(self.model.generation_config):
             task = {"language": self._languages(inputs.input_features), "task": "transcribe"}
-        rows = self.model.generate(**inputs, **task, num_beams=self.num_beams, return_timestamps=is_long).tolist()
-        texts = self.processor.batch_decode(rows, skip_special_tokens=True)
+        search = {**inputs, **task, "num_beams": self.num_beams, "return_timestamps": is_long}
+        if self.token_scores and not is_long:
+            found = self.model.generate(**search, return_dict_in_generate=True, output_scores=True)
+            rows = found.sequences[:, -len(found.scores) :].tolist()
+            scores_BU = self.model.compute_transition_scores(found.sequences, found.scores, normalize_logits=True)
+            return [
+                self._hypothesis(row, scores, is_long) for row, scores in zip(rows, scores_BU.tolist(), strict=True)
+            ]
+        return [self._hypothesis(row, [], is_long) for row in self.model.generate(**search).tolist()]
+
+    def _hypothesis(self, row: list[int], scores: list[float], is_long: bool) -> Hypothesis:
+        """Return the hypothesis of the tokens in ``row``, with their log-probabilities if these are known."""
         options = self.model.generation_config
         most = options.max_length - (4 if _is_multilingual(options) else 2)  # without start, language, task, no times
-        lengths = [sum(token != options.eos_token_id for token in row) for row in rows]
-        return [
-            Hypothesis(
-                text=" ".join(text.split()), score=0.0, num_tokens=length, truncated=not is_long and length >= most
-            )
-            for text, length in zip(texts, lengths, strict=True)
-        ]
+        length = sum(token != options.eos_token_id for token in row)
+        text = self.processor.decode(row, skip_special_tokens=True)
+        scored = list(zip(row, scores, strict=False))[:length]  # without the padding behind the end
+        return Hypothesis(
+            text=" ".join(text.split()),
+            score=0.0,
+            num_tokens=length,
+            truncated=not is_long and length >= most,
+            tokens=[(self.processor.decode([token]), score) for token, score in scored],
+        )
 
     def _languages(self, features_BFT: torch.Tensor) -> list[str]:
         """Return the token of the language of each utterance."""

@@ -107,7 +107,7 @@ def test_one_model_decodes_sets_of_several_languages(
     multilingual: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loads = []
-    monkeypatch.setattr(run, "WhisperBaseline", lambda *args: loads.append(args) or WhisperBaseline(*args))
+    monkeypatch.setattr(run, "WhisperBaseline", lambda *args, **options: loads.append(args) or WhisperBaseline(*args))
     soundfile.write(tmp_path / "a.wav", noise(1)[0], SAMPLE_RATE)
     sets = []
     for language in ("de", "fr", None):
@@ -147,3 +147,14 @@ def test_the_record_of_the_decoding_states_the_language(multilingual: Path, tmp_
     assert record["language"] == "detected for each utterance"
     assert sum(record["detected"].values()) == 2
     assert {"command", "date", "git", "versions", "model"} <= record.keys()
+
+
+def test_token_scores_change_no_text_and_are_log_probabilities(multilingual: Path) -> None:
+    plain = WhisperBaseline(str(multilingual), CPU, language="de").transcribe(noise(3))
+    scored = WhisperBaseline(str(multilingual), CPU, language="de", token_scores=True).transcribe(noise(3))
+    assert [(one.text, one.num_tokens, one.truncated) for one in scored] == [
+        (one.text, one.num_tokens, one.truncated) for one in plain
+    ]
+    assert all(len(one.tokens) == one.num_tokens > 0 for one in scored)
+    assert all(-20 < score <= 0 for one in scored for _, score in one.tokens)
+    assert ["".join(token for token, _ in one.tokens) for one in scored] == [one.text for one in plain]

@@ -1,0 +1,138 @@
+"""Pseudo-labels: transcripts by a model for speech without any, less those that are probably wrong.
+
+Hypotheses are filtered by confidence and by failures that a trained model would learn to repeat, as is usual in
+self-training (Kahn et al. 2020, arXiv 1909.09116). Where the speech has transcripts already, such as the prompts that
+were read, these are kept, and utterances whose hypothesis differs too much from them are left out.
+"""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from speechllm.data.kaldi.data_dir import Utterance, directory_fingerprint, read_data_dir, write_data_dir
+from speechllm.data.kaldi.dropped import kind, none_left, tell_dropped
+from speechllm.data.kaldi.target import check_target, is_made
+from speechllm.errors import ConfigError
+from speechllm.interfaces import Hypothesis, Seconds
+from speechllm.provenance import fingerprint
+from speechllm.score.align import align_all
+from speechllm.score.failures import LOOP_REPEATS, most_repeats
+from speechllm.score.normalize import Normalizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """Conditions on the hypothesis of an utterance.
+
+    Attributes:
+        min_confidence: lowest mean log-probability of its tokens (nats).
+        min_rate: fewest characters per second.
+        max_rate: most characters per second.
+        max_wer: highest word error rate (percent) against the transcript that the utterance has, which is then kept;
+            None: the hypothesis is the transcript.
+    """
+
+    min_confidence: float = -0.3
+    min_rate: float = 4.0
+    max_rate: float = 25.0
+    max_wer: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check that some hypotheses can satisfy all conditions."""
+        if self.min_confidence >= 0:
+            raise ConfigError(f"min_confidence: found {self.min_confidence:g}, expected a log-probability, less than 0")
+        if not 0 <= self.min_rate < self.max_rate:
+            raise ConfigError(
+                f"min_rate and max_rate: found {self.min_rate:g} and {self.max_rate:g}, expected 0 or more and a "
+                "greater number"
+            )
+
+    def reason(self, hypothesis: Hypothesis, duration: Seconds) -> str | None:
+        """Return the first condition that a hypothesis does not satisfy, as ``kind: detail``; None if it does all."""
+        words, rate = hypothesis.text.split(), len(hypothesis.text) / duration
+        if not words:
+            return "empty"
+        if hypothesis.truncated:
+            return "truncated"
+        if most_repeats(words) >= LOOP_REPEATS:
+            return "repetition loop"
+        if not self.min_rate <= rate <= self.max_rate:
+            return f"length ratio: {rate:.1f} characters per second"
+        if not hypothesis.tokens:
+            return "no confidence: longer than a window"
+        if (confidence := mean_log_prob(hypothesis)) < self.min_confidence:
+            return f"confidence: {confidence:.2f}"
+        return None
+
+
+def mean_log_prob(hypothesis: Hypothesis) -> float:
+    """Return the mean log-probability (nats) of the tokens of a hypothesis that has some."""
+    return sum(score for _, score in hypothesis.tokens) / len(hypothesis.tokens)
+
+
+def write_pseudo_labelled(source: Path, decoded: Path, target: Path, keep: Filter, normalizer: Normalizer) -> None:
+    """Write the utterances whose hypothesis passes the filter, with their new transcripts, as a data directory.
+
+    Args:
+        source: data directory of the speech.
+        decoded: directory of the hypotheses of all of its utterances.
+        target: data directory; left alone if it was made by the same call before.
+        keep: the filter.
+        normalizer: applied to hypotheses, so that their spelling is that of other transcripts.
+
+    Raises:
+        DataError: if no utterance passes.
+    """
+    nbest = decoded / "nbest.jsonl"
+    digest = fingerprint(nbest.read_text(encoding="utf-8"), asdict(keep), repr(normalizer))
+    made_by = f"pseudo_label {digest}\n{directory_fingerprint(source)}\n"
+    if is_made(target, made_by):
+        return
+    check_target(target, [source, decoded])
+    kept: list[Utterance] = []
+    dropped: dict[str, str] = {}
+    hypotheses = dict(_read(nbest))
+    for utt in read_data_dir(source, need_text=keep.max_wer is not None).utts:
+        labelled, reason = _label(utt, hypotheses[utt.utt_id], keep, normalizer)
+        if reason is None:
+            kept.append(labelled)
+        else:
+            dropped[utt.utt_id] = reason
+    kinds = Counter(map(kind, dropped.values()))
+    if not kept:
+        raise none_left(source, kinds, list(dropped.items())[:1])
+    write_data_dir(target, kept, dropped, made_by)
+    tell_dropped(target, kinds)
+
+
+def _label(
+    utt: Utterance, hypothesis: Hypothesis, keep: Filter, normalizer: Normalizer
+) -> tuple[Utterance, str | None]:
+    """Return the utterance with its transcript, and the reason to drop it."""
+    reason = keep.reason(hypothesis, utt.duration)
+    text = normalizer(hypothesis.text)
+    if keep.max_wer is None:
+        return replace(utt, text=text), reason or (None if text else "empty")
+    if reason is None and (wer := _wer(normalizer(utt.text or ""), text)) > keep.max_wer:
+        reason = f"disagreement: {wer:.0f}% WER"
+    return utt, reason
+
+
+def _wer(ref: str, hyp: str) -> float:
+    """Return the word error rate in percent; infinite for words where the reference has none."""
+    words = ref.split()
+    (alignment,) = align_all([(words, hyp.split())])
+    errors = sum(map(alignment.count, "SDI"))
+    return 100 * errors / len(words) if words else math.inf * errors if errors else 0.0
+
+
+def _read(path: Path) -> Iterator[tuple[str, Hypothesis]]:
+    """Yield the id and best hypothesis of each utterance."""
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            row: dict[str, Any] = json.loads(line)
+            yield row["utt_id"], Hypothesis(**row["nbest"][0])
