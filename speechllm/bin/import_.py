@@ -48,7 +48,7 @@ def run(args: Namespace) -> int:
     options = _options(args, name, importer)
     rows = importer.read(args.source, Path(f"{args.target}_audio"), options)
     write_rows(args.target, rows, f"import {name} {args.source}", importer.KEEPS_IDS)
-    print(f"{args.target}: {validate_data_dir(args.target)}")
+    print(f"{args.target}: {validate_data_dir(args.target, need_text=(args.target / 'text').exists())}")
     return status([args.target])
 
 

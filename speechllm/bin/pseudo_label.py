@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     decode_dir = args.out.with_name(f"{args.out.name}_decode")
     baseline(
         args.whisper,
-        [SetToDecode(args.data, decode_dir)],
+        [SetToDecode(source=args.data, out_dir=decode_dir)],
         nj=JOBS,
         job=None,
         language=args.language,

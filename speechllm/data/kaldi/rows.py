@@ -27,8 +27,8 @@ class Row:
     """File and line, or whatever finds it again, for messages."""
     path: Path
     """Of the audio, absolute."""
-    text: str
-    """Transcript; white space in it becomes single spaces."""
+    text: str | None
+    """Transcript, in which white space becomes single spaces; None in all rows of a source without transcripts."""
     speaker: str = ""
     """Empty: unknown; the utterance is then its own speaker."""
     utt_id: str = ""

@@ -111,7 +111,7 @@ def _listed_twice(named: Sequence[Named]) -> dict[str, str]:
         pieces[one.row.path, one.row.start, one.row.duration].append(one)
     wrong: dict[str, str] = {}
     for same in pieces.values():
-        if len({(one.row.text.split() != same[0].row.text.split(), one.row.speaker) for one in same}) > 1:
+        if len({(_words(one.row) != _words(same[0].row), one.row.speaker) for one in same}) > 1:
             places = " and ".join(one.row.where for one in same[:2])
             wrong |= {one.utt_id: f"the same audio with different transcripts or speakers: {places}" for one in same}
         else:
@@ -121,12 +121,8 @@ def _listed_twice(named: Sequence[Named]) -> dict[str, str]:
 
 def _flaw(row: Row) -> str | None:
     """Return what is wrong with a row, as far as the audio need not be opened."""
-    if not row.text.split():
-        return "empty transcript"
-    if not _is_utf8(row.text):
-        return "not UTF-8: the transcript"
-    if "\0" in row.text:
-        return "a NUL character: in the transcript"
+    if row.text is not None and (reason := _text_flaw(row.text)):
+        return reason
     path = str(row.path)
     if not _is_utf8(path) or "\n" in path or path.strip(" \t\r") != path or path.endswith("|"):
         return f"a path that wav.scp cannot hold: {path!r}; rename the file"
@@ -137,6 +133,18 @@ def _flaw(row: Row) -> str | None:
     if row.duration is not None and not (math.isfinite(row.duration) and row.duration > 0):
         return f"a wrong duration: found {row.duration} s, expected more than 0"
     return None
+
+
+def _text_flaw(text: str) -> str | None:
+    if not text.split():
+        return "empty transcript"
+    if not _is_utf8(text):
+        return "not UTF-8: the transcript"
+    return "a NUL character: in the transcript" if "\0" in text else None
+
+
+def _words(row: Row) -> list[str] | None:
+    return None if row.text is None else row.text.split()
 
 
 def _is_utf8(text: str) -> bool:
@@ -161,5 +169,5 @@ def _place(one: Named, whole: Seconds) -> Utterance | str:
         start=row.start,
         end=end,
         duration=last - row.start,
-        text=" ".join(row.text.split()),
+        text=None if row.text is None else " ".join(row.text.split()),
     )
