@@ -1,6 +1,10 @@
 """Tiny models of the real kinds, made on the spot: a Whisper and a Llama with a tokenizer of its own."""
 
+import os
+import signal
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread in each worker of pytest-xdist, and in its processes
 
 import pytest
 import torch
@@ -18,11 +22,7 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
 )
 torch.set_num_threads(1)
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marks."""
-    config.addinivalue_line("markers", "slow: takes minutes; left out by -m 'not slow'")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell makes its background processes ignore
 
 
 @pytest.fixture(scope="session")

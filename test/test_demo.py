@@ -1,10 +1,10 @@
 """The page on which a model can be tried, in a real browser, with a toy model."""
 
 import math
+import os
 import shutil
+import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from forked import Forked, speechllm
 
 from speechllm import demo, experiment, load
 from speechllm.build import build
@@ -116,16 +117,16 @@ def browser() -> Iterator[Any]:
 def address(exp_dir: Path) -> Iterator[str]:
     with socket.create_server((LOCALHOST, 0)) as server:
         port = server.getsockname()[1]
-    command = [sys.executable, "-m", "speechllm", "demo", "--model", str(exp_dir), "--port", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        for _ in range(240):
-            assert process.poll() is None, "the page's server has ended"
-            with socket.socket() as client:
-                if client.connect_ex((LOCALHOST, port)) == 0:
-                    break
-            time.sleep(0.5)
-        yield f"http://{LOCALHOST}:{port}"
-        process.terminate()
+    process = Forked(speechllm, ["demo", "--model", str(exp_dir), "--port", str(port)])
+    for _ in range(1200):
+        assert process.poll() is None, "the page's server has ended"
+        with socket.socket() as client:
+            if client.connect_ex((LOCALHOST, port)) == 0:
+                break
+        time.sleep(0.1)
+    yield f"http://{LOCALHOST}:{port}"
+    os.kill(process.pid, signal.SIGTERM)
+    process.wait(60)
 
 
 @pytest.mark.timeout(300)

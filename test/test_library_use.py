@@ -1,9 +1,6 @@
 """The Python of egs/README.md, run as it stands but for the models, which are tiny here."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import kaldiio
@@ -11,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from forked import Forked, python
 from toy_tree import ROOT
 
 from speechllm import experiment
@@ -29,18 +27,19 @@ prompt: {{template: "hear <speech> say"}}
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Return a folder with the two recordings that the page speaks of."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the working directory, with the two recordings that the page speaks of."""
+    monkeypatch.chdir(tmp_path)
     for seed, name in enumerate(("a.wav", "b.wav")):
         noise_N = np.random.default_rng(seed).uniform(-0.3, 0.3, 16000 + 4000 * seed)
         soundfile.write(tmp_path / name, noise_N, 16000)
     return tmp_path
 
 
-def run(code: str, folder: Path, whisper: Path, llm: Path) -> str:
+def run(code: str, whisper: Path, llm: Path) -> str:
     for name, path in (("openai/whisper-tiny.en", whisper), ("HuggingFaceTB/SmolLM2-135M-Instruct", llm)):
         code = code.replace(name, str(path))
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+    done = Forked(python, code).wait()
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -52,7 +51,7 @@ def test_it_is_short(block: str) -> None:
 
 def test_a_connector_is_trained(folder: Path, tiny_whisper: Path, tiny_llm: Path) -> None:
     """The loss of untrained models of 400 tokens is about 6 nats; memorising two texts brings it far below."""
-    printed = run(TRAIN, folder, tiny_whisper, tiny_llm)
+    printed = run(TRAIN, tiny_whisper, tiny_llm)
     assert float(re.match(r"loss ([\d.]+):", printed)[1]) < 3.0
 
 
@@ -62,7 +61,6 @@ def test_a_connector_of_ones_own_and_a_prompt(
     (folder / "my_lab").mkdir()
     (folder / "my_lab/every_other.py").write_text(CONNECTOR)
     monkeypatch.syspath_prepend(folder)
-    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
     exp = folder / "exp/train"
     exp.mkdir(parents=True)
     (exp / "config.yaml").write_text(TOY.format(whisper=tiny_whisper, llm=tiny_llm) + YAML)
@@ -72,11 +70,10 @@ def test_a_connector_of_ones_own_and_a_prompt(
     state = {name: p for name, p in built.model.named_parameters() if p.requires_grad}
     assert {name.split(".")[0] for name in state} == {"connector"}
     save_weights(exp / "model.safetensors", state, {"bases": built.bases})
-    assert run(PROMPT, folder, tiny_whisper, tiny_llm).endswith("\n")
+    assert run(PROMPT, tiny_whisper, tiny_llm).endswith("\n")
 
 
-def test_states_are_dumped(folder: Path, tiny_whisper: Path, tiny_llm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(STATES, folder, tiny_whisper, tiny_llm)
-    monkeypatch.chdir(folder)
+def test_states_are_dumped(folder: Path, tiny_whisper: Path, tiny_llm: Path) -> None:
+    run(STATES, tiny_whisper, tiny_llm)
     states = dict(kaldiio.load_scp("states.scp"))
     assert [matrix.shape for matrix in states.values()] == [(51, 64), (64, 64)]

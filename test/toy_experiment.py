@@ -1,9 +1,11 @@
 """A toy experiment of noise and words, small enough to be trained in seconds."""
 
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CompletedProcess
+
+from forked import Forked, speechllm
 
 YAML = """
 frontend: {{type: log_mel}}
@@ -18,7 +20,7 @@ train: {{dtype: float32, max_steps: 8, lr: 3e-3, warmup_steps: 2, log_every: 1, 
 
 @dataclass(frozen=True)
 class Toy:
-    """An experiment's YAML and dumps, and the command that trains it."""
+    """An experiment's YAML and dumps, and its training."""
 
     folder: Path
     config: Path
@@ -26,22 +28,23 @@ class Toy:
     valid: Path
 
     def command(self, exp_dir: Path, *overrides: str, processes: int = 1) -> list[str]:
+        """Return the command line of the training."""
         launcher = [sys.executable, "-m"]
         if processes > 1:
             launcher += ["torch.distributed.run", "--nproc_per_node", str(processes), "--standalone", "-m"]
-        dumps = ["--train", str(self.train), "--valid", str(self.valid)]
-        return [
-            *launcher,
-            "speechllm",
-            "train",
-            "--config",
-            str(self.config),
-            *dumps,
-            *(f"--set={override}" for override in overrides),
-            str(exp_dir),
-        ]
+        return [*launcher, "speechllm", *self.arguments(exp_dir, *overrides)]
 
-    def run(self, exp_dir: Path, *overrides: str, processes: int = 1) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(exp_dir, *overrides, processes=processes), capture_output=True, text=True, check=False
-        )
+    def arguments(self, exp_dir: Path, *overrides: str) -> list[str]:
+        """Return the verb ``train`` and its arguments."""
+        dumps = ["--train", str(self.train), "--valid", str(self.valid)]
+        settings = [f"--set={override}" for override in overrides]
+        return ["train", "--config", str(self.config), *dumps, *settings, str(exp_dir)]
+
+    def start(self, exp_dir: Path, *overrides: str, processes: int = 1, new_session: bool = False) -> Forked:
+        """Start the training in forked processes."""
+        arguments = self.arguments(exp_dir, *overrides)
+        return Forked(speechllm, arguments, processes=processes, new_session=new_session)
+
+    def run(self, exp_dir: Path, *overrides: str, processes: int = 1) -> "CompletedProcess[str]":
+        """Train in forked processes."""
+        return self.start(exp_dir, *overrides, processes=processes).wait()

@@ -1,12 +1,11 @@
 """The paper's YAML, word for word, trained for a step on a Vicuna-shaped LLM with the Llama-2 tokenizer."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import transformers
+from forked import Forked, speechllm
 from toy_data import make_data_dir
 
 from speechllm import experiment
@@ -45,7 +44,10 @@ def test_tokens_of_the_vicuna_prompt(tiny_vicuna: Path) -> None:
     assert decoder.tokenize("Hello", end=True)[-1] == 2
 
 
-def test_a_training_step_and_its_plan(tmp_path: Path, tiny_whisper: Path, tiny_vicuna: Path) -> None:
+def test_a_training_step_and_its_plan(
+    tmp_path: Path, tiny_whisper: Path, tiny_vicuna: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(RECIPE)
     models = [f"encoder.path={tiny_whisper}", f"decoder.path={tiny_vicuna}"]
     config = experiment.load_config(YAML, models)
     data_dir = make_data_dir(tmp_path, 0.6, 0.9, 1.2)
@@ -53,9 +55,8 @@ def test_a_training_step_and_its_plan(tmp_path: Path, tiny_whisper: Path, tiny_v
     merge_dump(data_dir, tmp_path / "dump", 1)
     dumps = ["--train", str(tmp_path / "dump"), "--valid", str(tmp_path / "dump")]
     overrides = [*models, "train.max_steps=2", "train.log_every=1", "data.num_workers=0"]
-    command = [sys.executable, "-m", "speechllm", "train", "--config", str(YAML), *dumps, str(tmp_path / "exp")]
-    command += [f"--set={override}" for override in overrides]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=RECIPE, check=False)
+    settings = [f"--set={override}" for override in overrides]
+    result = Forked(speechllm, ["train", "--config", str(YAML), *dumps, *settings, str(tmp_path / "exp")]).wait()
     assert result.returncode == 0, result.stderr[-3000:]
     assert "ZeRO stage 2, bfloat16" in result.stdout
     rows = [row for row in read_metrics(tmp_path / "exp/metrics.jsonl") if row["kind"] == "train"]

@@ -73,9 +73,9 @@ def test_no_pairs() -> None:
 def test_one_pair_above_the_cells_of_a_batch() -> None:
     draw = random.Random(1)
     ref, hyp = draw.choices("abcdefgh", k=1500), draw.choices("abcdefgh", k=1500)
-    start = time.perf_counter()
+    start = time.process_time()
     letters = align(ref, hyp)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert len(ref) == len(letters) - letters.count("I")
     assert len(hyp) == len(letters) - letters.count("D")
     columns = [letter for letter in letters if letter != "I"]
@@ -87,6 +87,6 @@ def test_many_utterances_are_fast() -> None:
     words = [str(k) for k in range(2000)]
     refs = [draw.choices(words, k=20) for _ in range(10_000)]
     pairs = [(ref, [word for word in ref if draw.random() < 0.9]) for ref in refs]
-    start = time.perf_counter()
+    start = time.process_time()
     align_all(pairs)
-    assert time.perf_counter() - start < 5  # measured: 0.2 s on one core; 100,000 utterances must take under a minute
+    assert time.process_time() - start < 5  # measured: 0.2 s on one core; 100,000 utterances must take under a minute

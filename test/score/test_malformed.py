@@ -120,7 +120,7 @@ def test_many_alternatives_take_seconds_or_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
     ctm = "".join(f"r 1 {k / 500} .001 {'ab'[k % 2]}\n" for k in range(300))
-    start = time.perf_counter()
+    start = time.process_time()
     status = score(tmp_path, {"x.stm": f"r 1 s 0 2 {text}\n", "x.ctm": ctm})
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
     assert status == 0 or "expected a product of at most 5000000, not" in capsys.readouterr().err

@@ -60,6 +60,7 @@ def test_initial_weights_are_found_by_name_or_refused_before_anything_is_loaded(
     assert not (tmp_path / "exp").exists()
 
 
+@pytest.mark.slow
 def test_the_lock_of_a_killed_compilation_is_not_waited_for(tmp_path: Path) -> None:
     lock = tmp_path / "deepspeed_shm_comm/lock"
     lock.parent.mkdir()

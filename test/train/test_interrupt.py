@@ -1,5 +1,6 @@
 """Signals end training after a step, with a checkpoint that continues exactly; a second training is refused."""
 
+import contextlib
 import json
 import os
 import pickle
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from forked import Forked, speechllm
 from toy_experiment import Toy
 
 from speechllm.errors import ConfigError
@@ -28,18 +30,10 @@ def rows(exp_dir: Path) -> list[tuple[str, int, float]]:
     return [(row["kind"], row["step"], row["loss"]) for row in read_metrics(exp_dir / "metrics.jsonl")]
 
 
-def end(command: list[str], reached: Callable[[], bool], *signals: signal.Signals, group: bool = False) -> str:
-    """Start a training, send it signals once a point is reached, and return its output, with the status at its end."""
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+def wait_for(reached: Callable[[], bool], process: Forked | subprocess.Popen[str]) -> None:
     while not reached():
-        assert process.poll() is None, process.communicate()[0]
+        assert process.poll() is None, "ended before"
         time.sleep(0.02)
-    for one in signals:
-        (os.killpg if group else os.kill)(process.pid, one)
-    output = process.communicate(timeout=120)[0]
-    return f"{output}\nstatus {process.returncode}"
 
 
 def has_logged(exp_dir: Path, kind: str = "train") -> Callable[[], bool]:
@@ -59,10 +53,14 @@ def test_ctrl_c_saves_and_the_same_weights_follow(toy: Toy, tmp_path: Path) -> N
     result = toy.run(whole, *LONG)
     assert result.returncode == 0, result.stderr[-3000:]
     assert "initial weights: base models, and all else drawn from seed 1" in result.stdout
-    output = end(toy.command(ended, *LONG), has_logged(ended), signal.SIGINT, group=True)
+    training = toy.start(ended, *LONG, new_session=True)
+    wait_for(has_logged(ended), training)
+    os.killpg(training.pid, signal.SIGINT)
+    done = training.wait(120)
+    output = done.stdout + done.stderr
     assert "SIGINT: training stops after this optimizer step" in output
     assert f"{ended}: stopped after step " in output and "Traceback" not in output
-    assert output.endswith("status 130")
+    assert done.returncode == 130
     (checkpoint,) = (ended / "checkpoints").glob("step_*")
     assert 7 <= int(checkpoint.name.removeprefix("step_")) < 29
     result = toy.run(ended, *LONG)
@@ -74,40 +72,40 @@ def test_ctrl_c_saves_and_the_same_weights_follow(toy: Toy, tmp_path: Path) -> N
 def test_two_ranks_stop_at_the_same_step(toy: Toy, tmp_path: Path) -> None:
     whole, ended, options = tmp_path / "whole", tmp_path / "ended", ("train.max_steps=30", "train.valid_every=29")
     assert toy.run(whole, *options, processes=2).returncode == 0
-    output = end(toy.command(ended, *options, processes=2), has_logged(ended), signal.SIGTERM)
-    assert "stopped after step " in output
+    command = toy.command(ended, *options, processes=2)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as launcher:
+        wait_for(has_logged(ended), launcher)
+        launcher.terminate()
+        assert "stopped after step " in launcher.communicate(timeout=120)[0]
     result = toy.run(ended, *options, processes=2)
     assert "going on from step" in result.stdout, result.stderr[-3000:]
     assert_same(ended, whole)
 
 
-INTERRUPTED = """
-import contextlib, signal, sys
-from speechllm.bin import main
-from speechllm.train import trainer
+def interrupted(call: int, arguments: list[str]) -> int:
+    """Run a verb in which a signal arrives before a call of ``StopRequest.check``."""
+    from speechllm.train import trainer
 
-class Request:
-    calls = 0
-    def check(self):
-        self.calls += 1
-        if self.calls == {call}:
-            raise trainer.Interrupted
-    def agreed(self):
-        return signal.SIGUSR1
+    class Request:
+        calls = 0
 
-trainer.stop_request = lambda: contextlib.nullcontext(Request())
-sys.exit(main({arguments!r}))
-"""
+        def check(self) -> None:
+            self.calls += 1
+            if self.calls == call:
+                raise trainer.Interrupted
+
+        def agreed(self) -> signal.Signals:
+            return signal.SIGUSR1
+
+    trainer.stop_request = lambda: contextlib.nullcontext(Request())
+    return speechllm(arguments)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("call", [3, 5])  # before and in the first validation, which follows step 3
 def test_an_interrupted_validation_is_made_up_for(toy: Toy, tmp_path: Path, call: int) -> None:
     exp_dir, whole = tmp_path / "exp", tmp_path / "whole"
-    command = toy.command(exp_dir, "train.max_steps=4")
-    arguments = command[command.index("train") :]
-    program = INTERRUPTED.format(call=call, arguments=arguments)
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    result = Forked(interrupted, call, toy.arguments(exp_dir, "train.max_steps=4")).wait()
     assert result.returncode == 138, result.stderr[-3000:]
     assert [path.name for path in (exp_dir / "checkpoints").glob("step_*")] == ["step_3_not_validated"]
     assert not has_logged(exp_dir, "valid")()

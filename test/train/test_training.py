@@ -1,17 +1,20 @@
 """Training as a user starts it: what it writes, that it learns, and that a kill changes nothing."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
+from subprocess import DEVNULL
 from typing import Any
 
 import pytest
 import torch
 import transformers
+from forked import Forked
 from toy_experiment import Toy
 
 from speechllm import experiment
@@ -30,13 +33,14 @@ def losses(exp_dir: Path) -> list[float]:
     return [row.get("ctc_loss", row.get("loss")) for row in rows]
 
 
-def end_after_the_first_checkpoint(command: list[str], exp_dir: Path, signal_: signal.Signals) -> dict[str, Any]:
-    """Start a training, end it as soon as it has a checkpoint, and return the position that it would go on from."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def end_after_the_first_checkpoint(
+    process: Forked | subprocess.Popen[bytes], exp_dir: Path, signal_: signal.Signals
+) -> dict[str, Any]:
+    """End a training as soon as it has a checkpoint; return the position that it would go on from."""
     while not (exp_dir / "checkpoints/resume.json").exists():
         assert process.poll() is None, "ended before its first checkpoint"
         time.sleep(0.02)
-    process.send_signal(signal_)
+    os.kill(process.pid, signal_)
     process.wait()
     position: dict[str, Any] = json.loads((exp_dir / "checkpoints/resume.json").read_text())["position"]
     return position
@@ -53,7 +57,7 @@ def assert_same(exp_dir: Path, whole: Path) -> None:
 @pytest.fixture(scope="module")
 def trained(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     exp_dir = tmp_path_factory.mktemp("exp") / "whole"
-    result = toy.run(exp_dir)
+    result = subprocess.run(toy.command(exp_dir), capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr[-3000:]
     assert "memory per process" in result.stdout
     assert "CUDA" not in result.stderr and "accelerator" not in result.stdout + result.stderr
@@ -80,7 +84,7 @@ def test_no_frozen_weight_is_written(trained: Path) -> None:
 
 def test_killed_and_started_again_ends_with_the_same_weights(toy: Toy, trained: Path, tmp_path: Path) -> None:
     exp_dir = tmp_path / "killed"
-    position = end_after_the_first_checkpoint(toy.command(exp_dir), exp_dir, signal.SIGKILL)
+    position = end_after_the_first_checkpoint(toy.start(exp_dir), exp_dir, signal.SIGKILL)
     assert position["step"] == position["sampler"]["position"] == 3  # amid an epoch of four batches
     result = toy.run(exp_dir)
     assert result.returncode == 0, result.stderr[-3000:]
@@ -95,7 +99,7 @@ def test_speech_is_joined_after_the_steps_of_ctc_and_a_kill_changes_nothing(toy:
     assert result.returncode == 0, result.stderr[-3000:]
     assert "train.ctc_steps: at least 100% of the utterances have more text tokens than" in result.stdout
     assert json.loads((whole / "checkpoints/resume.json").read_text())["position"]["sampler"]["concatenates"]
-    position = end_after_the_first_checkpoint(toy.command(killed, *overrides), killed, signal.SIGKILL)
+    position = end_after_the_first_checkpoint(toy.start(killed, *overrides), killed, signal.SIGKILL)
     assert (position["step"], position["sampler"]["concatenates"]) == (3, False)
     assert toy.run(killed, *overrides).returncode == 0
     assert_same(killed, whole)
@@ -121,6 +125,7 @@ def test_a_connector_that_ctc_alone_has_aligned_is_one_to_begin_from(toy: Toy, t
     assert sorted(path.stem for path in (aligned / "best").iterdir()) == ["step_00000009", "step_00000010"]
 
 
+@pytest.mark.slow
 def test_two_processes_ended_and_started_again_end_with_the_same_weights(toy: Toy, tmp_path: Path) -> None:
     """Under ZeRO 2, whose optimizer state is divided between them."""
     settings = tmp_path / "zero2.json"
@@ -128,7 +133,8 @@ def test_two_processes_ended_and_started_again_end_with_the_same_weights(toy: To
     whole, ended, option = tmp_path / "whole", tmp_path / "ended", f"train.deepspeed={settings}"
     assert toy.run(whole, option, processes=2).returncode == 0
     # the signal is for the launcher, which ends both
-    position = end_after_the_first_checkpoint(toy.command(ended, option, processes=2), ended, signal.SIGTERM)
+    launcher = subprocess.Popen(toy.command(ended, option, processes=2), stdout=DEVNULL, stderr=DEVNULL)
+    position = end_after_the_first_checkpoint(launcher, ended, signal.SIGTERM)
     assert position["step"] < 8
     result = toy.run(ended, option, processes=2)
     assert result.returncode == 0, result.stderr[-3000:]
@@ -219,6 +225,7 @@ def losses_of_two_processes(toy: Toy, tmp_path: Path, stages_: list[int], *overr
     return found
 
 
+@pytest.mark.slow
 def test_two_processes_lose_the_same_under_every_zero_stage(toy: Toy, tmp_path: Path) -> None:
     """Without the LLM in the loop, in the first steps, and with it."""
     overrides = ["train.max_steps=10", "train.ctc_steps=4", "connector.num_queries=24", "connector.dropout=0.0"]
@@ -238,6 +245,7 @@ def test_cross_attention_reads_a_table_that_is_divided(toy: Toy, tmp_path: Path)
     assert found[3] == pytest.approx(found[0], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_connector_that_spells_learns_by_its_own_ctc_under_zero_3_too(toy: Toy, tmp_path: Path) -> None:
     config = tmp_path / "ctc.yaml"
     connector = "{type: ctc, stack: 2, hidden: 64, num_layers: 1, dropout: 0.0, mask: 0.0}"
