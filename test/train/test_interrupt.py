@@ -83,7 +83,7 @@ def test_two_ranks_stop_at_the_same_step(toy: Toy, tmp_path: Path) -> None:
 
 
 def interrupted(call: int, arguments: list[str]) -> int:
-    """Run a verb in which a signal arrives before a call of ``StopRequest.check``."""
+    """Run a verb, interrupted by a signal at one of the calls of ``StopRequest.check``."""
     from speechllm.train import trainer
 
     class Request:
