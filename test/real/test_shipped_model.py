@@ -67,6 +67,7 @@ def test_the_first_writes_nothing_in_noise(noise: Callable[[int, np.random.Gener
     assert (result.text, result.segments[0].warnings) == ("", ["empty"])
 
 
+@pytest.mark.slow
 @needs_bases
 @pytest.mark.skipif(not RECORDINGS.is_dir(), reason="needs Debian's pocketsphinx-testdata")
 def test_the_first_reads_a_book_that_it_never_heard() -> None:

@@ -236,6 +236,7 @@ def test_two_processes_lose_the_same_under_every_zero_stage(toy: Toy, tmp_path: 
         assert found[stage] == pytest.approx(found[0], abs=1e-5)  # measured: see the message on failure
 
 
+@pytest.mark.slow
 def test_cross_attention_reads_a_table_that_is_divided(toy: Toy, tmp_path: Path) -> None:
     config = tmp_path / "cross_attention.yaml"
     config.write_text(f"base: {toy.config}\nconnector: {{type: cross_attention, num_heads: 4, hidden: 64}}\n")
