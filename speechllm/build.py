@@ -7,7 +7,11 @@ import huggingface_hub
 import torch
 
 from speechllm import config as configs
+from speechllm.data.audio_dataset import AudioDataset
 from speechllm.data.batch import Collate
+from speechllm.data.dataset import SpeechDataset
+from speechllm.data.derive.augment import Augmentation, Augmenter
+from speechllm.data.dump_dataset import DumpDataset
 from speechllm.errors import ConfigError
 from speechllm.experiment import ExperimentConfig, base_name, base_path
 from speechllm.interfaces import Encoder, Frontend, Seconds
@@ -60,6 +64,23 @@ def build(config: ExperimentConfig, dtype: torch.dtype) -> Built:
         dump_fingerprint=dump_fingerprint,
         bases=bases,
     )
+
+
+def open_set(config: ExperimentConfig, directory: Path, *, training: bool = False) -> SpeechDataset:
+    """Open a set as an experiment reads it: a dump, or the audio of a data directory if ``data.dump`` is none.
+
+    Args:
+        config: the experiment.
+        directory: the dump or the data directory, see ``experiment.set_dir``.
+        training: whether audio is augmented.
+
+    Raises:
+        DataError: if the set is incomplete.
+    """
+    if config.data.dump != "none":
+        return DumpDataset(directory, config.data.transcript)
+    change = Augmenter(Augmentation.of(config.data.augment)) if training and config.data.augment is not None else None
+    return AudioDataset(directory, config.frontend.build(), config.data.transcript, change, config.seed)
 
 
 def build_encoder(

@@ -75,7 +75,7 @@ def dump_name(config: ExperimentConfig) -> str:
     Options left as they are by default do not count, so that one more of them renames no dump.
     """
     frontend = configs.component_to_dict("frontends", config.frontend)
-    if config.data.dump == "features":
+    if config.data.dump != "encoder":
         name = "_".join(str(value) for value in frontend.values())
         return name if config.data.compress else f"{name}_float32"
     encoder = configs.component_to_dict("encoders", config.encoder)
@@ -83,6 +83,11 @@ def dump_name(config: ExperimentConfig) -> str:
         if encoder[option.name] == option.default:
             del encoder[option.name]
     return f"{base_name(config.encoder)}_{fingerprint(frontend, encoder)[:6]}"
+
+
+def set_dir(config: ExperimentConfig, dump: Path, name: str, data_dir: Path) -> Path:
+    """Return the directory that an experiment reads a set from: its dump below ``dump``, or its data directory."""
+    return data_dir if config.data.dump == "none" else dump / dump_name(config) / name
 
 
 def base_path(part: ComponentConfig) -> str | None:
@@ -117,10 +122,10 @@ def read_experiment(
     trained = load_config(exp_dir / "config.yaml")
     now, then = (_without_paths(entry) for entry in (config, trained))
     changed = [key for key in MODEL if now[key] != then[key]]
-    if changed or (config.data.dump, config.data.transcript) != (trained.data.dump, trained.data.transcript):
+    if changed or _inputs(config) != _inputs(trained):
         raise ConfigError(
             f"{exp_dir}: trained with another {' and '.join(changed) or 'data section'} than the overrides say; "
-            "only decode.*, encoder.path and decoder.path can be changed after training"
+            "only decode.*, encoder.path, decoder.path and data.dump (features or none) can be changed after training"
         )
     return config
 
@@ -169,6 +174,11 @@ def write_record(exp_dir: Path, config: ExperimentConfig) -> None:
     for name, content in (("config.yaml", configs.to_dict(config)), ("run.yaml", run_record())):
         with new_file(exp_dir / name) as temporary:
             temporary.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def _inputs(config: ExperimentConfig) -> tuple[bool, str]:
+    """Return the settings of the data that inference must share with training; features may be dumped or not."""
+    return config.data.dump == "encoder", config.data.transcript
 
 
 def _without_paths(config: ExperimentConfig) -> dict[str, Any]:

@@ -36,9 +36,12 @@ def run(args: argparse.Namespace) -> None:
     path, config = read_to_decode(args.model, args.inference_config, args.set, trust_components=args.trust_components)
     exp_dir = args.exp or (path if (path / "config.yaml").is_file() else Path("exp", path.name))
     tag = args.inference_config.stem if args.inference_config else ""
-    dumps = args.dump / experiment.dump_name(config)
     sets = [
-        SetToDecode(source=dumps / one.name, out_dir=one.decode_dir(exp_dir, tag), shuffled=one.shuffled)
+        SetToDecode(
+            source=experiment.set_dir(config, args.dump, one.name, one.data_dir),
+            out_dir=one.decode_dir(exp_dir, tag),
+            shuffled=one.shuffled,
+        )
         for one in locate(args.sets, args.data)
     ]
     decode(path, config, sets, nj=args.nj, job=args.job)

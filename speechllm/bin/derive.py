@@ -6,8 +6,6 @@ is silence and synthetic noise; X_shuffled is decoded from X. All other sets hav
 """
 
 from argparse import ArgumentParser, Namespace
-from dataclasses import asdict
-from pathlib import Path
 
 from speechllm.bin._arguments import add_config
 from speechllm.bin._sets import add_sets
@@ -42,6 +40,4 @@ def _augmentation(args: Namespace) -> Augmentation:
             "sets: found one ending in _aug, but no data.augment in the experiment YAML; "
             "give --set 'data.augment={snr: [5, 20], codecs: [mp3, gsm]}' for example"
         )
-    values = {name: value or None for name, value in asdict(options).items() if name in ("reverberation", "snr")}
-    noise_dir = None if options.noise_dir is None else Path(options.noise_dir)
-    return Augmentation(**values, noise_dir=noise_dir, codecs=options.codecs, seed=options.seed)
+    return Augmentation.of(options)

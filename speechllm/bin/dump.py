@@ -27,6 +27,9 @@ def run(args: argparse.Namespace) -> None:
     from speechllm.pretrained.directory import read_config
 
     config = read_config(args.config, args.set, args.trust_components)
+    if config.data.dump == "none":
+        print(f"{args.config}: data.dump is none: features are extracted when audio is read, nothing is dumped")
+        return
     for one in locate(args.sets, args.data, shuffled=False):
         out_dir = args.dump / experiment.dump_name(config) / one.name
         if args.job is not None or args.nj == 1:

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         required=True,
         metavar="SET",
-        help="training sets, see data.shares; without --dump, paths of their dumps",
+        help="training sets, see data.shares; without --dump, paths of their directories",
     )
     parser.add_argument("--valid", required=True, metavar="SET", help="validation set")
     parser.add_argument("--dump", type=Path, help="where the dumps of speechllm dump are")
@@ -36,10 +36,11 @@ def run(args: argparse.Namespace) -> int:
 
     config = experiment.load_config(args.config, args.set)
 
-    def dumps(sets: list[str]) -> list[Path]:
+    def directories(sets: list[str]) -> list[Path]:
         if args.dump is None:
             return [Path(name) for name in sets]
-        return [args.dump / experiment.dump_name(config) / one.name for one in locate(sets, args.data, shuffled=False)]
+        located = locate(sets, args.data, shuffled=False)
+        return [experiment.set_dir(config, args.dump, one.name, one.data_dir) for one in located]
 
-    ended_by = train(config, dumps(args.train), dumps([args.valid])[0], args.exp_dir)
+    ended_by = train(config, directories(args.train), directories([args.valid])[0], args.exp_dir)
     return 0 if ended_by is None else 128 + ended_by

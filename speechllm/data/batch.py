@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from speechllm.data.concat import ConcatenatedDataset
-from speechllm.data.dataset import DumpDataset, Example
+from speechllm.data.dataset import Example, SpeechDataset
 from speechllm.data.sampler import BucketSampler
 from speechllm.interfaces import Seconds
 
@@ -76,7 +76,7 @@ class BatchList(Sequence[Batch]):
         collate: makes a batch of them.
     """
 
-    def __init__(self, dataset: DumpDataset, batches: Sequence[list[str]], collate: Collate) -> None:
+    def __init__(self, dataset: SpeechDataset, batches: Sequence[list[str]], collate: Collate) -> None:
         self._dataset, self._batches, self._collate = dataset, batches, collate
 
     def __len__(self) -> int:
@@ -98,13 +98,17 @@ class Loader:
     """
 
     def __init__(
-        self, dataset: DumpDataset | ConcatenatedDataset, sampler: BucketSampler, collate: Collate, num_workers: int = 0
+        self,
+        dataset: SpeechDataset | ConcatenatedDataset,
+        sampler: BucketSampler,
+        collate: Collate,
+        num_workers: int = 0,
     ) -> None:
         self.sampler = sampler
         # A generator of its own keeps the global random state, on which an exact resume depends, untouched.
         self._loader = DataLoader(
-            dataset,
-            batch_sampler=sampler,
+            _OfEpoch(dataset),
+            batch_sampler=_Requests(sampler),
             collate_fn=collate,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
@@ -121,6 +125,27 @@ class Loader:
             batch.epoch = self.sampler.epoch
             self.sampler.position += 1
             yield batch
+
+
+@dataclass
+class _Requests:
+    """The batches of a sampler, each utterance with the epoch."""
+
+    sampler: BucketSampler
+
+    def __iter__(self) -> Iterator[list[tuple[str, int]]]:
+        for keys in self.sampler:
+            yield [(key, self.sampler.epoch) for key in keys]
+
+
+@dataclass
+class _OfEpoch(Dataset[Example]):
+    """A set, whose utterances are asked for with the epoch: worker processes live longer than one."""
+
+    dataset: SpeechDataset | ConcatenatedDataset
+
+    def __getitem__(self, request: tuple[str, int]) -> Example:
+        return self.dataset.read(*request)
 
 
 def _end_with_parent(_worker: int) -> None:

@@ -7,59 +7,82 @@ samples, but for the frames whose window of analysis reaches across the joint.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from array import array
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from torch.utils.data import Dataset
 
+from speechllm.data.columns import Numbers
 from speechllm.data.config import ConcatOptions
-from speechllm.data.dataset import DumpDataset, Example, change_case
+from speechllm.data.dataset import Example, SpeechDataset, change_case
+from speechllm.data.spec_augment import SpecAugment
 from speechllm.interfaces import Frontend, Seconds
 
 JOINT = " "  # stands between the ids of joined utterances, in none of which it can occur
 
 
+class Groups(NamedTuple):
+    """Utterances (N) in groups (G), sorted by the first utterance of each."""
+
+    order_N: np.ndarray
+    """Numbers of the utterances; those of a group are neighbours."""
+    bounds_G2: np.ndarray
+    """Where each group begins and ends in ``order_N``."""
+    lengths_G: np.ndarray
+    """Duration of each group (seconds)."""
+
+
 def draw_concatenated(
-    lengths: Mapping[str, Seconds], options: ConcatOptions, silence: Seconds, rng: np.random.Generator
-) -> dict[str, Seconds]:
+    lengths_N: np.ndarray, options: ConcatOptions, silence: Seconds, rng: np.random.Generator
+) -> Groups:
     """Draw which utterances are joined; every utterance occurs once.
 
     Args:
-        lengths: of each utterance.
+        lengths_N: duration of each utterance.
         options: how often, and up to which length.
         silence: between two utterances, as it will be.
         rng: draws the order, and who is joined.
-
-    Returns:
-        The ids of each group, joined by JOINT, to its length.
     """
-    joined: dict[str, Seconds] = {}
-    ids: list[str] = []
+    order_N = rng.permutation(len(lengths_N)).astype(np.int32)
+    starts, lengths = array("i"), array("d")
     total, goes_on = 0.0, False
-    for utt_id in rng.permutation(sorted(lengths)).tolist():
-        longer = total + silence + lengths[utt_id]
-        if ids and goes_on and longer <= options.duration:
-            ids.append(utt_id)
+    for place, length in enumerate(lengths_N[order_N]):
+        longer = total + silence + length
+        if goes_on and longer <= options.duration:
             total = longer
+            lengths[-1] = total
             continue
-        if ids:
-            joined[JOINT.join(ids)] = total
-        ids, total, goes_on = [utt_id], lengths[utt_id], rng.random() < options.probability
-    joined[JOINT.join(ids)] = total
-    return joined
+        starts.append(place)
+        total, goes_on = length, rng.random() < options.probability
+        lengths.append(total)
+    starts_G = np.array(starts)
+    by_first_G = np.argsort(order_N[starts_G])
+    bounds_G2 = np.stack([starts_G, np.append(starts_G[1:], len(order_N))], 1).astype(np.int32)
+    return Groups(order_N, bounds_G2[by_first_G], np.array(lengths)[by_first_G])
 
 
 class ConcatenatedDataset(Dataset[Example]):
-    """A dump in which several utterances can be asked for as one: ``dataset["first second third"]``.
+    """Training utterances, several of which can be asked for as one: ``dataset["first second third"]``.
 
     Args:
         dataset: of features, if any are to be joined.
         options: the silence between utterances; None: none are joined.
         frontend: whose features they are.
+        masks: SpecAugment of each utterance; None: none.
+        stretch: factor by which augmentation lengthens an utterance at most.
     """
 
-    def __init__(self, dataset: DumpDataset, options: ConcatOptions | None, frontend: Frontend) -> None:
-        self._dataset = dataset
+    def __init__(
+        self,
+        dataset: SpeechDataset,
+        options: ConcatOptions | None,
+        frontend: Frontend,
+        masks: SpecAugment | None = None,
+        stretch: float = 1.0,
+    ) -> None:
+        self._dataset, self._masks, self._stretch = dataset, masks, stretch
         self._joins = options is not None
         self._frame_rate = frontend.frame_rate
         self._silence_frames = math.ceil(options.silence * frontend.frame_rate) if options else 0
@@ -67,23 +90,30 @@ class ConcatenatedDataset(Dataset[Example]):
         self.silence: Seconds = self._silence_frames / frontend.frame_rate
         """Between two utterances, rounded up to whole frames."""
 
-    def lengths(self, utt_ids: Iterable[str]) -> dict[str, Seconds]:
-        """Return the durations of single utterances, as frames count them where they are joined."""
-        if not self._joins:
-            return {utt_id: self._dataset.durations[utt_id] for utt_id in utt_ids}
-        return {utt_id: self._dataset.num_frames[utt_id] / self._frame_rate for utt_id in utt_ids}
+    def lengths(self, rows_N: np.ndarray) -> Numbers:
+        """Return the largest durations of single utterances, as frames count them where they are joined."""
+        table = self._dataset.table
+        values_N = table.num_frames_N[rows_N] / self._frame_rate if self._joins else table.durations_N[rows_N]
+        return Numbers(table.ids.take(rows_N), values_N * self._stretch)
 
-    def texts(self, utt_ids: Iterable[str]) -> list[str]:
-        """Return transcripts in all the forms that they can take, alone and after another one."""
+    def texts(self, rows_N: np.ndarray) -> Iterator[str]:
+        """Yield transcripts in all the forms that they can take, alone and after another one."""
         assert self._dataset.texts is not None, "training needs transcripts"
-        single = [self._dataset.texts[utt_id] for utt_id in utt_ids]
-        if not self._joins:
-            return single
-        return single + [change_case(f"{text} {text}", self._dataset.transcript) for text in single]
+        for row in rows_N:
+            text = self._dataset.texts.at(int(row))
+            yield text
+            if self._joins:
+                yield change_case(f"{text} {text}", self._dataset.transcript)
 
     def __getitem__(self, key: str) -> Example:
-        """Read the utterances of a group and join them."""
-        examples = [self._dataset[utt_id] for utt_id in key.split(JOINT)]
+        """Read the utterances of a group and join them, without augmentation."""
+        return self.read(key, None)
+
+    def read(self, key: str, epoch: int | None) -> Example:
+        """Read the utterances of a group as training does in ``epoch``, and join them."""
+        examples = [self._dataset.read(utt_id, epoch) for utt_id in key.split(JOINT)]
+        if self._masks is not None and epoch is not None:
+            examples = [self._masks(one, epoch) for one in examples]
         if len(examples) == 1:
             return examples[0]
         feature_dim = examples[0].inputs_TF.shape[1]

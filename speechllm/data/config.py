@@ -7,6 +7,7 @@ from speechllm.errors import ConfigError
 from speechllm.ranges import above, at_least
 
 TranscriptCase: TypeAlias = Literal["as_is", "lower", "sentence"]
+MIN_SPEED, MAX_SPEED = 0.5, 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +30,13 @@ class ConcatOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentOptions:
-    """Changes of every utterance of a set ``X_aug``, in this order; those not given are left out."""
+    """Changes of every utterance of a set ``X_aug``, or of training utterances if ``dump`` is none, in this order.
 
+    Those not given are left out.
+    """
+
+    speeds: tuple[float, ...] = ()
+    """Speeds, one of which is drawn: 0.9 is slower and lower."""
     reverberation: tuple[float, ...] = ()
     """Least and greatest reverberation time RT60, the time of a decay by 60 dB (seconds)."""
     snr: tuple[float, ...] = ()
@@ -39,6 +45,8 @@ class AugmentOptions:
     """Folder of recordings of noise; null: synthetic noise."""
     codecs: tuple[str, ...] = ()
     """Codecs, one of which is drawn: mp3, vorbis, opus, gsm, ulaw."""
+    probability: float = 1.0
+    """Probability of each change but that of the speed."""
     seed: int = 0
     """Seed of the draws."""
 
@@ -46,14 +54,44 @@ class AugmentOptions:
         for name in ("reverberation", "snr"):
             if len(getattr(self, name)) not in (0, 2):
                 raise ConfigError(f"{name}: found {len(getattr(self, name))} numbers, expected two, the lesser first")
+        if wrong := [speed for speed in self.speeds if not MIN_SPEED <= speed <= MAX_SPEED]:
+            raise ConfigError(f"speeds: found {wrong[0]}, expected {MIN_SPEED} to {MAX_SPEED}")
+        if not 0 < self.probability <= 1:
+            raise ConfigError(f"probability: found {self.probability}, expected more than 0 and at most 1")
+
+    @property
+    def stretch(self) -> float:
+        """Return the factor by which the slowest speed lengthens an utterance, at least 1."""
+        return 1 / min(1.0, *self.speeds) if self.speeds else 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpecAugmentOptions:
+    """Masks over the features of training utterances (arXiv 1904.08779); the defaults are its policy LD."""
+
+    time_masks: int = 2
+    """Masks over neighbouring frames."""
+    time_width: float = 1.0
+    """Longest mask over frames (seconds)."""
+    time_share: float = 0.2
+    """Longest mask over frames, as a share (0 to 1) of the utterance."""
+    frequency_masks: int = 2
+    """Masks over neighbouring features."""
+    frequency_width: int = 27
+    """Widest mask over features."""
+
+    def __post_init__(self) -> None:
+        at_least(self, 0, "time_masks", "time_width", "time_share", "frequency_masks", "frequency_width")
+        if self.time_share > 1:
+            raise ConfigError(f"time_share: found {self.time_share}, expected at most 1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """What is dumped, what is trained on, and how utterances are put into batches."""
 
-    dump: Literal["features", "encoder"] = "features"
-    """What is computed once and stored: the frontend's features or the frozen encoder's states."""
+    dump: Literal["features", "encoder", "none"] = "features"
+    """Stored inputs: features, states of the frozen encoder, or none: features are extracted from audio when read."""
     compress: bool = True
     """Whether features are stored in 16 bits (Kaldi's method 3), not 32; states always are float16."""
     transcript: TranscriptCase = "sentence"
@@ -65,7 +103,9 @@ class DataConfig:
     shares: tuple[float, ...] = ()
     """Share (0 to 1) of each training set that an epoch has, another one in the next; empty: all of all."""
     augment: AugmentOptions | None = None
-    """Noise, reverberation and codecs of the sets X_aug, which stage 1 makes; null: no such sets."""
+    """Augmentation of the sets X_aug, which stage 1 makes; of training utterances if dump is none; null: none."""
+    spec_augment: SpecAugmentOptions | None = None
+    """Masks over features of training utterances, drawn anew every epoch; null: none. Not of dumped encoder states."""
     concat: ConcatOptions | None = None
     """Random concatenation of training utterances, after train.ctc_steps; null: none. Not of dumped encoder states."""
     batch_duration: float = 320.0
@@ -91,6 +131,16 @@ class DataConfig:
             raise ConfigError(
                 f"batch_duration: found {self.batch_duration}, expected at least max_duration ({self.max_duration}), "
                 "so that every utterance fits; raise the one or lower the other"
+            )
+        stretch = 1.0 if self.dump != "none" or self.augment is None else self.augment.stretch
+        if self.batch_duration < self.max_duration * stretch:
+            raise ConfigError(
+                f"batch_duration: found {self.batch_duration}, expected at least max_duration at the slowest of "
+                f"augment.speeds ({self.max_duration * stretch:g}), so that every utterance fits; raise it"
+            )
+        if self.spec_augment is not None and self.dump == "encoder":
+            raise ConfigError(
+                "spec_augment: masks are applied to features, but dump is 'encoder'; set dump: features or none"
             )
         if self.concat is None:
             return

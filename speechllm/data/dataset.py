@@ -1,36 +1,29 @@
-"""The utterances of a dump, read one at a time when they are asked for."""
+"""Sets of utterances that are read one at a time when they are asked for."""
 
-import copy
-import math
+import functools
+import heapq
+import itertools
 import re
-import struct
-import tokenize
+from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, NamedTuple, Protocol
 
-import kaldiio.matio
 import numpy as np
 from torch.utils.data import Dataset
 
+from speechllm.data.columns import Numbers, Strings, StringWriter, Texts
 from speechllm.data.config import DataConfig, TranscriptCase
-from speechllm.data.kaldi.data_dir import read_table, write_table
+from speechllm.data.kaldi.data_dir import write_table
 from speechllm.errors import DataError
 from speechllm.interfaces import Frontend, Seconds
-
-_DAMAGED = (
-    *(OSError, ValueError, AssertionError, EOFError, MemoryError, OverflowError, TypeError, LookupError),
-    *(struct.error, SyntaxError, tokenize.TokenError),
-)
-"""Errors that kaldiio and numpy raise for damaged matrices."""
-_Number = TypeVar("_Number", int, float)
 
 
 @dataclass(frozen=True)
 class Example:
-    """One utterance, as it was dumped."""
+    """One utterance, as the model reads it."""
 
     utt_id: str
     inputs_TF: np.ndarray
@@ -45,98 +38,178 @@ def example_of(samples_N: np.ndarray, frontend: Frontend) -> Example:
     return Example("", frontend.extract(samples_N), "", len(samples_N) / frontend.sample_rate)
 
 
-class DumpDataset(Dataset[Example]):
-    """A dump, by utterance id: ``dataset["1272-128104-0000"]``.
+class Listed(NamedTuple):
+    """An entry of a list of utterances."""
 
-    A matrix is read from its place in the ark when it is asked for, through a file that is opened for
-    it alone, so any number of worker processes may share a dataset. Transcripts, durations and
-    lengths are known without reading.
+    utt_id: str
+    row: int
+    """Number of the utterance in its own set."""
+    text: str
+    duration: Seconds
+    num_frames: int
+
+
+class Reader(Protocol):
+    """Reads the utterances of one set."""
+
+    def read(self, utt: Listed, epoch: int | None) -> Example:
+        """Return one utterance, as training reads it in ``epoch``; None: without augmentation.
+
+        Raises:
+            DataError: if it cannot be read.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A list of utterances as columns, sorted by id (N rows)."""
+
+    ids: Strings
+    durations_N: np.ndarray
+    """Seconds, float64."""
+    num_frames_N: np.ndarray
+    """Of the inputs, uint32."""
+    texts: Strings | None
+    """Transcripts as they are in ``text``; None if there are none."""
+    has_words_N: np.ndarray
+    """Whether the transcript has words."""
+    non_speech_N: np.ndarray
+    """Whether the utterance is of a set without words."""
+
+    @classmethod
+    def of(cls, ids: StringWriter, durations: array, num_frames: array, texts: StringWriter, words: array) -> "Table":  # type: ignore[type-arg]
+        """Return the columns of one set; without transcripts, ``texts`` and ``words`` are empty."""
+        number, has_texts = len(durations), len(words) > 0
+        has_words_N = np.frombuffer(words, bool) if has_texts else np.zeros(number, bool)
+        return cls(
+            ids=ids.finish(),
+            durations_N=np.frombuffer(durations, np.float64),
+            num_frames_N=np.frombuffer(num_frames, np.uint32),
+            texts=texts.finish() if has_texts else None,
+            has_words_N=has_words_N,
+            non_speech_N=np.full(number, has_texts and not has_words_N.any()),
+        )
+
+
+class SpeechDataset(Dataset[Example]):
+    """Utterances by id: ``dataset["1272-128104-0000"]``.
+
+    An utterance is read when it is asked for, through files that are opened for it alone, so any number of worker
+    processes may share a dataset. Transcripts, durations and lengths are known without reading.
 
     Args:
-        dump_dir: written by ``merge_dump``; relative paths in its feats.scp start from the present directory.
+        where: name for messages.
+        table: the list of the utterances.
+        readers: one for each set.
         transcript: case in which transcripts are given.
-
-    Raises:
-        DataError: if the dump is not complete or its files do not agree.
+        sets_N: which of the readers reads each utterance; None: the first.
+        rows_N: number of each utterance in its own set; None: its number here.
     """
 
-    def __init__(self, dump_dir: str | Path, transcript: TranscriptCase = "as_is") -> None:
-        self.dump_dir = Path(dump_dir)
-        self.transcript = transcript
-        if not (self.dump_dir / "feats.scp").is_file():
-            raise DataError(f"{self.dump_dir}: no finished dump (feats.scp is missing); run stage 2")
-        self._places = read_table(self.dump_dir / "feats.scp")
-        self.utt_ids = list(self._places)
-        self.num_frames = self._numbers("utt2num_frames", int)
-        self.durations: dict[str, Seconds] = self._numbers("utt2dur", float)
-        self.texts: dict[str, str] | None = None
-        """Transcripts; None if the dump has none, which is enough for decoding."""
-        if (self.dump_dir / "text").is_file():
-            self.texts = {utt_id: change_case(text, transcript) for utt_id, text in self._table("text").items()}
-        self.wordless = set() if self.texts is None or any(self.texts.values()) else set(self.utt_ids)
-        """The utterances, if none of them has words: nothing is said in them, and that may be taught."""
+    def __init__(
+        self,
+        where: str,
+        table: Table,
+        readers: Sequence[Reader],
+        transcript: TranscriptCase,
+        sets_N: np.ndarray | None = None,
+        rows_N: np.ndarray | None = None,
+    ) -> None:
+        self.where, self.table, self.transcript = where, table, transcript
+        self.readers, self._sets_N, self._rows_N = readers, sets_N, rows_N
+        self.utt_ids = table.ids
+        self.num_frames = Numbers(table.ids, table.num_frames_N)
+        self.durations = Numbers(table.ids, table.durations_N)
+        self.texts: Texts | None = None
+        """Transcripts; None if there are none, which is enough for decoding."""
+        if table.texts is not None:
+            self.texts = Texts(table.ids, table.texts, functools.partial(change_case, transcript=transcript))
 
     def __len__(self) -> int:
         return len(self.utt_ids)
 
     def __getitem__(self, utt_id: str) -> Example:
-        """Read one utterance.
+        """Read one utterance without augmentation; see ``Reader.read``."""
+        return self.read(utt_id, None)
+
+    def read(self, utt_id: str, epoch: int | None) -> Example:
+        """Read one utterance as training does in ``epoch``; see ``Reader.read``."""
+        row = self.utt_ids.place(utt_id)
+        text = "" if self.texts is None else self.texts.at(row)
+        own_row = row if self._rows_N is None else int(self._rows_N[row])
+        duration, num_frames = self.table.durations_N[row].item(), self.table.num_frames_N[row].item()
+        return self.readers[self.set_of(row)].read(Listed(utt_id, own_row, text, duration, num_frames), epoch)
+
+    def set_of(self, row: int) -> int:
+        """Return the number of the set that an utterance is of."""
+        return 0 if self._sets_N is None else int(self._sets_N[row])
+
+    @property
+    def is_non_speech(self) -> bool:
+        """Whether nothing is said in any utterance."""
+        return bool(self.table.non_speech_N.all())
+
+    def check(self, fingerprint: dict[str, Any]) -> None:
+        """Make sure that the inputs are those that a model expects.
 
         Raises:
-            DataError: if its matrix cannot be read or has not the length that utt2num_frames says.
+            DataError: if they are not.
         """
-        inputs_TF = _read_matrix(self._places[utt_id], f"{self.dump_dir}: {utt_id}")
-        if len(inputs_TF) != self.num_frames[utt_id]:
-            raise DataError(
-                f"{self.dump_dir}: {utt_id}: found {len(inputs_TF)} frames, expected {self.num_frames[utt_id]} "
-                "(utt2num_frames); delete the dump and run stage 2 again"
-            )
-        text = "" if self.texts is None else self.texts[utt_id]
-        return Example(utt_id, inputs_TF, text, self.durations[utt_id])
+        raise NotImplementedError
 
-    def _numbers(self, name: str, kind: Callable[[str], _Number]) -> dict[str, _Number]:
-        """Read a table of positive numbers."""
-        numbers = {}
-        for utt_id, value in self._table(name).items():
-            try:
-                numbers[utt_id] = kind(value)
-            except ValueError:
-                numbers[utt_id] = kind("0")
-            if not 0 < numbers[utt_id] < math.inf:
-                raise DataError(
-                    f"{self.dump_dir}/{name}: {utt_id}: found {value!r}, expected a positive number; run stage 2 again"
-                )
-        return numbers
-
-    def _table(self, name: str) -> dict[str, str]:
-        table = read_table(self.dump_dir / name, allow_empty=name == "text")
-        wrong = table.keys() ^ self._places.keys()
-        if wrong:
-            raise DataError(
-                f"{self.dump_dir}: {len(wrong)} utterances are not both in {name} and in feats.scp, the first is "
-                f"{min(wrong)}; run stage 2 again"
-            )
-        return table
+    def fingerprint(self) -> str:
+        """Return a text that changes with the inputs."""
+        raise NotImplementedError
 
 
-def combine_dumps(datasets: Sequence[DumpDataset]) -> DumpDataset:
-    """Return the dumps as one dataset.
+def combine_datasets(datasets: Sequence[SpeechDataset]) -> SpeechDataset:
+    """Return sets as one, sorted by utterance id.
 
     Raises:
         DataError: if an utterance is in two of them.
     """
-    joined = copy.copy(datasets[0])
-    joined.dump_dir = Path(" + ".join(str(one.dump_dir) for one in datasets))
-    for one in datasets[1:]:
-        if twice := sorted(joined.durations.keys() & one.durations.keys()):
-            raise DataError(f"{one.dump_dir}: {len(twice)} utterances are in another dump, too, the first {twice[0]}")
-        joined._places = joined._places | one._places
-        joined.utt_ids = joined.utt_ids + one.utt_ids
-        joined.num_frames = joined.num_frames | one.num_frames
-        joined.durations = joined.durations | one.durations
-        joined.wordless = joined.wordless | one.wordless
-        joined.texts = None if joined.texts is None or one.texts is None else joined.texts | one.texts
-    return joined
+    if len(datasets) == 1:
+        return datasets[0]
+    sets, rows = array("H"), array("I")
+    ids, texts, last = StringWriter(), StringWriter(), ""
+    twice: dict[int, list[str]] = {}
+    has_texts = all(one.texts is not None for one in datasets)
+    numbered = (zip(one.utt_ids, itertools.repeat(k), range(len(one)), strict=False) for k, one in enumerate(datasets))
+    for utt_id, number, row in heapq.merge(*numbered):
+        if utt_id == last:
+            twice.setdefault(number, []).append(utt_id)
+        last = utt_id
+        ids.append(utt_id)
+        sets.append(number)
+        rows.append(row)
+        if has_texts:
+            own = datasets[number].table.texts
+            assert own is not None
+            texts.append(own[row])
+    if twice:
+        number = min(twice)
+        raise DataError(
+            f"{datasets[number].where}: {len(twice[number])} utterances are in another set, too, the first "
+            f"{twice[number][0]}"
+        )
+    sets_N, rows_N = np.frombuffer(sets, np.uint16), np.frombuffer(rows, np.uint32)
+    order_N = np.argsort(np.lexsort((rows_N, sets_N)))  # places in the sets, one behind the other
+
+    def column(name: str) -> np.ndarray:
+        return np.concatenate([getattr(one.table, name) for one in datasets])[order_N]
+
+    table = Table(
+        ids=ids.finish(),
+        durations_N=column("durations_N"),
+        num_frames_N=column("num_frames_N"),
+        texts=texts.finish() if has_texts else None,
+        has_words_N=column("has_words_N"),
+        non_speech_N=column("non_speech_N"),
+    )
+    where = " + ".join(one.where for one in datasets)
+    readers = [one.readers[0] for one in datasets]
+    return SpeechDataset(where, table, readers, datasets[0].transcript, sets_N, rows_N)
 
 
 def change_case(text: str, transcript: TranscriptCase) -> str:
@@ -149,8 +222,8 @@ def change_case(text: str, transcript: TranscriptCase) -> str:
 
 
 def select_for_training(
-    dataset: DumpDataset, config: DataConfig, skipped_path: str | Path | None = None
-) -> tuple[list[str], dict[str, str]]:
+    dataset: SpeechDataset, config: DataConfig, skipped_path: str | Path | None = None
+) -> tuple[np.ndarray, dict[str, str]]:
     """Choose the utterances to train on.
 
     Those without words are left out, but where no utterance of a set has any: it teaches that nothing is said in it.
@@ -162,53 +235,33 @@ def select_for_training(
             counts them; None, for all ranks but one: nothing is written or said.
 
     Returns:
-        The ids that are kept, in the dataset's order, and the reason for each that is skipped.
+        The rows that are kept, and the reason for each utterance that is skipped.
 
     Raises:
         DataError: if there are no transcripts, nothing is left, or nothing with words.
     """
     if dataset.texts is None:
-        raise DataError(f"{dataset.dump_dir}: no file text, but training needs transcripts; add it and run stage 2")
-    kept, skipped = [], {}
-    for utt_id in dataset.utt_ids:
-        if dataset.durations[utt_id] > config.max_duration:
-            skipped[utt_id] = f"longer than {config.max_duration} s"
-        elif dataset.durations[utt_id] < config.min_duration:
-            skipped[utt_id] = f"shorter than {config.min_duration} s"
-        elif not dataset.texts[utt_id].strip() and utt_id not in dataset.wordless:
-            skipped[utt_id] = "empty transcript"
-        else:
-            kept.append(utt_id)
-    reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(skipped.values()).items())
-    summary = f"{len(skipped)} of {len(dataset)} utterances skipped" + (f" ({reasons})" if skipped else "")
+        raise DataError(f"{dataset.where}: no file text, but training needs transcripts; add it and run stage 2")
+    table = dataset.table
+    reasons = {
+        f"longer than {config.max_duration} s": table.durations_N > config.max_duration,
+        f"shorter than {config.min_duration} s": table.durations_N < config.min_duration,
+        "empty transcript": ~table.has_words_N & ~table.non_speech_N,
+    }
+    skipped: dict[str, str] = {}
+    for reason, is_so_N in reasons.items():
+        for row in np.flatnonzero(is_so_N):
+            skipped.setdefault(dataset.utt_ids[int(row)], reason)
+    kept_N = np.flatnonzero(~np.logical_or.reduce(list(reasons.values()))).astype(np.int32)
+    counts = ", ".join(f"{count} {reason}" for reason, count in Counter(skipped.values()).items())
+    summary = f"{len(skipped)} of {len(dataset)} utterances skipped" + (f" ({counts})" if skipped else "")
     if skipped_path is not None:
         write_table(skipped_path, skipped)
-        taught = sum(utt_id in dataset.wordless for utt_id in kept)
+        taught = int(table.non_speech_N[kept_N].sum())
         wordless = f"; of those kept, {taught} are of sets in which nothing is said" if taught else ""
-        print(f"{dataset.dump_dir}: {summary}; listed in {skipped_path}{wordless}", flush=True)
-    if not kept:
-        raise DataError(f"{dataset.dump_dir}: nothing is left to train on: {summary}")
-    if dataset.wordless.issuperset(kept):
-        raise DataError(f"{dataset.dump_dir}: all transcripts are empty, expected some with words; see its text")
-    return kept, skipped
-
-
-def _read_matrix(place: str, where: str) -> np.ndarray:
-    """Read the matrix at ``path:offset``."""
-    path, _, offset = place.rpartition(":")
-    try:
-        with Path(path).open("rb") as ark:
-            ark.seek(int(offset))
-            kind = ark.read(3)
-            if kind[:2] != b"\0B" and kind != b"NPY":  # kaldiio would try text, or unpickle it
-                raise ValueError("neither a Kaldi matrix nor a numpy array begins here")
-            ark.seek(int(offset))
-            return kaldiio.matio.read_kaldi(ark)
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{where}: no file {path}; dumps are read from the directory where they were made, or re-run stage 2"
-        ) from error
-    except _DAMAGED as error:
-        raise DataError(
-            f"{where}: cannot read {place!r}: {str(error)[:200]!r}; delete the dump and run stage 2 again"
-        ) from error
+        print(f"{dataset.where}: {summary}; listed in {skipped_path}{wordless}", flush=True)
+    if not len(kept_N):
+        raise DataError(f"{dataset.where}: nothing is left to train on: {summary}")
+    if table.non_speech_N[kept_N].all():
+        raise DataError(f"{dataset.where}: all transcripts are empty, expected some with words; see its text")
+    return kept_N, skipped

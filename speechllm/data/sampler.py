@@ -1,18 +1,21 @@
 """Which utterances form a batch, on which rank and in which order.
 
 Everything follows from the utterances' durations, the config, the seed and the epoch, so every rank
-works out the same plan on its own and takes its share of it.
+works out the same plan on its own and takes its share of it. The plan is kept as arrays: an epoch has millions of
+utterances in every process.
 """
 
 import hashlib
+import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from torch.utils.data import Sampler
 
-from speechllm.data.concat import draw_concatenated
+from speechllm.data.columns import Numbers
+from speechllm.data.concat import JOINT, draw_concatenated
 from speechllm.data.config import DataConfig
 from speechllm.errors import ConfigError
 from speechllm.interfaces import Seconds
@@ -84,8 +87,8 @@ class BucketSampler(Sampler[list[str]]):
     ) -> None:
         assert 0 <= rank < world_size
         self.concatenates = concatenates or config.concat is None
-        self._shares = shares
-        self._single, self._padded_duration, self._silence = dict(durations), padded_duration, silence
+        self._single, self._padded_duration, self._silence = Numbers.of(durations), padded_duration, silence
+        self._shares_N = None if shares is None else Numbers.of(shares).of_ids(self._single.ids)
         self.config, self.seed, self.rank, self.world_size = config, seed, rank, world_size
         self.position = 0
         self.epoch = 0
@@ -104,12 +107,12 @@ class BucketSampler(Sampler[list[str]]):
 
     def __len__(self) -> int:
         """Return the number of this rank's batches in the present epoch, those already taken included."""
-        return len(self._steps)
+        return len(self._steps_SR)
 
     def __iter__(self) -> Iterator[list[str]]:
         """Yield the present epoch's batches of utterance ids from ``position`` on."""
-        for step in self._steps[self.position :]:
-            yield step[self.rank]
+        for batch in self._steps_SR[self.position :, self.rank]:
+            yield self._keys(int(batch))
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs; the same on every rank."""
@@ -136,34 +139,56 @@ class BucketSampler(Sampler[list[str]]):
         self.position = state["position"]
 
     def _fingerprint(self) -> dict[str, Any]:
-        plan = hashlib.sha256(json.dumps(self._steps).encode()).hexdigest()[:16]
-        return {"world_size": self.world_size, "seed": self.seed, "plan": plan}
+        self._plan = self._plan or self._plan_fingerprint()
+        return {"world_size": self.world_size, "seed": self.seed, "plan": self._plan}
+
+    def _plan_fingerprint(self) -> str:
+        """Return the fingerprint of the epoch's batches: of their JSON, written step by step."""
+        digest = hashlib.sha256(b"[")
+        for number, step_R in enumerate(self._steps_SR):
+            text = json.dumps([self._keys(int(batch)) for batch in step_R])
+            digest.update(f"{', ' if number else ''}{text}".encode())
+        digest.update(b"]")
+        return digest.hexdigest()[:16]
 
     def _draw(self) -> None:
         rng = np.random.default_rng([self.seed, self.epoch])
-        items = self._single if self._shares is None else self._taken(self._shares)
-        if self.config.concat is not None and self.concatenates and items:
-            items = draw_concatenated(items, self.config.concat, self._silence, rng)
-        padded = _padded_durations(items, self._padded_duration)
-        ids = np.array(sorted(items), dtype=object)
-        num_utts = len(ids)
-        order = rng.permutation(num_utts)  # decides between equal durations
-        order = order[np.argsort(np.array([items[one] for one in ids])[order], kind="stable")]
-        size = max(-(-num_utts // self.config.num_buckets), self.config.batch_size)
-        edges = range(int(rng.integers(1, size + 1)), num_utts, size)
-        buckets = [rng.permutation(bucket) for bucket in np.split(order, edges)]
-        batches = _fill(ids[np.concatenate(buckets)], padded, self.config)
-        self.num_repeated = _make_even(batches, self.world_size)
-        steps = [batches[i : i + self.world_size] for i in range(0, len(batches), self.world_size)]
-        self._steps = [steps[i] for i in rng.permutation(len(steps))]
+        rows_N = self._taken()
+        lengths_G = self._single.values_N[rows_N]
+        self._rows_N, self._groups_G = rows_N, None  # of an epoch without concatenation, utterances are the groups
+        if self.config.concat is not None and self.concatenates and len(rows_N):
+            drawn = draw_concatenated(lengths_G, self.config.concat, self._silence, rng)
+            self._rows_N, self._groups_G, lengths_G = rows_N[drawn.order_N], drawn.bounds_G2, drawn.lengths_G
+        num_groups = len(lengths_G)
+        padded_G = _padded_durations(lengths_G, self._padded_duration)
+        order = rng.permutation(num_groups)  # decides between equal durations
+        order = order[np.argsort(lengths_G[order], kind="stable")]
+        size = max(-(-num_groups // self.config.num_buckets), self.config.batch_size)
+        edges = range(int(rng.integers(1, size + 1)), num_groups, size)
+        order = np.concatenate([rng.permutation(bucket) for bucket in np.split(order, edges)])
+        starts = _cut(padded_G[order], self.config)
+        self._order_G = order.astype(np.int32)
+        self._starts_B, numbers = _make_even(starts, num_groups, self.world_size)
+        self.num_repeated = len(numbers) - len(self._starts_B) + 1
+        steps_SR = np.array(numbers, np.int32).reshape(-1, self.world_size)
+        self._steps_SR = steps_SR[rng.permutation(len(steps_SR))]
+        self._plan = ""
 
-    def _taken(self, shares: Mapping[str, float]) -> dict[str, Seconds]:
-        """Return the utterances of this epoch: those in a window that moves by its own width every epoch."""
-        ids = sorted(self._single)
-        places_N = np.random.default_rng(self.seed).permutation(len(ids)) / len(ids)
-        shares_N = np.array([shares[one] for one in ids])
-        taken_N = (places_N - self.epoch * shares_N) % 1 < shares_N
-        return {ids[i]: self._single[ids[i]] for i in np.flatnonzero(taken_N)}
+    def _keys(self, batch: int) -> list[str]:
+        """Return the groups of a batch, each the ids of its utterances."""
+        return [self._key(int(group)) for group in self._order_G[self._starts_B[batch] : self._starts_B[batch + 1]]]
+
+    def _key(self, group: int) -> str:
+        first, end = (group, group + 1) if self._groups_G is None else self._groups_G[group]
+        return JOINT.join(self._single.ids[int(row)] for row in self._rows_N[first:end])
+
+    def _taken(self) -> np.ndarray:
+        """Return the utterances of this epoch, by number: those in a window that moves by its own width every epoch."""
+        num_utts = len(self._single)
+        if self._shares_N is None:
+            return np.arange(num_utts, dtype=np.int32)
+        places_N = np.random.default_rng(self.seed).permutation(num_utts) / num_utts
+        return np.flatnonzero((places_N - self.epoch * self._shares_N) % 1 < self._shares_N).astype(np.int32)
 
 
 def sequential_batches(
@@ -183,7 +208,9 @@ def sequential_batches(
         ConfigError: if there is no utterance.
     """
     order = sorted(durations, key=lambda utt_id: (durations[utt_id], utt_id), reverse=True)
-    return _fill(order, _padded_durations(durations, padded_duration), config)
+    padded_N = _padded_durations(np.array([durations[utt_id] for utt_id in order]), padded_duration)
+    starts = _cut(padded_N, config)
+    return [order[start:end] for start, end in itertools.pairwise([*starts, len(order)])]
 
 
 def by_duration(durations: Mapping[str, Seconds]) -> list[str]:
@@ -198,36 +225,40 @@ _MEANING = {
 }
 
 
-def _padded_durations(durations: Mapping[str, Seconds], padded_duration: PaddedDuration) -> dict[str, Seconds]:
-    if not durations:
+def _padded_durations(durations_N: np.ndarray, padded_duration: PaddedDuration) -> np.ndarray:
+    if not len(durations_N):
         raise ConfigError("batches: found no utterance, expected at least one; see which were skipped and why")
-    return {utt_id: padded_duration(duration) for utt_id, duration in durations.items()}
+    return np.fromiter((padded_duration(float(one)) for one in durations_N), np.float64, len(durations_N))
 
 
-def _fill(utt_ids: Iterable[str], padded: Mapping[str, Seconds], config: BatchCaps) -> list[list[str]]:
-    """Cut a sequence of utterances into batches, each as large as the limits allow."""
-    batches: list[list[str]] = []
+def _cut(padded_N: np.ndarray, config: BatchCaps) -> list[int]:
+    """Return where batches begin in a sequence of padded durations, each as large as the limits allow."""
+    starts = [0]
     longest = 0.0
-    for utt_id in utt_ids:
-        longest = max(longest, padded[utt_id])
-        fits = batches and len(batches[-1]) < config.batch_size
-        if fits and (len(batches[-1]) + 1) * longest <= config.batch_duration:
-            batches[-1].append(utt_id)
-        else:
-            batches.append([utt_id])
-            longest = padded[utt_id]
-    return batches
+    for place, padded in enumerate(padded_N):
+        longest = max(longest, padded)
+        num_utts = place - starts[-1]
+        if num_utts and (num_utts >= config.batch_size or (num_utts + 1) * longest > config.batch_duration):
+            starts.append(place)
+            longest = padded
+    return starts
 
 
-def _make_even(batches: list[list[str]], world_size: int) -> int:
-    """Make the number of batches a multiple of ``world_size``, in place; return how many had to be repeated."""
+def _make_even(starts: list[int], num_groups: int, world_size: int) -> tuple[np.ndarray, list[int]]:
+    """Make the number of batches a multiple of ``world_size``.
+
+    Returns:
+        The bounds of the batches, of which the largest may have been split, and the numbers of the batches, of which
+        the first may occur twice.
+    """
+    bounds = np.array([*starts, num_groups])
     num_repeated = 0
-    for _ in range(-len(batches) % world_size):
-        largest = max(range(len(batches)), key=lambda i: len(batches[i]))
-        half = len(batches[largest]) // 2
-        if half:
-            batches[largest : largest + 1] = [batches[largest][:half], batches[largest][half:]]
+    for _ in range(-len(starts) % world_size):
+        sizes = np.diff(bounds)
+        largest = int(np.argmax(sizes))
+        if sizes[largest] > 1:
+            bounds = np.insert(bounds, largest + 1, bounds[largest] + sizes[largest] // 2)
         else:
-            batches.append(batches[num_repeated])
             num_repeated += 1
-    return num_repeated
+    num_batches = len(bounds) - 1
+    return bounds, [number % num_batches for number in range(num_batches + num_repeated)]

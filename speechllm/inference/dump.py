@@ -17,7 +17,7 @@ def dump(config: ExperimentConfig, data_dir: Path, out_dir: Path, *, nj: int, jo
     """Dump features, or the frozen encoder's states, of one job's share of ``data_dir``."""
     files = ""
     transform: Extract
-    if config.data.dump == "features":
+    if config.data.dump != "encoder":
         frontend = config.frontend.build()  # no job needs the encoder for them
         transform, fingerprint, compress = frontend.extract, feature_fingerprint(frontend), config.data.compress
     else:

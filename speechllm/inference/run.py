@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from speechllm import config as configs
-from speechllm.build import Built, load_model, torch_dtype
+from speechllm.build import Built, load_model, open_set, torch_dtype
 from speechllm.data.audio.read import read_audio
-from speechllm.data.dataset import DumpDataset
-from speechllm.data.dump import check_fingerprint
 from speechllm.data.kaldi.data_dir import read_data_dir, read_language
 from speechllm.data.sampler import by_duration, sequential_batches
 from speechllm.errors import DataError
@@ -29,7 +27,7 @@ class SetToDecode:
     """A set, and the directory of its hypotheses."""
 
     source: Path
-    """Dump of the set; for Whisper's own decoder, its data directory."""
+    """Dump of the set; its data directory for Whisper's own decoder, or if ``data.dump`` is none."""
     out_dir: Path
     shuffled: bool = False
     """Decode each utterance with the audio of another one, as a control."""
@@ -43,7 +41,7 @@ def decode(model_dir: Path, config: ExperimentConfig, sets: Sequence[SetToDecode
     Args:
         model_dir: directory of the model, with its weights.
         config: its configuration.
-        sets: the sets, as dumped.
+        sets: the sets.
         nj: number of jobs.
         job: number of the job, from 1.
     """
@@ -69,13 +67,12 @@ def _decode_set(
     job: int | None,
 ) -> None:
     """Decode a set; ``weights`` is the fingerprint of those of the model."""
-    dataset = DumpDataset(one.source, config.data.transcript)
+    dataset = open_set(config, one.source)
     speech = shuffled_speech(dataset.durations) if one.shuffled else {utt_id: utt_id for utt_id in dataset.utt_ids}
-    dump = (one.source / "feats.yaml").read_text()
 
     def loaded() -> Loaded:
         built, recognize = load()
-        check_fingerprint(one.source, built.dump_fingerprint)
+        dataset.check(built.dump_fingerprint)
         return Loaded(
             lambda utt_ids: recognize([dataset[speech[utt_id]] for utt_id in utt_ids]),
             lambda durations: sequential_batches(durations, config.decode, built.padded_duration),
@@ -87,7 +84,7 @@ def _decode_set(
         one.out_dir,
         nj=nj,
         job=job,
-        fingerprint=fingerprint(weights, configs.to_dict(config), one.shuffled, dump),
+        fingerprint=fingerprint(weights, configs.to_dict(config), one.shuffled, dataset.fingerprint()),
     )
 
 

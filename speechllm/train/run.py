@@ -2,18 +2,20 @@
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from speechllm.build import Built, build, torch_dtype
+from speechllm.build import Built, build, open_set, torch_dtype
 from speechllm.data.batch import BatchList, Collate, Loader
+from speechllm.data.columns import Numbers, Strings
 from speechllm.data.concat import ConcatenatedDataset
-from speechllm.data.dataset import DumpDataset, combine_dumps, select_for_training
-from speechllm.data.dump import check_fingerprint
+from speechllm.data.dataset import SpeechDataset, combine_datasets, select_for_training
 from speechllm.data.sampler import BucketSampler, by_duration, sequential_batches
+from speechllm.data.spec_augment import SpecAugment
 from speechllm.errors import ConfigError, DataError
 from speechllm.experiment import ExperimentConfig, check_same, is_begun, with_recorded_prompt, write_record
 from speechllm.lock import exclusive_lock
@@ -30,7 +32,7 @@ from speechllm.train.validation import Validator
 def train(
     config: ExperimentConfig, train_dirs: Sequence[Path], valid_dir: Path, exp_dir: Path
 ) -> signal.Signals | None:
-    """Train on some dumps, validate on another, and write the experiment ``exp_dir``.
+    """Train on some sets, validate on another, and write the experiment ``exp_dir``; see ``experiment.set_dir``.
 
     Returns:
         The signal that ended the training before its last step, if one did.
@@ -145,41 +147,47 @@ def _average(exp_dir: Path) -> str:
 
 def _training_data(
     config: ExperimentConfig, built: Built, collate: Collate, train_dirs: Sequence[Path], exp_dir: Path
-) -> tuple[BucketSampler, Loader, list[str]]:
+) -> tuple[BucketSampler, Loader, Iterator[str]]:
     """Return the sampler and the loader of the training utterances, and their transcripts."""
-    for train_dir in train_dirs:
-        check_fingerprint(train_dir, built.dump_fingerprint)
-    sets = [DumpDataset(train_dir, config.data.transcript) for train_dir in train_dirs]
-    dataset = combine_dumps(sets)
+    sets = [open_set(config, train_dir, training=True) for train_dir in train_dirs]
+    for one in sets:
+        one.check(built.dump_fingerprint)
+    dataset = combine_datasets(sets)
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    kept, _ = select_for_training(dataset, config.data, exp_dir / "skipped" if rank == 0 else None)
+    kept_N, _ = select_for_training(dataset, config.data, exp_dir / "skipped" if rank == 0 else None)
     if rank == 0 and config.train.ctc_steps > 0 and built.model.connector.subwords is None:
-        _warn_of_long_texts(built, dataset, kept)
-    concatenated = ConcatenatedDataset(dataset, config.data.concat, built.frontend)
+        _warn_of_long_texts(built, dataset, kept_N)
+    options = config.data
+    masks = None
+    if options.spec_augment is not None:
+        masks = SpecAugment(options.spec_augment, built.frontend, config.seed)
+    stretch = options.augment.stretch if options.dump == "none" and options.augment is not None else 1.0
+    concatenated = ConcatenatedDataset(dataset, options.concat, built.frontend, masks, stretch)
+    lengths = concatenated.lengths(kept_N)
     sampler = BucketSampler(
-        concatenated.lengths(kept),
+        lengths,
         config.data,
         config.seed,
         rank,
         world_size,
         padded_duration=built.padded_duration,
         silence=concatenated.silence,
-        shares=_shares(config.data.shares, sets),
+        shares=_shares(config.data.shares, sets, dataset, kept_N, lengths.ids),
         concatenates=config.train.ctc_steps == 0,
     )
-    return sampler, Loader(concatenated, sampler, collate, config.data.num_workers), concatenated.texts(kept)
+    return sampler, Loader(concatenated, sampler, collate, config.data.num_workers), concatenated.texts(kept_N)
 
 
-def _warn_of_long_texts(built: Built, dataset: DumpDataset, kept: Sequence[str]) -> None:
+def _warn_of_long_texts(built: Built, dataset: SpeechDataset, kept_N: np.ndarray) -> None:
     """Print the share of utterances with more text tokens than speech tokens, estimated from a thousand of them.
 
     CTC needs one more speech token where a text token occurs twice in a row, so the share is a lower bound.
     """
     assert dataset.texts is not None, "training needs transcripts"
-    some = kept[:: -(-len(kept) // 1000)]
-    lens_B = torch.tensor([dataset.num_frames[utt_id] for utt_id in some])
+    some = kept_N[:: -(-len(kept_N) // 1000)]
+    lens_B = torch.from_numpy(dataset.table.num_frames_N[some].astype(np.int64))
     states_B = lens_B if built.model.encoder is None else built.model.encoder.output_lengths(lens_B)
-    tokens_B = torch.tensor([len(built.model.decoder.tokenize(dataset.texts[utt_id])) for utt_id in some])
+    tokens_B = torch.tensor([len(built.model.decoder.tokenize(dataset.texts.at(int(row)))) for row in some])
     left_out = (tokens_B > built.model.connector.output_lengths(states_B)).double().mean().item()
     if left_out > 0.05:
         print(
@@ -189,22 +197,24 @@ def _warn_of_long_texts(built: Built, dataset: DumpDataset, kept: Sequence[str])
         )
 
 
-def _shares(shares: Sequence[float], sets: Sequence[DumpDataset]) -> dict[str, float] | None:
-    """Return the share of each utterance, that of its set."""
+def _shares(
+    shares: Sequence[float], sets: Sequence[SpeechDataset], dataset: SpeechDataset, kept_N: np.ndarray, ids: Strings
+) -> Numbers | None:
+    """Return the share of each utterance that is kept, that of its set."""
     if not shares:
         return None
     if len(shares) != len(sets):
         raise ConfigError(f"data.shares: found {len(shares)}, expected one for each of {len(sets)} training sets")
-    return {utt_id: share for one, share in zip(sets, shares, strict=True) for utt_id in one.utt_ids}
+    return Numbers(ids, np.array([shares[dataset.set_of(int(row))] for row in kept_N]))
 
 
 def _validator(config: ExperimentConfig, built: Built, collate: Collate, valid_dir: Path) -> Validator:
     """Return the validator of a set, without skipping any utterance."""
-    check_fingerprint(valid_dir, built.dump_fingerprint)
-    dataset = DumpDataset(valid_dir, config.data.transcript)
+    dataset = open_set(config, valid_dir)
+    dataset.check(built.dump_fingerprint)
     if dataset.texts is None:
         raise DataError(f"{valid_dir}: no text, expected the transcripts of the validation set; run stage 2 again")
-    if dataset.wordless:
+    if dataset.is_non_speech:
         raise DataError(f"{valid_dir}: all transcripts are empty, expected those of speech; see {valid_dir / 'text'}")
     batches = sequential_batches(dataset.durations, config.data, built.padded_duration)
     ids = by_duration(dataset.durations)

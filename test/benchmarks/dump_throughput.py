@@ -25,8 +25,8 @@ from transformers import WhisperFeatureExtractor
 from speechllm.data.audio.read import read_audio
 from speechllm.data.batch import Collate, Loader
 from speechllm.data.config import DataConfig
-from speechllm.data.dataset import DumpDataset
 from speechllm.data.dump import Extract, dump_job, merge_dump
+from speechllm.data.dump_dataset import DumpDataset
 from speechllm.data.kaldi.data_dir import Utterance, write_data_dir
 from speechllm.data.sampler import BucketSampler
 from speechllm.frontends import log_mel

@@ -14,7 +14,7 @@ import torch
 
 from speechllm.build import load_model
 from speechllm.data.batch import Batch
-from speechllm.data.dataset import DumpDataset
+from speechllm.data.dump_dataset import DumpDataset
 from speechllm.experiment import read_experiment
 from speechllm.interfaces import GenerationOptions
 from speechllm.models.speech_llm import SpeechLLM

@@ -11,8 +11,9 @@ from transformers import WhisperFeatureExtractor
 from speechllm.data.audio.read import read_audio
 from speechllm.data.batch import BatchList, Collate, Loader
 from speechllm.data.config import DataConfig
-from speechllm.data.dataset import DumpDataset, Example
+from speechllm.data.dataset import Example
 from speechllm.data.dump import dump_job, merge_dump
+from speechllm.data.dump_dataset import DumpDataset
 from speechllm.data.kaldi.data_dir import read_data_dir
 from speechllm.data.sampler import BucketSampler, sequential_batches
 from speechllm.encoders import whisper

@@ -10,9 +10,9 @@ from toy_data import make_data_dir, make_dump
 
 from speechllm.data.concat import JOINT, ConcatenatedDataset, draw_concatenated
 from speechllm.data.config import ConcatOptions, DataConfig
-from speechllm.data.dataset import DumpDataset
 from speechllm.data.dump import dump_job, merge_dump
-from speechllm.data.kaldi.data_dir import read_data_dir
+from speechllm.data.dump_dataset import DumpDataset
+from speechllm.data.kaldi.data_dir import read_data_dir, read_table, write_table
 from speechllm.data.sampler import BucketSampler
 from speechllm.errors import ConfigError
 from speechllm.frontends import log_mel, waveform
@@ -21,7 +21,12 @@ LENGTHS = {f"utt{i:03d}": float(length) for i, length in enumerate(np.linspace(2
 
 
 def draw(probability: float, seed: int = 0) -> dict[str, float]:
-    return draw_concatenated(LENGTHS, ConcatOptions(probability=probability), 0.1, np.random.default_rng(seed))
+    lengths_N = np.array(list(LENGTHS.values()))
+    drawn = draw_concatenated(lengths_N, ConcatOptions(probability=probability), 0.1, np.random.default_rng(seed))
+    ids = list(LENGTHS)
+    keys = [JOINT.join(ids[row] for row in drawn.order_N[start:end]) for start, end in drawn.bounds_G2]
+    assert keys == sorted(keys)
+    return dict(zip(keys, drawn.lengths_G.tolist(), strict=True))
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.4, 1.0])
@@ -132,12 +137,12 @@ def test_impossible_settings_are_refused(options: dict[str, float]) -> None:
 def test_transcripts_come_in_all_their_forms(tmp_path: Path, concatenates: bool) -> None:
     dataset = DumpDataset(make_dump(tmp_path, 0.5, text="SO IT IS"), "sentence")
     joined = ConcatenatedDataset(dataset, ConcatOptions() if concatenates else None, log_mel.Config().build())
-    assert joined.texts(["spk0-000"]) == ["So it is"] + ["So it is so it is"] * concatenates
+    assert list(joined.texts(np.array([0]))) == ["So it is"] + ["So it is so it is"] * concatenates
 
 
 def test_what_has_no_words_adds_none_to_what_it_is_joined_to(tmp_path: Path) -> None:
-    dataset = DumpDataset(make_dump(tmp_path, 0.2, 0.3, 0.2), "sentence")
-    assert dataset.texts is not None
-    dataset.texts |= {"spk1-001": ""}
+    dump_dir = make_dump(tmp_path, 0.2, 0.3, 0.2)
+    write_table(dump_dir / "text", read_table(dump_dir / "text") | {"spk1-001": ""})
+    dataset = DumpDataset(dump_dir, "sentence")
     joined = ConcatenatedDataset(dataset, ConcatOptions(), log_mel.Config().build())
     assert joined["spk0-000 spk1-001 spk0-002"].text == "Hello world hello world"

@@ -8,7 +8,8 @@ import pytest
 from toy_data import make_dump
 
 from speechllm.data.config import DataConfig
-from speechllm.data.dataset import DumpDataset, change_case, combine_dumps, select_for_training
+from speechllm.data.dataset import change_case, combine_datasets, select_for_training
+from speechllm.data.dump_dataset import DumpDataset
 from speechllm.data.kaldi.data_dir import read_table, write_table
 from speechllm.errors import DataError
 
@@ -50,8 +51,8 @@ def test_what_is_skipped_is_counted_and_listed(tmp_path: Path, capsys: pytest.Ca
     dump_dir = make_dump(tmp_path, 0.05, 0.5, 0.7, 1.5, 2.0)
     write_table(dump_dir / "text", read_table(dump_dir / "text") | {"spk0-002": ""})
     config = DataConfig(min_duration=0.1, max_duration=1.0)
-    kept, skipped = select_for_training(DumpDataset(dump_dir), config, tmp_path / "exp/skipped")
-    assert kept == ["spk1-001"]
+    kept_N, skipped = select_for_training(DumpDataset(dump_dir), config, tmp_path / "exp/skipped")
+    assert kept_N.tolist() == [3]  # spk0-000, spk0-002, spk0-004, spk1-001, spk1-003
     assert skipped == read_table(tmp_path / "exp/skipped")
     assert skipped == {
         "spk0-000": "shorter than 0.1 s",
@@ -77,9 +78,9 @@ def test_a_set_without_any_words_is_trained_on(tmp_path: Path, capsys: pytest.Ca
     write_table(silent / "text", dict.fromkeys(read_table(silent / "text"), ""))
     for path in silent.iterdir():
         path.write_bytes(path.read_bytes().replace(b"spk", b"hum"))
-    dataset = combine_dumps([DumpDataset(spoken), DumpDataset(silent)])
-    kept, skipped = select_for_training(dataset, DataConfig(), tmp_path / "skipped")
-    assert sorted(kept) == ["hum0-000", "hum0-002", "hum1-001", "spk1-001"]
+    dataset = combine_datasets([DumpDataset(spoken), DumpDataset(silent)])
+    kept_N, skipped = select_for_training(dataset, DataConfig(), tmp_path / "skipped")
+    assert dataset.utt_ids.take(kept_N) == ["hum0-000", "hum0-002", "hum1-001", "spk1-001"]
     assert skipped == {"spk0-000": "empty transcript"}
     assert "1 of 5 utterances skipped" in (said := capsys.readouterr().out)
     assert said.endswith("; of those kept, 3 are of sets in which nothing is said\n")
@@ -139,19 +140,22 @@ def test_a_pickle_in_an_ark_is_not_opened(tmp_path: Path) -> None:
         DumpDataset(dump_dir)["spk0-000"]
 
 
-def test_dumps_are_joined_if_no_utterance_is_in_two(tmp_path: Path) -> None:
+def test_sets_are_combined_if_no_utterance_is_in_two(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / name).mkdir()
-    first, second = (DumpDataset(make_dump(tmp_path / name, 0.2, 0.5, encoded=True)) for name in ("a", "b"))
-    with pytest.raises(DataError, match=r"b\S*: 2 utterances are in another dump, too, the first "):
-        combine_dumps([first, second])
-    for table in ("_places", "num_frames", "durations", "texts"):
-        setattr(second, table, {f"new-{utt}": value for utt, value in getattr(second, table).items()})
-    second.utt_ids = [f"new-{utt}" for utt in second.utt_ids]
-    joined = combine_dumps([first, second])
-    assert joined.utt_ids == first.utt_ids + second.utt_ids
-    assert len(first) == 2
-    for one in (first, second):
+    first, other = (make_dump(tmp_path / name, 0.2, 0.5, text=name, encoded=True) for name in "ab")
+    with pytest.raises(DataError, match=r"b\S*: 2 utterances are in another set, too, the first spk0-000"):
+        combine_datasets([DumpDataset(first), DumpDataset(other)])
+    for path in other.iterdir():
+        path.write_bytes(path.read_bytes().replace(b"spk1", b"spk2").replace(b"spk0", b"new0"))
+    sets = [DumpDataset(first), DumpDataset(other)]
+    combined = combine_datasets(sets)
+    assert combined.utt_ids == ["new0-000", "spk0-000", "spk1-001", "spk2-001"]
+    assert [combined.set_of(row) for row in range(4)] == [1, 0, 0, 1]
+    for one in sets:
         for utt in one.utt_ids:
-            assert np.array_equal(joined[utt].inputs_TF, one[utt].inputs_TF)
-            assert joined[utt].text == one[utt].text
+            found, expected = combined[utt], one[utt]
+            assert np.array_equal(found.inputs_TF, expected.inputs_TF)
+            assert (found.text, found.duration) == (expected.text, expected.duration)
+            assert combined.num_frames[utt] == one.num_frames[utt]
+    assert combine_datasets(sets[:1]) is sets[0]

@@ -14,8 +14,8 @@ import soundfile
 from toy_data import energies, half, make_data_dir
 from toy_experiment import YAML
 
-from speechllm.data.dataset import DumpDataset
 from speechllm.data.dump import check_fingerprint, dump_job, merge_dump, read_contents
+from speechllm.data.dump_dataset import DumpDataset
 from speechllm.data.kaldi.data_dir import Utterance, read_data_dir, read_table, write_data_dir, write_table
 from speechllm.errors import ConfigError, DataError
 from speechllm.lock import LockedError

@@ -4,9 +4,10 @@ To train on as well, or to test on: speech that is made, or read into a good mic
 What is drawn for an utterance follows from its id, so a copy can be made again.
 """
 
+import functools
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ import soundfile
 from speechllm.data.audio.formats import SUFFIXES
 from speechllm.data.audio.read import read_audio
 from speechllm.data.audio.resample import resample
+from speechllm.data.config import AugmentOptions
 from speechllm.data.derive._changed_audio import SAMPLE_RATE, copy_changed
 from speechllm.data.derive.non_speech import brown, hum, pink, white
 from speechllm.errors import DataError
@@ -52,8 +54,10 @@ CODECS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """What becomes of every utterance, in this order; None or nothing leaves it out."""
+    """Changes of every utterance, in this order; None or nothing leaves one out."""
 
+    speeds: tuple[float, ...] = field(default=(), repr=False)
+    """Speeds, one of which is drawn."""
     reverberation: tuple[Seconds, Seconds] | None = None
     """Least and longest time in which the reverberation falls by 60 dB."""
     snr: tuple[float, float] | None = None
@@ -64,9 +68,29 @@ class Augmentation:
     """Of these one is drawn, and how hard it is to press."""
     seed: int = 0
     """Another one draws otherwise."""
+    probability: float = field(default=1.0, repr=False)
+    """Probability of each change but that of the speed."""
+
+    @classmethod
+    def of(cls, options: AugmentOptions) -> "Augmentation":
+        """Return the augmentation that an experiment configures."""
+        return cls(
+            speeds=options.speeds,
+            reverberation=(options.reverberation[0], options.reverberation[1]) if options.reverberation else None,
+            snr=(options.snr[0], options.snr[1]) if options.snr else None,
+            noise_dir=None if options.noise_dir is None else Path(options.noise_dir),
+            codecs=options.codecs,
+            seed=options.seed,
+            probability=options.probability,
+        )
+
+    def __str__(self) -> str:
+        """Return the settings; those that were added to the first ones only if they are not the default."""
+        added = f" {self.speeds} {self.probability:g}" if self.speeds or self.probability < 1 else ""
+        return f"{self!r}{added}"
 
     def __post_init__(self) -> None:
-        if self.snr is None and self.reverberation is None and not self.codecs:
+        if self.snr is None and self.reverberation is None and not self.codecs and not self.speeds:
             raise DataError("augment: nothing is to be changed; give --snr, --reverberation or --codecs")
         for name, values in (("snr", self.snr), ("reverberation", self.reverberation)):
             if values is not None and not values[0] <= values[1]:
@@ -90,23 +114,41 @@ def augment(source: str | Path, target: str | Path, augmentation: Augmentation, 
     Raises:
         DataError: if there is no noise in ``noise_dir``, or something cannot be read.
     """
-    paths = [] if augmentation.noise_dir is None else _recordings(augmentation.noise_dir)
-    noises: list[Noise] = [_cut_from(path) for path in paths] or [white, pink, brown, hum]
+    by = f"augment {prefix} {augmentation} {files_fingerprint(_noise_files(augmentation))}"
+    return copy_changed(source, target, prefix, Augmenter(augmentation), by=by)
 
-    def change(samples_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        rng = np.random.default_rng([augmentation.seed, int(rng.integers(2**32))])
-        if augmentation.reverberation is not None:
-            samples_N = reverberate(samples_N, rng.uniform(*augmentation.reverberation), rng)
-        if augmentation.snr is not None:
-            noise_N = noises[rng.integers(len(noises))](len(samples_N), rng)
-            samples_N = add_noise(samples_N, noise_N, rng.uniform(*augmentation.snr))
-        if augmentation.codecs:
-            name = augmentation.codecs[rng.integers(len(augmentation.codecs))]
+
+class Augmenter:
+    """Applies an augmentation to samples.
+
+    Raises:
+        DataError: if there is no noise in ``noise_dir``.
+    """
+
+    def __init__(self, augmentation: Augmentation) -> None:
+        self._options = augmentation
+        self._noises: list[Noise] = [functools.partial(_cut, path) for path in _noise_files(augmentation)]
+        self._noises = self._noises or [white, pink, brown, hum]
+
+    def __call__(self, samples_N: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return augmented samples_N at 16 kHz; ``rng`` is the utterance's own."""
+        options = self._options
+        rng = np.random.default_rng([options.seed, int(rng.integers(2**32))])
+        if options.speeds:
+            speed = options.speeds[rng.integers(len(options.speeds))]
+            samples_N = resample(samples_N, round(SAMPLE_RATE * speed), SAMPLE_RATE)
+        if options.reverberation is not None and self._is_drawn(rng):
+            samples_N = reverberate(samples_N, rng.uniform(*options.reverberation), rng)
+        if options.snr is not None and self._is_drawn(rng):
+            noise_N = self._noises[rng.integers(len(self._noises))](len(samples_N), rng)
+            samples_N = add_noise(samples_N, noise_N, rng.uniform(*options.snr))
+        if options.codecs and self._is_drawn(rng):
+            name = options.codecs[rng.integers(len(options.codecs))]
             samples_N = through_codec(samples_N, CODECS[name], rng.uniform(0, MOST_PRESSED))
         return samples_N.astype(np.float32)
 
-    by = f"augment {prefix} {augmentation} {files_fingerprint(paths)}"
-    return copy_changed(source, target, prefix, change, by=by)
+    def _is_drawn(self, rng: np.random.Generator) -> bool:
+        return self._options.probability == 1 or rng.random() < self._options.probability
 
 
 def reverberate(samples_N: np.ndarray, duration: Seconds, rng: np.random.Generator) -> np.ndarray:
@@ -153,18 +195,18 @@ def _level(samples_N: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(samples_N, dtype=np.float64))))
 
 
-def _recordings(folder: Path) -> list[Path]:
+def _noise_files(augmentation: Augmentation) -> list[Path]:
+    """Return the recordings of noise; none if noise is synthetic."""
+    folder = augmentation.noise_dir
+    if folder is None:
+        return []
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise DataError(f"augment: --noise_dir {folder}: found no recording, expected some of noise")
     return paths
 
 
-def _cut_from(path: Path) -> Noise:
-    """Return what takes noise out of a recording, from anywhere on, and from its beginning again where it ends."""
-
-    def cut(number: int, rng: np.random.Generator) -> np.ndarray:
-        samples_N = read_audio(path, SAMPLE_RATE)
-        return np.resize(np.roll(samples_N, -int(rng.integers(len(samples_N)))), number)
-
-    return cut
+def _cut(path: Path, number: int, rng: np.random.Generator) -> np.ndarray:
+    """Return samples_N of a recording from a drawn place on, and from its beginning again where it ends."""
+    samples_N = read_audio(path, SAMPLE_RATE)
+    return np.resize(np.roll(samples_N, -int(rng.integers(len(samples_N)))), number)

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from speechllm.data.audio.resample import resample
+from speechllm.data.config import MAX_SPEED, MIN_SPEED
 from speechllm.data.derive._changed_audio import SAMPLE_RATE, copy_changed
 from speechllm.errors import DataError
-
-MIN_FACTOR, MAX_FACTOR = 0.5, 2.0
 
 
 def perturb_speed(source: str | Path, target: str | Path, factor: float) -> bool:
@@ -31,8 +30,8 @@ def perturb_speed(source: str | Path, target: str | Path, factor: float) -> bool
     Raises:
         DataError: if the factor is no speed of speech.
     """
-    if not MIN_FACTOR <= factor <= MAX_FACTOR or factor == 1:
-        expected = f"{MIN_FACTOR} to {MAX_FACTOR} and not 1, which is the set itself; leave it out"
+    if not MIN_SPEED <= factor <= MAX_SPEED or factor == 1:
+        expected = f"{MIN_SPEED} to {MAX_SPEED} and not 1, which is the set itself; leave it out"
         raise DataError(f"{target}: found the speed {factor}, expected {expected}")
 
     def change(samples_N: np.ndarray, _: np.random.Generator) -> np.ndarray:

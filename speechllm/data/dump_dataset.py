@@ -1,0 +1,147 @@
+"""A dump of features or encoder states as a set of utterances."""
+
+import itertools
+import math
+import struct
+import tokenize
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kaldiio.matio
+import numpy as np
+
+from speechllm.data.columns import StringWriter
+from speechllm.data.config import TranscriptCase
+from speechllm.data.dataset import Example, Listed, SpeechDataset, Table
+from speechllm.data.dump_record import check_fingerprint
+from speechllm.data.kaldi.data_dir import iter_table, read_table
+from speechllm.errors import DataError
+
+_DAMAGED = (
+    *(OSError, ValueError, AssertionError, EOFError, MemoryError, OverflowError, TypeError, LookupError),
+    *(struct.error, SyntaxError, tokenize.TokenError),
+)
+"""Errors that kaldiio and numpy raise for damaged matrices."""
+
+
+class DumpDataset(SpeechDataset):
+    """A dump of features or encoder states.
+
+    Args:
+        dump_dir: written by ``merge_dump``; relative paths in its feats.scp start from the present directory.
+        transcript: case in which transcripts are given.
+
+    Raises:
+        DataError: if the dump is not complete or its files do not agree.
+    """
+
+    def __init__(self, dump_dir: str | Path, transcript: TranscriptCase = "as_is") -> None:
+        self.dump_dir = Path(dump_dir)
+        if not (self.dump_dir / "feats.scp").is_file():
+            raise DataError(f"{self.dump_dir}: no finished dump (feats.scp is missing); run stage 2")
+        has_text = (self.dump_dir / "text").is_file()
+        ids, texts, words = StringWriter(), StringWriter(), array("b")
+        durations, num_frames, matrices = array("d"), array("I"), _Matrices(self.dump_dir)
+        for utt_id, place, frames, duration, *text in self._rows(has_text):
+            ids.append(utt_id)
+            matrices.append(place, utt_id)
+            num_frames.append(int(self._number("utt2num_frames", utt_id, frames, 2**32)))
+            durations.append(self._number("utt2dur", utt_id, duration, math.inf))
+            for one in text:
+                texts.append(one)
+                words.append(bool(one))
+        table = Table.of(ids, durations, num_frames, texts, words)
+        super().__init__(str(dump_dir), table, [matrices], transcript)
+
+    def check(self, fingerprint: dict[str, Any]) -> None:
+        """Make sure that the dump was made as a model expects it; see ``check_fingerprint``."""
+        check_fingerprint(self.dump_dir, fingerprint)
+
+    def fingerprint(self) -> str:
+        """Return the description of the dump."""
+        return (self.dump_dir / "feats.yaml").read_text(encoding="utf-8")
+
+    def _rows(self, has_text: bool) -> Iterator[tuple[str, ...]]:
+        """Yield the values of each utterance in all tables."""
+        names = ["feats.scp", "utt2num_frames", "utt2dur", *(["text"] if has_text else [])]
+        tables = [iter_table(self.dump_dir / name, allow_empty=name == "text") for name in names]
+        for rows in itertools.zip_longest(*tables, fillvalue=("", "")):
+            for name, (utt_id, _) in zip(names, rows, strict=True):
+                if utt_id != rows[0][0]:
+                    first, other = (read_table(self.dump_dir / one, allow_empty=True) for one in (names[0], name))
+                    wrong = first.keys() ^ other.keys()
+                    raise DataError(
+                        f"{self.dump_dir}: {len(wrong)} utterances are not both in {name} and in feats.scp, the first "
+                        f"is {min(wrong)}; run stage 2 again"
+                    )
+            yield rows[0][0], *(value for _, value in rows)
+
+    def _number(self, name: str, utt_id: str, value: str, limit: float) -> float:
+        """Read a positive number of a table, a whole one if there is a limit."""
+        try:
+            number = float(value) if limit == math.inf else int(value)
+        except ValueError:
+            number = 0
+        if not 0 < number < limit:
+            raise DataError(
+                f"{self.dump_dir}/{name}: {utt_id}: found {value!r}, expected a positive number; run stage 2 again"
+            )
+        return number
+
+
+class _Matrices:
+    """Reader of the matrices in the arks of a dump: where each begins, 12 bytes a matrix."""
+
+    def __init__(self, dump_dir: Path) -> None:
+        self._dump_dir = dump_dir
+        self._arks: dict[str, int] = {}
+        self._ark_of, self._offsets = array("I"), array("Q")
+
+    def append(self, place: str, utt_id: str) -> None:
+        """Add the matrix at ``path:offset``."""
+        path, _, offset = place.rpartition(":")
+        if not offset.isascii() or not offset.isdigit():
+            raise DataError(
+                f"{self._dump_dir}/feats.scp: {utt_id}: found {place!r}, expected path:offset; delete the dump and run "
+                "stage 2 again"
+            )
+        self._ark_of.append(self._arks.setdefault(path, len(self._arks)))
+        self._offsets.append(int(offset))
+
+    def read(self, utt: Listed, epoch: int | None) -> Example:
+        """Read one utterance, which is the same in every epoch.
+
+        Raises:
+            DataError: if its matrix cannot be read or has not the length that utt2num_frames says.
+        """
+        path = list(self._arks)[self._ark_of[utt.row]]
+        inputs_TF = _read_matrix(f"{path}:{self._offsets[utt.row]}", f"{self._dump_dir}: {utt.utt_id}")
+        if len(inputs_TF) != utt.num_frames:
+            raise DataError(
+                f"{self._dump_dir}: {utt.utt_id}: found {len(inputs_TF)} frames, expected {utt.num_frames} "
+                "(utt2num_frames); delete the dump and run stage 2 again"
+            )
+        return Example(utt.utt_id, inputs_TF, utt.text, utt.duration)
+
+
+def _read_matrix(place: str, where: str) -> np.ndarray:
+    """Read the matrix at ``path:offset``."""
+    path, _, offset = place.rpartition(":")
+    try:
+        with Path(path).open("rb") as ark:
+            ark.seek(int(offset))
+            kind = ark.read(3)
+            if kind[:2] != b"\0B" and kind != b"NPY":  # kaldiio would try text, or unpickle it
+                raise ValueError("neither a Kaldi matrix nor a numpy array begins here")
+            ark.seek(int(offset))
+            return kaldiio.matio.read_kaldi(ark)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{where}: no file {path}; dumps are read from the directory where they were made, or re-run stage 2"
+        ) from error
+    except _DAMAGED as error:
+        raise DataError(
+            f"{where}: cannot read {place!r}: {str(error)[:200]!r}; delete the dump and run stage 2 again"
+        ) from error
