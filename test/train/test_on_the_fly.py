@@ -1,0 +1,55 @@
+"""Training and decoding without a dump: exact after a kill, whatever the number of workers."""
+
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from test_training import assert_same, end_after_the_first_checkpoint
+from toy_experiment import Toy
+
+from speechllm import bin as command_line
+from speechllm import experiment
+from speechllm.data.dump import merge_dump
+from speechllm.data.kaldi.data_dir import read_table
+from speechllm.inference.dump import dump
+from speechllm.inference.run import decode
+from speechllm.train.run import average
+
+AUGMENT = (
+    "data.dump=none",
+    "data.augment={speeds: [0.9, 1.1], snr: [5, 20], reverberation: [0.2, 0.4], probability: 0.5}",
+    "data.spec_augment={}",
+)
+
+
+@pytest.mark.slow
+def test_training_is_exact_and_decoding_is_that_of_a_dump(toy: Toy, tmp_path: Path) -> None:
+    audio = replace(toy, train=toy.folder / "train/noise", valid=toy.folder / "valid/noise")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    result = audio.run(whole, *AUGMENT, "data.num_workers=2")
+    assert result.returncode == 0, result.stderr[-3000:]
+    end_after_the_first_checkpoint(audio.command(killed, *AUGMENT), killed, signal.SIGKILL)
+    result = audio.run(killed, *AUGMENT)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "going on from step 3 of 8" in result.stdout
+    assert_same(killed, whole)
+
+    average(whole)
+    overrides = ("data.dump=features", "data.compress=false")
+    by_dump = experiment.read_experiment(whole, overrides=overrides)
+    dump(by_dump, audio.valid, tmp_path / "dump", nj=1, job=1)
+    merge_dump(audio.valid, tmp_path / "dump", nj=1)
+    decode(whole, by_dump, tmp_path / "dump", tmp_path / "dumped", nj=1, job=None, shuffled=False)
+    by_audio = experiment.read_experiment(whole)
+    decode(whole, by_audio, audio.valid, tmp_path / "read", nj=2, job=None, shuffled=False)
+    assert read_table(tmp_path / "read/text", allow_empty=True) == read_table(
+        tmp_path / "dumped/text", allow_empty=True
+    )
+
+
+def test_the_dump_is_skipped_with_a_sentence(toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--config", str(toy.config), "--set", "data.dump=none", "--dump", str(tmp_path / "dump"), "train"]
+    assert command_line.main(["dump", *arguments]) == 0
+    assert "data.dump is none: features are extracted when audio is read, nothing is dumped" in capsys.readouterr().out
+    assert not (tmp_path / "dump").exists()
