@@ -35,7 +35,17 @@ setup(
         "tqdm>=4.66",
         "tensorboard>=2.17",
         "matplotlib>=3.9",
+        "psutil>=5.9",
     ],
-    extras_require={"test": TEST, "dev": DEV, "demo": DEMO, "datasets": ["datasets>=2.14"], "lhotse": ["lhotse>=1.20"]},
+    extras_require={
+        "test": TEST,
+        "dev": DEV,
+        "demo": DEMO,
+        "datasets": ["datasets>=2.14"],
+        "lhotse": ["lhotse>=1.20"],
+        "wandb": ["wandb>=0.17"],
+        "trackio": ["trackio>=0.2"],
+        "gpu_metrics": ["nvidia-ml-py>=12"],
+    },
     entry_points={"console_scripts": ["speechllm=speechllm.bin:main"]},
 )

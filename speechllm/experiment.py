@@ -25,6 +25,7 @@ MODEL = ("frontend", "encoder", "connector", "decoder", "prompt")
 MAY_CHANGE = (
     "max_steps",
     "log_every",
+    "loggers",
     "valid_every",
     "shuffled_batches",
     "decode_utterances",

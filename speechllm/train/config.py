@@ -49,6 +49,8 @@ class TrainConfig:
     """Lay the sequences of a batch one behind the other instead of padding them: the same loss, in less time."""
     deepspeed: str | None = None
     """DeepSpeed's JSON (buckets, ...); where none names a ZeRO stage it is 1 in half precision on a GPU, else 0."""
+    loggers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ("tensorboard",)
+    """Where metrics and the use of CPU and GPU are logged beside metrics.jsonl; wandb and trackio: pip install them."""
     log_every: int = 20
     """Steps between two lines of metrics.jsonl."""
     valid_every: int = 500

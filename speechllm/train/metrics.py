@@ -1,15 +1,17 @@
-"""What a training writes down: metrics.jsonl, TensorBoard, curves as PNG and a progress bar."""
+"""Records of a training: metrics.jsonl, loggers such as TensorBoard, curves as PNG and a progress bar."""
 
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from speechllm.atomic import new_file
+from speechllm.train.loggers import open_loggers
+from speechllm.train.system import SystemMetrics
 
 
 class Metrics:
@@ -19,15 +21,17 @@ class Metrics:
         exp_dir: the experiment's directory.
         step: step from which training goes on; what was logged beyond it (by a run that was killed) is dropped.
         max_steps: length of the progress bar.
+        loggers: ``train.loggers``.
     """
 
-    def __init__(self, exp_dir: Path, step: int, max_steps: int) -> None:
+    def __init__(self, exp_dir: Path, step: int, max_steps: int, loggers: Sequence[str] = ("tensorboard",)) -> None:
         self.path = exp_dir / "metrics.jsonl"
         self.images = exp_dir / "images"
         rows = [row for row in read_metrics(self.path) if row["step"] <= step]
         with new_file(self.path) as temporary:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        self._board = SummaryWriter(str(exp_dir / "tensorboard"), purge_step=step + 1)
+        self._loggers = open_loggers(loggers, exp_dir, step)
+        self._system = SystemMetrics()
         self._bar = tqdm(
             total=max_steps, initial=step, unit="step", desc="train", dynamic_ncols=True, file=_Open(sys.stderr)
         )
@@ -37,16 +41,19 @@ class Metrics:
 
     def __exit__(self, *_: object) -> None:
         """Flush and close everything, so that an error begins on a line of its own."""
-        self._board.close()
+        for logger in self._loggers:
+            logger.close()
         self._bar.close()
 
     def log(self, kind: str, step: int, values: dict[str, Any]) -> None:
-        """Append one row: ``kind`` is train or valid."""
+        """Append one row: ``kind`` is train, with which the system's values are written, or valid."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
-        for name, value in values.items():
-            if isinstance(value, int | float):
-                self._board.add_scalar(f"{kind}/{name}", value, step)
+        numbers = {f"{kind}/{name}": value for name, value in values.items() if isinstance(value, int | float)}
+        if kind == "train":
+            numbers |= {f"system/{name}": value for name, value in self._system.take().items()}
+        for logger in self._loggers:
+            logger.log(step, numbers)
 
     def advance(self) -> None:
         """Move the progress bar by one step."""

@@ -24,6 +24,7 @@ from speechllm.models.weights import average_weights, load_weights, read_metadat
 from speechllm.pretrained.directory import WEIGHTS, find_model
 from speechllm.provenance import file_fingerprint
 from speechllm.train.config import TrainConfig
+from speechllm.train.loggers import check_loggers
 from speechllm.train.plan import make_plan, zero_stage
 from speechllm.train.quiet import silence_missing_gpu
 from speechllm.train.validation import Validator
@@ -45,6 +46,7 @@ def train(
     config = with_recorded_prompt(exp_dir, config)
     check_same(exp_dir, config)
     check_precision(config.train)
+    check_loggers(config.train.loggers)
     init_dir = None if is_begun(exp_dir) else _initial_model(config.train)
     deepspeed_config(config.train)
     start_processes()

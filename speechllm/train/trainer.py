@@ -79,7 +79,7 @@ class Trainer:
     def run(self) -> signal.Signals | None:
         """Train, validate and save until the last step, or until a signal; return the signal."""
         if self.engine.global_rank == 0:
-            self.metrics = Metrics(self.exp_dir, self.step, self.config.max_steps)
+            self.metrics = Metrics(self.exp_dir, self.step, self.config.max_steps, self.config.loggers)
         with stop_request() as self._stop, self.metrics or nullcontext():
             try:
                 self._train()
