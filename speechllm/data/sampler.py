@@ -92,6 +92,8 @@ class BucketSampler(Sampler[list[str]]):
         self.config, self.seed, self.rank, self.world_size = config, seed, rank, world_size
         self.position = 0
         self.epoch = 0
+        self._plan = ""
+        """Fingerprint of the epoch's batches, computed when it is asked for."""
         self._draw()
 
     def set_epoch(self, epoch: int, *, concatenates: bool = True) -> None:
