@@ -1,5 +1,6 @@
 """Every YAML that ships is loaded, built with tiny models and stepped."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,17 @@ def test_a_dump_is_named_after_what_is_chosen_for_it() -> None:
     ]
     assert names[0] == names[1]
     assert len(set(names)) == 3
+
+
+def test_the_sections_of_the_page_on_recipes_load(tmp_path: Path) -> None:
+    """They stand above the section on a connector of one's own."""
+    page = (EGS / "README.md").read_text().partition("## What you have")[0]
+    blocks = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    configs_of_blocks = []
+    for block in blocks:
+        path = tmp_path / "train.yaml"
+        path.write_text(f"base: {EGS / 'librispeech/conf/whisper_base_smollm2_ctc.yaml'}\n{block}")
+        configs_of_blocks.append(experiment.load_config(path))
+    audio, loggers = configs_of_blocks
+    assert audio.data.dump == "none" and audio.data.augment is not None and audio.data.spec_augment is not None
+    assert loggers.train.loggers == ("tensorboard", "wandb")

@@ -17,7 +17,7 @@ from speechllm.models.weights import save_weights
 
 README = (ROOT / "egs/README.md").read_text()
 TRAIN, CONNECTOR, PROMPT, STATES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-(YAML,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+YAML = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)[-1]
 TOY = """
 frontend: {{type: log_mel}}
 encoder: {{type: whisper, path: {whisper}, padding: none}}

@@ -67,7 +67,7 @@ def loader(data_dir: Path, seed: int, num_workers: int, config: DataConfig) -> L
 
 
 def inputs(batches: list[Batch]) -> dict[str, torch.Tensor]:
-    rows = ((key, batch.inputs[i, : batch.lens_B[i]]) for batch in batches for i, key in enumerate(batch.utt_ids))
+    rows = ((key, batch.inputs[i, : batch.feat_lens_B[i]]) for batch in batches for i, key in enumerate(batch.utt_ids))
     return {key: features_TF.clone() for key, features_TF in rows}
 
 
@@ -88,7 +88,7 @@ def test_augmentation_follows_from_seed_epoch_and_utterance(tmp_path: Path, conc
         epochs.append(inputs(expected))
         assert is_same(epochs[-1], inputs(list(workers)))
         for batch in expected:
-            for length, duration in zip(batch.lens_B.tolist(), batch.durations, strict=True):
+            for length, duration in zip(batch.feat_lens_B.tolist(), batch.durations, strict=True):
                 assert 0 <= length - 100 * duration <= 2.25  # the last window is whole
 
     resumed = loader(data_dir, 3, 1, config)

@@ -13,7 +13,7 @@ from speechllm import experiment
 from speechllm.data.dump import merge_dump
 from speechllm.data.kaldi.data_dir import read_table
 from speechllm.inference.dump import dump
-from speechllm.inference.run import decode
+from speechllm.inference.run import SetToDecode, decode
 from speechllm.train.run import average
 
 AUGMENT = (
@@ -40,9 +40,10 @@ def test_training_is_exact_and_decoding_is_that_of_a_dump(toy: Toy, tmp_path: Pa
     by_dump = experiment.read_experiment(whole, overrides=overrides)
     dump(by_dump, audio.valid, tmp_path / "dump", nj=1, job=1)
     merge_dump(audio.valid, tmp_path / "dump", nj=1)
-    decode(whole, by_dump, tmp_path / "dump", tmp_path / "dumped", nj=1, job=None, shuffled=False)
+    dumped = SetToDecode(source=tmp_path / "dump", out_dir=tmp_path / "dumped")
+    decode(whole, by_dump, [dumped], nj=1, job=None)
     by_audio = experiment.read_experiment(whole)
-    decode(whole, by_audio, audio.valid, tmp_path / "read", nj=2, job=None, shuffled=False)
+    decode(whole, by_audio, [SetToDecode(source=audio.valid, out_dir=tmp_path / "read")], nj=2, job=None)
     assert read_table(tmp_path / "read/text", allow_empty=True) == read_table(
         tmp_path / "dumped/text", allow_empty=True
     )
