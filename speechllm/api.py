@@ -8,6 +8,7 @@ print(model.transcribe("a.wav").text)
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from speechllm.interfaces import ComponentConfig, Hypothesis, Seconds
 from speechllm.models.weights import save_weights
 from speechllm.pretrained.card import model_card
 from speechllm.pretrained.directory import CONFIG, PARTS, WEIGHTS, TrainedModel, read_model, write_config
+from speechllm.pretrained.hub import check_repo, push
 from speechllm.provenance import file_fingerprint, fingerprint
 
 Name: TypeAlias = str | os.PathLike[str]
@@ -169,6 +171,7 @@ class Model:
         encoder: str | None = None,
         decoder: str | None = None,
         notes: str = "",
+        name: str | None = None,
     ) -> None:
         """Write the model to a directory that ``load`` reads on any machine.
 
@@ -179,6 +182,7 @@ class Model:
                 otherwise the base model is copied into the directory.
             decoder: the same of the LLM.
             notes: Markdown for its card: data, licences, limits.
+            name: in its card; None: that of the directory.
 
         Raises:
             ConfigError: if the directory is there already, or adapters were merged.
@@ -202,9 +206,38 @@ class Model:
                 decoder=_portable(llm, "decoder", decoder, folder),
             )
             save_weights(folder / WEIGHTS, trained, metadata, torch_dtype(dtype))
-            card = model_card(out.resolve().name, config, about, notes)
+            card = model_card(name or out.resolve().name, config, about, notes)
             (folder / "README.md").write_text(card, encoding="utf-8")
             write_config(folder / CONFIG, config, about)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool = False,
+        dtype: Literal["float16", "float32", "bfloat16"] = "float16",
+        encoder: str | None = None,
+        decoder: str | None = None,
+        notes: str = "",
+    ) -> str:
+        """Upload the model to Hugging Face's hub, from which ``load(repo_id)`` gets it; return the commit's address.
+
+        Args:
+            repo_id: ``USER/NAME``; created if it is not there.
+            private: whether a repository that is created is private.
+            dtype: as for ``save_pretrained``, and likewise ``encoder``, ``decoder`` and ``notes``.
+            encoder: hub id of the encoder.
+            decoder: hub id of the LLM.
+            notes: Markdown for its card.
+
+        Raises:
+            ConfigError: if the hub refuses it or cannot be reached, or adapters were merged.
+        """
+        check_repo(repo_id)
+        with tempfile.TemporaryDirectory() as folder:
+            packed = Path(folder, "packed")
+            self.save_pretrained(packed, dtype=dtype, encoder=encoder, decoder=decoder, notes=notes, name=repo_id)
+            return push(packed, repo_id, private=private)
 
     def _base_name(self, part: str) -> str:
         """Return the name of a base model, as it was before it was copied anywhere."""

@@ -10,7 +10,7 @@ from speechllm import config as configs
 from speechllm.data.audio_dataset import AudioDataset
 from speechllm.data.batch import Collate
 from speechllm.data.dataset import SpeechDataset
-from speechllm.data.derive.augment import Augmentation, Augmenter
+from speechllm.data.derive.augment import Augmentation, Augmenter, is_augmented
 from speechllm.data.dump_dataset import DumpDataset
 from speechllm.errors import ConfigError
 from speechllm.experiment import ExperimentConfig, base_name, base_path
@@ -76,10 +76,18 @@ def open_set(config: ExperimentConfig, directory: Path, *, training: bool = Fals
 
     Raises:
         DataError: if the set is incomplete.
+        ConfigError: if its audio would be augmented twice.
     """
     if config.data.dump != "none":
         return DumpDataset(directory, config.data.transcript)
-    change = Augmenter(Augmentation.of(config.data.augment)) if training and config.data.augment is not None else None
+    change = None
+    if training and config.data.augment is not None:
+        if is_augmented(directory):
+            raise ConfigError(
+                f"{directory}: found a set that is augmented already, expected another one, since data.dump is none and "
+                "data.augment is given; leave the set out of the training sets, or set data.augment: null"
+            )
+        change = Augmenter(Augmentation.of(config.data.augment))
     return AudioDataset(directory, config.frontend.build(), config.data.transcript, change, config.seed)
 
 

@@ -1,4 +1,4 @@
-"""Pack a trained experiment into a directory that works on another machine."""
+"""Pack a trained experiment into a directory that works on another machine, and upload it to the hub with --push."""
 
 import argparse
 from pathlib import Path
@@ -16,6 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             f"--{part}", help=f"hub id or name of the {part}, which else is copied if it is a directory"
         )
     parser.add_argument("--notes", type=Path, help="Markdown for its card: data, licences, limits")
+    parser.add_argument("--push", metavar="REPO", help="also upload it to the hub, as USER/NAME")
+    parser.add_argument("--private", action="store_true", help="create the repository of --push as a private one")
     add_set(parser, "overrides, e.g. decode.search.num_beams=4")
     add_trust(parser)
 
@@ -23,8 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Load, to know that it works, and write."""
     from speechllm.api import load
+    from speechllm.pretrained.hub import check_repo, push
 
+    if args.push is not None:
+        check_repo(args.push)
     notes = args.notes.read_text(encoding="utf-8") if args.notes else ""
     model = load(args.model, device="cpu", overrides=args.set, trust_components=args.trust_components)
-    model.save_pretrained(args.out_dir, dtype=args.dtype, encoder=args.encoder, decoder=args.decoder, notes=notes)
+    model.save_pretrained(
+        args.out_dir, dtype=args.dtype, encoder=args.encoder, decoder=args.decoder, notes=notes, name=args.push
+    )
     print(f"{args.out_dir}: {sum(path.stat().st_size for path in args.out_dir.rglob('*')) / 2**20:.1f} MiB")
+    if args.push is not None:
+        print(push(args.out_dir, args.push, private=args.private))

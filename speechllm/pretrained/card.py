@@ -7,6 +7,9 @@ import yaml
 from speechllm.experiment import ExperimentConfig, base_name, base_path
 from speechllm.score.markdown import markdown_table
 
+CONTROLS = ("_shuffled", "_mismatched")
+"""Ends of the names of sets that were decoded with another utterance's audio; the second is of earlier versions."""
+
 
 def model_card(name: str, config: ExperimentConfig, about: dict[str, Any], notes: str = "") -> str:
     """Return the card.
@@ -23,6 +26,7 @@ def model_card(name: str, config: ExperimentConfig, about: dict[str, Any], notes
         "library_name": "speechllm",
         "pipeline_tag": "automatic-speech-recognition",
         **({"base_model": at_the_hub} if at_the_hub else {}),
+        **_model_index(name, about.get("scores", {})),
     }
     parts = [
         f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n# {name}\n",
@@ -36,6 +40,20 @@ def model_card(name: str, config: ExperimentConfig, about: dict[str, Any], notes
     if about.get("scores"):
         parts.append(f"## Scores\n\n{score_table(about['scores'])}")
     return "\n".join([*parts, f"## Training\n\n{_training(config, about)}"])
+
+
+def _model_index(name: str, scores: dict[str, Any]) -> dict[str, Any]:
+    """Return the scores in the form that the hub reads, without those of shuffled-audio controls."""
+    results = [
+        {
+            "task": {"type": "automatic-speech-recognition", "name": "Automatic speech recognition"},
+            "dataset": {"type": dataset, "name": dataset},
+            "metrics": [{"type": "wer", "value": row["wer"], "name": f"WER (%), normaliser {row['normalizer']}"}],
+        }
+        for dataset, row in scores.items()
+        if not dataset.endswith(CONTROLS)
+    ]
+    return {"model-index": [{"name": name, "results": results}]} if results else {}
 
 
 def score_table(scores: dict[str, Any]) -> str:

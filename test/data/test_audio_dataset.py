@@ -12,18 +12,20 @@ import soundfile
 import torch
 from toy_data import make_data_dir
 
+from speechllm.build import open_set
 from speechllm.data.audio_dataset import AudioDataset
 from speechllm.data.batch import Batch, Collate, Loader
 from speechllm.data.concat import ConcatenatedDataset
 from speechllm.data.config import AugmentOptions, ConcatOptions, DataConfig, SpecAugmentOptions
 from speechllm.data.dataset import Example, select_for_training
-from speechllm.data.derive.augment import Augmentation, Augmenter
+from speechllm.data.derive.augment import Augmentation, Augmenter, augment
 from speechllm.data.dump import dump_job, merge_dump
 from speechllm.data.dump_dataset import DumpDataset
 from speechllm.data.kaldi.data_dir import read_data_dir, write_data_dir
 from speechllm.data.sampler import BucketSampler
 from speechllm.data.spec_augment import SpecAugment
 from speechllm.errors import ConfigError, DataError
+from speechllm.experiment import load_config
 from speechllm.frontends import log_mel, waveform
 
 FRONTEND = log_mel.Config().build()
@@ -201,3 +203,17 @@ def test_a_list_costs_at_most_200_bytes_an_utterance(tmp_path: Path, segments: b
     held = sum(statistic.size for statistic in snapshot.statistics("filename"))
     assert held / number < 200
     assert len(pickle.dumps(joined)) / number < 200  # where worker processes are not forked
+
+
+def test_a_set_that_is_augmented_already_is_not_augmented_again(tmp_path: Path) -> None:
+    path = Path(__file__).parents[2] / "egs/librispeech/conf/whisper_base_smollm2_ctc_on_the_fly.yaml"
+    config = load_config(path)
+    data_dir = make_data_dir(tmp_path, 0.5, 0.6)
+    augment(data_dir, tmp_path / "noise_aug", Augmentation(speeds=(0.9,)))
+    assert len(open_set(config, tmp_path / "noise_aug")) == 2  # to validate on it, for example
+    with pytest.raises(ConfigError, match="noise_aug: found a set that is augmented already"):
+        open_set(config, tmp_path / "noise_aug", training=True)
+    assert not np.array_equal(
+        open_set(config, data_dir, training=True).read("spk0-000", 0).inputs_TF,
+        open_set(config, data_dir).read("spk0-000", 0).inputs_TF,
+    )

@@ -20,6 +20,7 @@ from speechllm.data.audio.resample import resample
 from speechllm.data.config import AugmentOptions
 from speechllm.data.derive._changed_audio import SAMPLE_RATE, copy_changed
 from speechllm.data.derive.non_speech import brown, hum, pink, white
+from speechllm.data.kaldi.target import marker
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
 from speechllm.provenance import files_fingerprint
@@ -116,6 +117,12 @@ def augment(source: str | Path, target: str | Path, augmentation: Augmentation, 
     """
     by = f"augment {prefix} {augmentation} {files_fingerprint(_noise_files(augmentation))}"
     return copy_changed(source, target, prefix, Augmenter(augmentation), by=by)
+
+
+def is_augmented(data_dir: Path) -> bool:
+    """Return whether a data directory was written by ``augment``."""
+    file = marker(data_dir)
+    return file.is_file() and file.read_text(encoding="utf-8").startswith("augment ")
 
 
 class Augmenter:

@@ -9,7 +9,15 @@ import soundfile
 
 from speechllm.bin import main
 from speechllm.data.audio.read import read_audio
-from speechllm.data.derive.augment import CODECS, Augmentation, add_noise, augment, reverberate, through_codec
+from speechllm.data.derive.augment import (
+    CODECS,
+    Augmentation,
+    add_noise,
+    augment,
+    is_augmented,
+    reverberate,
+    through_codec,
+)
 from speechllm.data.kaldi.data_dir import Utterance, read_data_dir, write_data_dir
 from speechllm.errors import DataError
 
@@ -130,3 +138,19 @@ def test_recorded_noise(data: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_done_is_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(DataError, match=words):
         Augmentation(**options)
+
+
+def test_options_that_were_added_change_the_marker_only_where_they_are_set() -> None:
+    """So that copies of earlier versions are not made again."""
+    assert str(Augmentation(snr=(5, 20))) == (
+        "Augmentation(reverberation=None, snr=(5, 20), noise_dir=None, codecs=(), seed=0)"
+    )
+    markers = {str(Augmentation(snr=(5, 20), **one)) for one in ({}, {"speeds": (0.9,)}, {"probability": 0.5})}
+    assert len(markers) == 3
+
+
+def test_a_copy_is_told_from_its_source(data: Path, tmp_path: Path) -> None:
+    augment(data, tmp_path / "copy", Augmentation(speeds=(0.8,)))
+    assert (is_augmented(data), is_augmented(tmp_path / "copy")) == (False, True)
+    durations = {utt.utt_id: utt.duration for utt in read_data_dir(tmp_path / "copy").utts}
+    assert durations == {"aug-a-1": 1.25, "aug-a-2": 2.5}
