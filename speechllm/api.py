@@ -220,7 +220,7 @@ class Model:
         decoder: str | None = None,
         notes: str = "",
     ) -> str:
-        """Upload the model to Hugging Face's hub, from which ``load(repo_id)`` gets it; return the commit's address.
+        """Upload the model to Hugging Face's hub, where ``load(repo_id)`` finds it; return the commit's address.
 
         Args:
             repo_id: ``USER/NAME``; created if it is not there.

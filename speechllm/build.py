@@ -84,8 +84,8 @@ def open_set(config: ExperimentConfig, directory: Path, *, training: bool = Fals
     if training and config.data.augment is not None:
         if is_augmented(directory):
             raise ConfigError(
-                f"{directory}: found a set that is augmented already, expected another one, since data.dump is none and "
-                "data.augment is given; leave the set out of the training sets, or set data.augment: null"
+                f"{directory}: found a set that is augmented already, expected another one with data.augment and "
+                "data.dump: none; leave the set out of the training sets, or set data.augment: null"
             )
         change = Augmenter(Augmentation.of(config.data.augment))
     return AudioDataset(directory, config.frontend.build(), config.data.transcript, change, config.seed)

@@ -24,7 +24,7 @@ Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 class AudioDataset(SpeechDataset):
-    """A data directory, of which nothing is dumped.
+    """A data directory without a dump.
 
     Args:
         data_dir: Kaldi data directory.

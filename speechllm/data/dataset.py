@@ -147,7 +147,7 @@ class SpeechDataset(Dataset[Example]):
 
     @property
     def is_non_speech(self) -> bool:
-        """Whether nothing is said in any utterance."""
+        """Whether the transcripts of all utterances are empty."""
         return bool(self.table.non_speech_N.all())
 
     def check(self, fingerprint: dict[str, Any]) -> None:

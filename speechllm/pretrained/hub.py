@@ -1,11 +1,11 @@
 """Publication of a packed model on Hugging Face's hub."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError
-from huggingface_hub.utils._validators import validate_repo_id
 
 from speechllm.errors import ConfigError
 
@@ -19,14 +19,8 @@ def check_repo(repo_id: str) -> None:
     Raises:
         ConfigError: if it is not.
     """
-    try:
-        validate_repo_id(repo_id)
-    except ValueError as error:
-        raise ConfigError(f"{repo_id!r}: no name of a repository, expected USER/NAME: {error}") from error
-    if "/" not in repo_id:
-        raise ConfigError(
-            f"{repo_id!r}: no name of a repository, expected USER/NAME; put the user or organisation first"
-        )
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo_id):
+        raise ConfigError(f"{repo_id!r}: no name of a repository of the hub, expected USER/NAME; correct it")
 
 
 def push(folder: Path, repo_id: str, *, private: bool) -> str:

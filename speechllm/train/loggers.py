@@ -59,7 +59,7 @@ def open_loggers(names: Sequence[str], exp_dir: Path, step: int) -> list[Logger]
 
 
 class _TensorBoard:
-    """Writes to ``tensorboard`` in the experiment; what an earlier run wrote beyond ``step`` is dropped."""
+    """Writes to ``tensorboard`` in the experiment, without the values of an earlier run beyond ``step``."""
 
     def __init__(self, exp_dir: Path, step: int) -> None:
         self._writer = SummaryWriter(str(exp_dir / "tensorboard"), purge_step=step + 1)

@@ -1,4 +1,4 @@
-"""Loggers: what they are given, with modules that stand in for the optional packages, and that runs go on."""
+"""Loggers: values and settings that they get, and runs that go on, with stand-ins for the optional packages."""
 
 import importlib
 import json

@@ -1,4 +1,4 @@
-"""Training and decoding without a dump: exact after a kill, whatever the number of workers."""
+"""Training and decoding without a dump: exact after a kill and with any number of workers."""
 
 import signal
 from dataclasses import replace
