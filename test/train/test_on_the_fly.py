@@ -29,7 +29,7 @@ def test_training_is_exact_and_decoding_is_that_of_a_dump(toy: Toy, tmp_path: Pa
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     result = audio.run(whole, *AUGMENT, "data.num_workers=2")
     assert result.returncode == 0, result.stderr[-3000:]
-    end_after_the_first_checkpoint(audio.command(killed, *AUGMENT), killed, signal.SIGKILL)
+    end_after_the_first_checkpoint(audio.start(killed, *AUGMENT), killed, signal.SIGKILL)
     result = audio.run(killed, *AUGMENT)
     assert result.returncode == 0, result.stderr[-3000:]
     assert "going on from step 3 of 8" in result.stdout
