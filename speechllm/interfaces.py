@@ -184,6 +184,8 @@ class GenerationOptions:
     """No n-gram of this many tokens occurs twice in a hypothesis; 0: no limit."""
     nbest: int = 1
     """Hypotheses kept per utterance, at most num_beams."""
+    speculative: bool = True
+    """Whether greedy search verifies the hypothesis of a CTC head as a draft: the same text in fewer passes."""
     ctc_weight: float = 0.0
     """Weight, 0 to 1, of the CTC of a connector that spells, beside the LLM, in the choice of each token."""
     ctc_candidates: int = 20
@@ -204,6 +206,10 @@ class Hypothesis:
     """Whether ``max_new_tokens`` were generated before the end-of-sequence token."""
     tokens: Sequence[tuple[str, float]] = ()
     """Each token: what it adds to the text, and its log-probability (nats) in the search."""
+    drafted: int = 0
+    """Tokens that speculative decoding drafted, in all passes of the LLM."""
+    accepted: int = 0
+    """Drafted tokens that were the LLM's choice."""
 
 
 class Decoder(Module, Protocol):
@@ -222,6 +228,10 @@ class Decoder(Module, Protocol):
 
     def check(self) -> None:
         """Make sure, the first time, that speech among the embeddings, and packing, change no score of a token."""
+        ...
+
+    def compile_steps(self) -> None:
+        """Have ``generate`` compile the LLM's step of one token for each row of a search."""
         ...
 
     def merge_adapters(self) -> None:

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
-from transformers import LogitsProcessor
 
 from speechllm.interfaces import GenerationOptions, Posteriors
+from speechllm.lengths import length_mask
 
 NEG_INF = float("-inf")
 IMPOSSIBLE = -1e4  # in sums of scores
@@ -39,31 +39,36 @@ class CTCPrefixScorer:
     """CTC's probability of transcripts that begin with given units (Watanabe et al., 2017, algorithm 2).
 
     Args:
-        log_probs_RMC: log-probabilities of blank (class 0) and units, of R rows.
-        lens_R: valid states.
+        log_probs_BMC: log-probabilities of blank (class 0) and units.
+        lens_B: valid states.
     """
 
-    def __init__(self, log_probs_RMC: Tensor, lens_R: Tensor) -> None:
-        self._log_probs_RCM = log_probs_RMC.double().transpose(1, 2)
-        self._lens_R = lens_R
-        self._blanks_RM = pad(self._log_probs_RCM[:, 0].cumsum(-1), (1, 0))
+    def __init__(self, log_probs_BMC: Tensor, lens_B: Tensor) -> None:
+        self._log_probs_BCM = log_probs_BMC.double().transpose(1, 2)
+        self._lens_B = lens_B
+        self._blanks_BM = pad(self._log_probs_BCM[:, 0].cumsum(-1), (1, 0))
 
     def begin(self) -> Prefixes:
-        """Return the empty beginning of each row (R)."""
-        none_R = torch.zeros_like(self._blanks_RM[:, 0])
-        non_blank_RM = torch.full_like(self._blanks_RM, NEG_INF)
-        return Prefixes(non_blank_RM, self._blanks_RM, none_R.long() - 1, none_R)
+        """Return the empty beginning of each utterance (B)."""
+        none_B = torch.zeros_like(self._blanks_BM[:, 0])
+        non_blank_BM = torch.full_like(self._blanks_BM, NEG_INF)
+        return Prefixes(non_blank_BM, self._blanks_BM.clone(), none_B.long() - 1, none_B.clone())
 
-    def extend(self, prefixes: Prefixes, classes_RK: Tensor) -> Prefixes:
-        """Return R x K beginnings, each extended by one of K units; class -1 leaves a beginning as it is."""
-        row_R = torch.arange(len(classes_RK), device=classes_RK.device)[:, None]
-        unit_RKM = self._log_probs_RCM[row_R, classes_RK.clamp(min=0)]
+    def extend(self, prefixes: Prefixes, classes_RK: Tensor, utts_R: Tensor) -> Prefixes:
+        """Return R x K beginnings, each extended by one of K units; class -1 leaves a beginning as it is.
+
+        Args:
+            prefixes: of R rows.
+            classes_RK: classes of the units.
+            utts_R: place of the utterance of each row.
+        """
+        unit_RKM = self._log_probs_BCM[utts_R[:, None], classes_RK.clamp(min=0)]
         sums_RKM = pad(unit_RKM.cumsum(-1), (1, 0))
         again_RK1 = (classes_RK == prefixes.last)[..., None]  # a unit that occurs twice in a row needs a blank between
         before_RKM = torch.where(again_RK1, NEG_INF, prefixes.non_blank_M).logaddexp(prefixes.blank_M)
         non_blank_RKM = _recur(before_RKM, sums_RKM)
-        blank_RKM = _recur(non_blank_RKM, self._blanks_RM[:, None].expand_as(sums_RKM))
-        within_R1M = (torch.arange(unit_RKM.shape[-1], device=row_R.device) < self._lens_R[:, None])[:, None]
+        blank_RKM = _recur(non_blank_RKM, self._blanks_BM[utts_R, None].expand_as(sums_RKM))
+        within_R1M = length_mask(self._lens_B[utts_R], unit_RKM.shape[-1])[:, None]
         first_RKM = torch.where(within_R1M, before_RKM[..., :-1] + unit_RKM, NEG_INF)
         longer = Prefixes(non_blank_RKM, blank_RKM, classes_RK, first_RKM.logsumexp(-1))
         kept_RK = classes_RK < 0
@@ -71,17 +76,18 @@ class CTCPrefixScorer:
             *(torch.where(_like(kept_RK, new), old, new) for old, new in zip(prefixes, longer, strict=True))
         )
 
-    def complete(self, prefixes: Prefixes) -> Tensor:
+    def complete(self, prefixes: Prefixes, utts_R: Tensor) -> Tensor:
         """Return the log-probability (R) of each row's beginning as the whole transcript."""
-        end_R1 = self._lens_R[:, None]
+        end_R1 = self._lens_B[utts_R, None]
         return prefixes.non_blank_M.gather(1, end_R1).logaddexp(prefixes.blank_M.gather(1, end_R1))[:, 0]
 
 
-class JointSearch(LogitsProcessor):
+class JointScores:
     """Combine the scores of the LLM and of CTC for the LLM's most probable tokens, and exclude all other tokens.
 
     The score of a token is (1 - w) times its log-probability by the LLM plus w times the change of the log-probability
-    of the transcript's beginning by CTC; w is ``options.ctc_weight``.
+    of the transcript's beginning by CTC; w is ``options.ctc_weight``. The rows of a search are those of the utterances
+    at first.
 
     Args:
         posteriors: of the CTC head, for each utterance.
@@ -90,55 +96,56 @@ class JointSearch(LogitsProcessor):
     """
 
     def __init__(self, posteriors: Posteriors, options: GenerationOptions, eos: int) -> None:
-        self._beams, self._weight, self._number = options.num_beams, options.ctc_weight, options.ctc_candidates
+        self._weight, self._number = options.ctc_weight, options.ctc_candidates
         self._subwords = posteriors.subwords
         self._eos = eos
-        self._scorer = CTCPrefixScorer(
-            posteriors.log_probs_BMC.repeat_interleave(self._beams, 0),
-            posteriors.stacked_lens_B.repeat_interleave(self._beams, 0),
-        )
+        self._scorer = CTCPrefixScorer(posteriors.log_probs_BMC, posteriors.stacked_lens_B)
         self._prefixes_R = self._scorer.begin()
-        self._ids_RU: Tensor | None = None
-        self._candidates_RK, self._extended_RK = torch.empty(0), self._prefixes_R
+        self._utts_R = torch.arange(len(posteriors.stacked_lens_B), device=posteriors.stacked_lens_B.device)
+        self._is_first = True
+        self._candidates_NK, self._extended_NK = torch.empty(0), self._prefixes_R
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Return the scores (R, V) of the next token after ``input_ids`` (R, U)."""
-        self._follow(input_ids)
-        log_probs_RV = scores.float().log_softmax(-1)
-        self._candidates_RK = log_probs_RV.topk(min(self._number, log_probs_RV.shape[1])).indices
-        classes_RKP = self._classes(self._candidates_RK, first=input_ids.shape[1] == 0)
-        prefixes = Prefixes(*(each[:, None] for each in self._prefixes_R))
-        for classes_RK in classes_RKP.unbind(-1):
-            prefixes = self._scorer.extend(prefixes, classes_RK)
-        self._extended_RK, self._ids_RU = prefixes, input_ids
-        untokenisable_RK = classes_RKP[..., 0] < 0
-        changes_RK = _change(self._prefixes_R.total[:, None], prefixes.total).masked_fill(untokenisable_RK, NEG_INF)
-        joint_RV = torch.full_like(log_probs_RV, NEG_INF)
-        joint_RV.scatter_(1, self._candidates_RK, self._join(log_probs_RV.gather(1, self._candidates_RK), changes_RK))
-        ends_R = _change(self._prefixes_R.total, self._scorer.complete(self._prefixes_R))
-        joint_RV[:, self._eos] = self._join(log_probs_RV[:, self._eos], ends_R)
-        return joint_RV
+    def __call__(self, scores_NV: Tensor, rows_N: Tensor) -> Tensor:
+        """Return the scores (N, V) of the next token of the rows at ``rows_N``, all of them at the first token."""
+        prefixes_N, utts_N = self._prefixes_R.take(rows_N), self._utts_R[rows_N]
+        log_probs_NV = scores_NV.float().log_softmax(-1)
+        self._candidates_NK = log_probs_NV.topk(min(self._number, log_probs_NV.shape[1])).indices
+        classes_NKP = self._classes(self._candidates_NK, first=self._is_first)
+        self._extended_NK = Prefixes(*(each[:, None] for each in prefixes_N))
+        for classes_NK in classes_NKP.unbind(-1):
+            self._extended_NK = self._scorer.extend(self._extended_NK, classes_NK, utts_N)
+        untokenisable_NK = classes_NKP[..., 0] < 0
+        changes_NK = _change(prefixes_N.total[:, None], self._extended_NK.total).masked_fill(untokenisable_NK, NEG_INF)
+        joint_NV = torch.full_like(log_probs_NV, NEG_INF)
+        joint_NV.scatter_(1, self._candidates_NK, self._join(log_probs_NV.gather(1, self._candidates_NK), changes_NK))
+        ends_N = _change(prefixes_N.total, self._scorer.complete(prefixes_N, utts_N))
+        joint_NV[:, self._eos] = self._join(log_probs_NV[:, self._eos], ends_N)
+        return joint_NV
+
+    def keep(self, rows_N: Tensor, tokens_N: Tensor) -> None:
+        """Append the chosen tokens to the rows that were scored last, ``rows_N``."""
+        # the end of sequence may be no candidate; what has ended no longer matters
+        place_N = (self._candidates_NK == tokens_N[:, None]).int().argmax(1)
+        chosen = self._extended_NK.take(torch.arange(len(place_N), device=place_N.device), place_N)
+        for all_R, chosen_N in zip(self._prefixes_R, chosen, strict=True):
+            all_R[rows_N] = chosen_N
+        self._is_first = False
+
+    def follow(self, parents_R: Tensor, tokens_R: Tensor) -> None:
+        """Replace all rows by those at ``parents_R``, all of which were scored last, each with its token appended."""
+        place_R = (self._candidates_NK[parents_R] == tokens_R[:, None]).int().argmax(1)
+        self._prefixes_R = self._extended_NK.take(parents_R, place_R)
+        self._utts_R = self._utts_R[parents_R]
+        self._is_first = False
+
+    def take(self, rows_R: Tensor) -> None:
+        """Replace the rows by those at ``rows_R``, of any number."""
+        self._prefixes_R, self._utts_R = self._prefixes_R.take(rows_R), self._utts_R[rows_R]
 
     def _join(self, llm: Tensor, ctc: Tensor) -> Tensor:
         """Return the scores, finite even where impossible, so that a search can end at ``max_new_tokens``."""
         both = llm.clamp(min=IMPOSSIBLE), ctc.clamp(min=IMPOSSIBLE).to(llm.dtype)
         return (1 - self._weight) * both[0] + self._weight * both[1]
-
-    def _follow(self, input_ids: Tensor) -> None:
-        """Select the beginnings that the search kept from those of the last step."""
-        if self._ids_RU is None:
-            return
-        number = len(input_ids)
-        row_R = torch.arange(number, device=input_ids.device)
-        same_RR = (self._ids_RU[None] == input_ids[:, None, :-1]).all(-1)
-        same_RR &= row_R[:, None] // self._beams == row_R // self._beams
-        chosen_RRK = self._candidates_RK[None] == input_ids[:, None, -1:]
-        found_RX = (same_RR[..., None] & chosen_RRK).reshape(number, -1)
-        number_of_candidates = self._candidates_RK.shape[1]
-        # What has ended may be found nowhere, and no longer matters, but is to stay in its own row.
-        place_R = torch.where(found_RX.any(1), found_RX.int().argmax(1), row_R * number_of_candidates)
-        parent_R, candidate_R = place_R // number_of_candidates, place_R % number_of_candidates
-        self._prefixes_R = self._extended_RK.take(parent_R, candidate_R)
 
     def _classes(self, ids_RK: Tensor, first: bool) -> Tensor:
         """Return the classes (R, K, P) of the units of each token, -1 beyond the last unit."""

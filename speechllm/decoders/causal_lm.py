@@ -1,33 +1,31 @@
 """Any causal language model of Hugging Face transformers: Vicuna, Llama, Qwen, SmolLM2, ...; frozen, or with LoRA."""
 
 import itertools
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
-from transformers import (
-    GenerationConfig,
-    LogitsProcessor,
-    LogitsProcessorList,
-    NoRepeatNGramLogitsProcessor,
-)
+from transformers import GenerationConfig
 
 from speechllm.base_models import load_base, reading
 from speechllm.decoders._checks import PROMPT, TOKENS, check_embeddings, check_packing, evaluating
-from speechllm.decoders._joint_search import JointSearch
+from speechllm.decoders._compiled import CompiledSteps
+from speechllm.decoders._draft import ctc_drafts
 from speechllm.decoders._lora import LoraOptions, merged, with_lora
 from speechllm.decoders._packing import PACKED, positions
 from speechllm.decoders._recompute import recomputed_layers
+from speechllm.decoders._search import Found, Search
 from speechllm.decoders._sizes import check_ids, check_vocabulary, position_limit
 from speechllm.decoders._subwords import SubwordUnits
 from speechllm.decoders._text import chat_text, text_tokenizer
 from speechllm.errors import ConfigError
 from speechllm.interfaces import GenerationOptions, Hypothesis, Posteriors
 
+logger = logging.getLogger(__name__)
 NOT_IN_TEXTS = {code: None for code in (*range(32), *range(127, 160)) if not chr(code).isspace()}
 """Control characters, which an LLM can generate and a line of text cannot hold."""
 
@@ -88,6 +86,8 @@ class CausalLM(nn.Module):
         self._text_ids = text_tokenizer(tokenizer)
         self._recomputed: list[nn.Module] = []
         self._checked: set[str] = set()
+        self._compiles = False
+        self._compiled: CompiledSteps | None = None
         self._own_attention: str = model.config._attn_implementation
         self.model = model if lora is None else with_lora(model, lora)
 
@@ -134,6 +134,10 @@ class CausalLM(nn.Module):
             with evaluating(self):
                 check_packing(self._logits, self.model.config.model_type, self.embed(ids_U))
             self._checked.add("packing")
+
+    def compile_steps(self) -> None:
+        """Have ``generate`` compile the LLM's step of one token for each row of a search."""
+        self._compiles = True
 
     def merge_adapters(self) -> None:
         """Add adapters, if there are any, to the weights that they adapt: faster, and no longer to be trained."""
@@ -234,25 +238,32 @@ class CausalLM(nn.Module):
                 self._check_length(len(prompt) + 1)
             if len(prompts) > 1 and max(map(len, prompts)) + max(max_new_tokens) > self.max_positions:
                 return self._generate_each(prompts, max_new_tokens, options, posteriors)
-            pairs = zip(prompts, max_new_tokens, strict=True)
-            max_new_tokens = [min(limit, self.max_positions - len(prompt)) for prompt, limit in pairs]
+            left = [self.max_positions - len(prompt) for prompt in prompts]
+            max_new_tokens = [min(pair) for pair in zip(max_new_tokens, left, strict=True)]
         self._attend_by(self._own_attention)
-        embeds_BUE = pad_sequence(prompts, batch_first=True, padding_side="left")
-        lens_B = torch.tensor([len(prompt) for prompt in prompts], device=embeds_BUE.device)
-        positions_U = torch.arange(embeds_BUE.shape[1], device=lens_B.device)
-        mask_BU = positions_U >= embeds_BUE.shape[1] - lens_B[:, None]
-        search = _Search(max_new_tokens, self.tokenizer.eos_token_id, options, embeds_BUE.device)
-        output = self.model.generate(
-            inputs_embeds=embeds_BUE,
-            attention_mask=mask_BU.long(),
-            generation_config=search.config(),
-            logits_processor=search.processors(posteriors),
-        )
-        greedy = options.num_beams == 1
-        scores = search.greedy_scores() if greedy else output.sequences_scores
-        log_probs = search.greedy_log_probs() if greedy else self._log_probs_of_beams(output)
-        rows = zip(output.sequences.tolist(), scores.tolist(), log_probs.tolist(), strict=True)
-        return [[self._hypothesis(*next(rows), limit) for _ in range(options.nbest)] for limit in max_new_tokens]
+        drafts = None
+        if options.speculative and options.num_beams == 1 and posteriors is not None:
+            drafts = ctc_drafts(posteriors, self.tokenizer, self.tokenize)
+        found = self._search(prompts, max_new_tokens, options, posteriors, drafts)
+        return [
+            [self._hypothesis(one, limit) for one in nbest] for nbest, limit in zip(found, max_new_tokens, strict=True)
+        ]
+
+    def _search(self, *arguments: Any) -> list[list[Found]]:
+        """Search with compiled steps if they are asked for; if they fail, with the LLM as it is, now and later."""
+        model = self.model.get_base_model() if self.has_lora else self.model  # without peft's wrapper
+        if self._compiles and (self._compiled is None or self._compiled.model is not model):
+            self._compiled = CompiledSteps(model)
+        search = Search(model, self.embed, self.tokenizer.eos_token_id, self._compiled)
+        try:
+            return search(*arguments)
+        except Exception as error:  # compilers fail by errors of every class
+            if self._compiled is None or isinstance(error, torch.OutOfMemoryError):
+                raise
+            self._compiles, self._compiled = False, None
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            logger.warning("decode.compile: the LLM's step cannot be compiled, decoding goes on without: %s", reason)
+        return replace(search, compiled=None)(*arguments)
 
     def _generate_each(
         self,
@@ -270,15 +281,9 @@ class CausalLM(nn.Module):
             found += self.generate([prompt], [limit], options, alone)
         return found
 
-    def _log_probs_of_beams(self, output: Any) -> Tensor:
-        """Return the log-probability of each token (R, U) of the hypotheses that beam search returns."""
-        return self.model.compute_transition_scores(
-            output.sequences, output.scores, output.beam_indices, normalize_logits=False
-        )
-
-    def _hypothesis(self, ids: list[int], score: float, log_probs: list[float], max_new_tokens: int) -> Hypothesis:
+    def _hypothesis(self, found: Found, max_new_tokens: int) -> Hypothesis:
         eos = self.tokenizer.eos_token_id
-        ids = ids[: ids.index(eos)] if eos in ids else ids
+        ids = found.ids[: found.ids.index(eos)] if eos in found.ids else found.ids
         # What tokens add to the text is known only from longer and longer texts: some share a character.
         raw = (self.tokenizer.decode(ids[:end], skip_special_tokens=True) for end in range(len(ids) + 1))
         texts = [text.translate(NOT_IN_TEXTS) for text in raw]
@@ -286,72 +291,10 @@ class CausalLM(nn.Module):
         pieces = [longer[len(shorter) :] for shorter, longer in itertools.pairwise([*whole, texts[-1]])]
         return Hypothesis(
             text=" ".join(texts[-1].split()),
-            score=score,
+            score=found.score,
             num_tokens=len(ids),
             truncated=len(ids) >= max_new_tokens,
-            tokens=list(zip(pieces, log_probs, strict=False)),
+            tokens=list(zip(pieces, found.log_probs, strict=False)),
+            drafted=found.drafted,
+            accepted=found.accepted,
         )
-
-
-class _Search(LogitsProcessor):
-    """Each utterance's own ``max_new_tokens`` within a batch, and the score of greedy search.
-
-    Rows R are the beams of each utterance in turn.
-    """
-
-    def __init__(self, max_new_tokens: list[int], eos: int, options: GenerationOptions, device: torch.device) -> None:
-        self.options = options
-        self.eos = eos
-        self.longest_limit = max(max_new_tokens)
-        self.max_new_tokens_R = torch.tensor(max_new_tokens, device=device).repeat_interleave(options.num_beams)
-        self.log_prob_R = torch.zeros(len(self.max_new_tokens_R), device=device)
-        self.lens_R = torch.zeros(len(self.max_new_tokens_R), device=device)
-        self._log_probs: list[Tensor] = []
-
-    def config(self) -> GenerationConfig:
-        """Return what transformers is to do: search, never sample."""
-        options = self.options
-        return GenerationConfig(
-            do_sample=False,
-            max_new_tokens=self.longest_limit + 1,
-            num_beams=options.num_beams,
-            num_return_sequences=options.nbest,
-            length_penalty=options.length_penalty if options.num_beams > 1 else 1.0,  # else transformers warns
-            early_stopping=False,
-            return_dict_in_generate=True,
-            output_scores=options.num_beams > 1,
-        )
-
-    def processors(self, posteriors: Posteriors | None) -> LogitsProcessorList:
-        """Return what changes the logits of each step, the limit last.
-
-        The penalties are not left to the generation's configuration, from which transformers would
-        spare as many of the first tokens as the prompt has padding.
-        """
-        found = LogitsProcessorList()
-        if self.options.no_repeat_ngram > 0:
-            found.append(NoRepeatNGramLogitsProcessor(self.options.no_repeat_ngram))
-        if posteriors is not None and self.options.ctc_weight > 0:
-            found.append(JointSearch(posteriors, self.options, self.eos))
-        return LogitsProcessorList([*found, self])
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Allow nothing but the end where ``max_new_tokens`` are reached."""
-        at_limit_R = self.max_new_tokens_R <= input_ids.shape[1]
-        only_end_RV = torch.full_like(scores, float("-inf"))
-        only_end_RV[:, self.eos] = scores[:, self.eos]
-        if self.options.num_beams == 1:
-            best_R = scores.float().log_softmax(-1).amax(-1)
-            running_R = ~at_limit_R & (input_ids != self.eos).all(1)
-            self._log_probs.append(best_R)
-            self.log_prob_R += torch.where(running_R, best_R, 0.0)
-            self.lens_R += running_R
-        return torch.where(at_limit_R[:, None], only_end_RV, scores)
-
-    def greedy_scores(self) -> Tensor:
-        """Return the log-probability of each row, divided by its length as beam search does."""
-        return self.log_prob_R / self.lens_R.clamp(min=1) ** self.options.length_penalty
-
-    def greedy_log_probs(self) -> Tensor:
-        """Return the log-probability of each token (R, U), of no meaning behind the end of a row."""
-        return torch.stack(self._log_probs, 1)

@@ -19,6 +19,8 @@ class DecodeConfig:
     """Utterances decoded at once, at most."""
     batch_duration: Seconds = 480.0
     """Padded seconds of speech decoded at once, at most."""
+    compile: bool | None = None
+    """Compile the LLM's step of one token; null: on a GPU. In float32 on the CPU it changes no hypothesis."""
     tokens_per_second: float = 8.0
     """A hypothesis has at most this many tokens for each second of speech ..."""
     extra_tokens: int = 10

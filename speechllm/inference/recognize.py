@@ -29,6 +29,8 @@ def recognizer(model: SpeechLLM, collate: Collate, config: DecodeConfig, device:
                 f"decode.search.{key}: found {value}, but the connector has no CTC head; "
                 "expected 0, or a connector of type ctc"
             )
+    if config.compile or (config.compile is None and device.type == "cuda"):
+        model.decoder.compile_steps()
 
     def recognize(examples: list[Example]) -> list[list[Hypothesis]]:
         max_new_tokens = [config.max_new_tokens(example.duration) for example in examples]

@@ -14,6 +14,7 @@ from speechllm.interfaces import GenerationOptions, Posteriors
 
 STATES, CLASSES = 5, 3  # a blank and two pieces
 WHOLE = torch.ones(1, dtype=torch.long) * STATES
+FIRST = torch.tensor([0])  # the only utterance
 
 
 def said(path: tuple[int, ...]) -> tuple[int, ...]:
@@ -33,7 +34,7 @@ def by_enumeration(log_probs_MC: Tensor) -> dict[tuple[int, ...], float]:
 def extended(scorer: CTCPrefixScorer, pieces: tuple[int, ...]) -> Prefixes:
     prefixes = Prefixes(*(each[:, None] for each in scorer.begin()))
     for piece in pieces:
-        prefixes = scorer.extend(prefixes, torch.tensor([[piece]]))
+        prefixes = scorer.extend(prefixes, torch.tensor([[piece]]), FIRST)
     return prefixes.take(torch.tensor([0]), torch.tensor([0]))
 
 
@@ -46,7 +47,7 @@ def test_beginnings_have_the_probability_of_all_that_begins_so(pieces: tuple[int
     prefix = extended(scorer, pieces)
     begin_so = sum(p for text, p in transcripts.items() if text[: len(pieces)] == pieces)
     assert prefix.total.exp().item() == pytest.approx(begin_so, abs=1e-12)
-    assert scorer.complete(prefix).exp().item() == pytest.approx(transcripts.get(pieces, 0.0), abs=1e-12)
+    assert scorer.complete(prefix, FIRST).exp().item() == pytest.approx(transcripts.get(pieces, 0.0), abs=1e-12)
 
 
 def test_a_long_transcript_has_the_probability_of_the_loss() -> None:
@@ -56,12 +57,12 @@ def test_a_long_transcript_has_the_probability_of_the_loss() -> None:
     lens_B = torch.tensor([400])
     loss = ctc_loss(log_probs_BMC.transpose(0, 1), torch.tensor([pieces]), lens_B, torch.tensor([90]), reduction="sum")
     scorer = CTCPrefixScorer(log_probs_BMC, lens_B)
-    assert scorer.complete(extended(scorer, pieces)).item() == pytest.approx(-loss.item(), rel=1e-9)
+    assert scorer.complete(extended(scorer, pieces), FIRST).item() == pytest.approx(-loss.item(), rel=1e-9)
 
 
 def test_nothing_said_in_no_states() -> None:
     scorer = CTCPrefixScorer(torch.zeros(1, 0, CLASSES), torch.tensor([0]))
-    assert scorer.complete(scorer.begin()).item() == 0
+    assert scorer.complete(scorer.begin(), FIRST).item() == 0
     assert extended(scorer, (1,)).total.item() == float("-inf")
 
 
@@ -123,5 +124,7 @@ def test_without_a_weight_ctc_changes_nothing(decoder: causal_lm.CausalLM) -> No
     torch.manual_seed(0)
     prompts = [torch.randn(6, decoder.embedding_dim)]
     options = GenerationOptions()
-    with_posteriors = decoder.generate(prompts, [5], options, posteriors_of(decoder, TEXTS[:1]))
-    assert with_posteriors == decoder.generate(prompts, [5], options)
+    (with_posteriors,) = decoder.generate(prompts, [5], options, posteriors_of(decoder, TEXTS[:1]))[0]
+    (without,) = decoder.generate(prompts, [5], options)[0]
+    assert [one for one, _ in with_posteriors.tokens] == [one for one, _ in without.tokens]
+    assert with_posteriors.score == pytest.approx(without.score, abs=1e-5)

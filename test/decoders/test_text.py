@@ -8,6 +8,7 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from toy_families import tiny
 
+from speechllm.decoders._search import Found
 from speechllm.decoders._subwords import SubwordUnits
 from speechllm.decoders._text import text_tokenizer
 from speechllm.decoders.causal_lm import CausalLM, Config
@@ -76,7 +77,7 @@ def test_a_transcript_ends_once_and_comes_back(tiny_llm: Path, text: str) -> Non
     decoder = Config(path=str(tiny_llm)).build()
     ids = decoder.tokenize(text, end=True)
     assert ids.count(decoder.tokenizer.eos_token_id) == 1
-    hypothesis = decoder._hypothesis(ids, 0.0, [0.0] * len(ids), 99)
+    hypothesis = decoder._hypothesis(Found(ids, [0.0] * len(ids), 0.0), 99)
     assert hypothesis.text == text
     assert decoder.tokenize("<|start|>", special=True) == [decoder.tokenizer.bos_token_id]
 
@@ -96,7 +97,7 @@ def test_control_characters_are_left_out_of_hypotheses(tiny_llm: Path) -> None:
     decoder = Config(path=str(tiny_llm)).build()
     ids = decoder.tokenize("a\0b \x14c\x7f")
     assert "\0" in decoder.tokenizer.decode(ids)
-    assert decoder._hypothesis(ids, 0.0, [0.0] * len(ids), 99).text == "ab c"
+    assert decoder._hypothesis(Found(ids, [0.0] * len(ids), 0.0), 99).text == "ab c"
 
 
 def test_a_token_without_an_embedding_is_refused(tiny_llm: Path) -> None:

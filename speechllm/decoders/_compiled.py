@@ -1,0 +1,163 @@
+"""A compiled step of the LLM: one token for each row, in a cache of fixed size.
+
+A step of a small batch is bound by the launches of some thousand kernels; compiled, on a GPU, it is one CUDA graph.
+Caches have few sizes, and serve one batch after the other, so that few steps are compiled.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+from speechllm.decoders._state import State
+
+COLUMNS = 128
+"""Sizes of caches are multiples of this number of tokens, and powers of two in rows."""
+
+
+class FixedLayer(CacheLayerMixin):
+    """Keys and values of one layer in tensors of fixed size, for steps of one token.
+
+    Args:
+        keys_RHCD: keys (H: heads, C: columns, D: size of a head).
+        values_RHCD: values.
+        column: place of the next token (1,), which all layers share.
+    """
+
+    is_compileable = True
+    is_sliding = False
+
+    def __init__(self, keys_RHCD: Tensor, values_RHCD: Tensor, column: Tensor) -> None:
+        super().__init__()
+        self.keys, self.values, self.column = keys_RHCD, values_RHCD, column
+        self.is_initialized = True
+
+    def lazy_initialization(self, *_: Any) -> None:
+        """Do nothing: the tensors are there."""
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Write the next token of each row; return all keys and values."""
+        self.keys.index_copy_(2, self.column, key_states)
+        self.values.index_copy_(2, self.column, value_states)
+        return self.keys, self.values
+
+    def get_mask_sizes(self, *_: Any) -> tuple[int, int]:
+        """Return the number of columns, and the first of them."""
+        return self.keys.shape[2], 0
+
+    def get_seq_length(self) -> Any:
+        """Return the place of the next token."""
+        return self.column[0]
+
+    def get_max_length(self) -> int:
+        """Return the number of columns."""
+        return self.keys.shape[2]
+
+    get_max_cache_shape = get_max_length  # in earlier versions of transformers
+
+
+class CompiledSteps:
+    """Compiled steps of an LLM, and a cache for each size.
+
+    Args:
+        model: a causal LM of transformers.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self._caches: dict[tuple[int, int], Cache] = {}
+        self._is_cuda = model.device.type == "cuda"
+        self._compiled = torch.compile(self._step, mode="reduce-overhead" if self._is_cuda else None)
+
+    def cache(self, state: State, rows: int, columns: int) -> Cache:
+        """Return a cache of at least that many rows and columns for an LLM in ``state``; its content has no meaning."""
+        rows, columns = 1 << (rows - 1).bit_length(), -(-columns // COLUMNS) * COLUMNS
+        if (rows, columns) not in self._caches:
+            column = torch.zeros(1, dtype=torch.long, device=state.mask_RC.device)
+            layers = []
+            for layer in state.cache.layers:
+                shapes = [(rows, each.shape[1], columns, each.shape[3]) for each in (layer.keys, layer.values)]
+                layers.append(FixedLayer(*(layer.keys.new_zeros(shape) for shape in shapes), column))
+            for tensor in (column, *(each for layer in layers for each in (layer.keys, layer.values))):
+                torch._dynamo.mark_static_address(tensor)  # or CUDA graphs would copy them
+            self._caches[rows, columns] = Cache(layers=layers)
+        return self._caches[rows, columns]
+
+    def __call__(self, inputs: dict[str, Any]) -> Tensor:
+        """Return the logits (R, V) after a token of each row, in float32."""
+        if self._is_cuda:
+            torch.compiler.cudagraph_mark_step_begin()
+        logits_RV: Tensor = self._compiled(inputs)
+        return logits_RV.to(torch.float32, copy=True)  # the next replay of a CUDA graph writes to the same place
+
+    def _step(self, inputs: dict[str, Any]) -> Tensor:
+        logits_RV: Tensor = self.model(use_cache=True, return_dict=True, **inputs).logits[:, -1]
+        return logits_RV
+
+
+class CompiledState:
+    """Rows of a search in a cache of fixed size, as ``State``, for steps of one token.
+
+    Args:
+        prompts: the state after the prompts.
+        steps: of the same LLM.
+        num_tokens: largest number of further tokens of a row.
+
+    Raises:
+        NotImplementedError: if the LLM has another cache than keys and values of all tokens.
+    """
+
+    is_plain = False  # rows and tokens cannot be removed
+
+    def __init__(self, prompts: State, steps: CompiledSteps, num_tokens: int) -> None:
+        if not prompts.is_plain:
+            raise NotImplementedError("its cache does not hold the keys and values of all tokens")
+        self._prompts, self._steps, self._num_tokens = prompts, steps, num_tokens
+        self._begin = prompts.mask_RC.shape[1]
+        self._rows = 0
+
+    def take(self, rows_R: Tensor) -> None:
+        """Replace the rows by those at ``rows_R``: at first of any number, later as many, of the same prompt each."""
+        if self._rows == 0:
+            self._load(rows_R)
+            return
+        generated = slice(self._begin, self._column)
+        for layer in self._cache.layers:
+            for states_RHCD in (layer.keys, layer.values):
+                part_RHCD = states_RHCD[:, :, generated]
+                part_RHCD[: self._rows] = part_RHCD[rows_R]
+
+    def remove(self, numbers: list[int]) -> None:
+        """Remove nothing; see ``is_plain``."""
+        assert not any(numbers)
+
+    def extend(self, ids_R1: Tensor) -> Tensor:
+        """Append a token to every row; return the logits (R, 1, V) after it."""
+        if self._rows == 0:
+            self._load(torch.arange(len(ids_R1), device=ids_R1.device))
+        self._mask_RC[:, self._column] = 1
+        self._ids_R1[: self._rows] = ids_R1
+        inputs = {"input_ids": self._ids_R1, "attention_mask": self._mask_RC, self._prompts.cache_name: self._cache}
+        if self._prompts.has_positions:
+            inputs["position_ids"] = self._positions_R1
+        logits_RV = self._steps(inputs)
+        self._positions_R1 += 1
+        self._column += 1
+        self._cache.layers[0].column.fill_(self._column)
+        return logits_RV[: self._rows, None]
+
+    def _load(self, rows_R: Tensor) -> None:
+        """Copy the prompts at ``rows_R`` into a cache of fixed size; further rows of it repeat the first."""
+        self._rows, self._column = len(rows_R), self._begin
+        self._cache = self._steps.cache(self._prompts, self._rows, self._begin + self._num_tokens)
+        rows, columns = self._cache.layers[0].keys.shape[0], self._cache.layers[0].get_max_length()
+        from_R = torch.cat([rows_R, rows_R[:1].expand(rows - self._rows)])
+        self._mask_RC = pad(self._prompts.mask_RC[from_R], (0, columns - self._begin))
+        self._positions_R1 = self._mask_RC.sum(1, keepdim=True)
+        self._ids_R1 = torch.zeros_like(self._positions_R1)
+        self._cache.layers[0].column.fill_(self._column)
+        for fixed, growing in zip(self._cache.layers, self._prompts.cache.layers, strict=True):
+            fixed.keys[:, :, : self._begin] = growing.keys[from_R]
+            fixed.values[:, :, : self._begin] = growing.values[from_R]
