@@ -79,7 +79,8 @@ class CompiledSteps:
             layers = []
             for layer in state.cache.layers:
                 shapes = [(rows, each.shape[1], columns, each.shape[3]) for each in (layer.keys, layer.values)]
-                layers.append(FixedLayer(*(layer.keys.new_zeros(shape) for shape in shapes), column))
+                keys_RHCD, values_RHCD = (layer.keys.new_zeros(shape) for shape in shapes)
+                layers.append(FixedLayer(keys_RHCD, values_RHCD, column))
             for tensor in (column, *(each for layer in layers for each in (layer.keys, layer.values))):
                 torch._dynamo.mark_static_address(tensor)  # or CUDA graphs would copy them
             self._caches[rows, columns] = Cache(layers=layers)
@@ -106,7 +107,8 @@ class CompiledState:
         num_tokens: largest number of further tokens of a row.
 
     Raises:
-        NotImplementedError: if the LLM has another cache than keys and values of all tokens.
+        NotImplementedError: if the LLM has another cache than keys and values of all tokens, or computes positions from
+            the mask, which has a column for each place in the cache.
     """
 
     is_plain = False  # rows and tokens cannot be removed
@@ -114,6 +116,8 @@ class CompiledState:
     def __init__(self, prompts: State, steps: CompiledSteps, num_tokens: int) -> None:
         if not prompts.is_plain:
             raise NotImplementedError("its cache does not hold the keys and values of all tokens")
+        if not prompts.has_positions:
+            raise NotImplementedError("it takes no positions of tokens")
         self._prompts, self._steps, self._num_tokens = prompts, steps, num_tokens
         self._begin = prompts.mask_RC.shape[1]
         self._rows = 0
@@ -139,10 +143,14 @@ class CompiledState:
             self._load(torch.arange(len(ids_R1), device=ids_R1.device))
         self._mask_RC[:, self._column] = 1
         self._ids_R1[: self._rows] = ids_R1
-        inputs = {"input_ids": self._ids_R1, "attention_mask": self._mask_RC, self._prompts.cache_name: self._cache}
-        if self._prompts.has_positions:
-            inputs["position_ids"] = self._positions_R1
-        logits_RV = self._steps(inputs)
+        logits_RV = self._steps(
+            {
+                "input_ids": self._ids_R1,
+                "attention_mask": self._mask_RC,
+                "position_ids": self._positions_R1,
+                self._prompts.cache_name: self._cache,
+            }
+        )
         self._positions_R1 += 1
         self._column += 1
         self._cache.layers[0].column.fill_(self._column)

@@ -129,7 +129,7 @@ def merge_jobs(out_dir: Path, utt_ids: Iterable[str], nj: int) -> str:
             raise DataError(f"{out_dir}: {len(ids)} utterances {kind}: {', '.join(sorted(ids)[:5])} ...; decode again")
     if len(_fingerprints(rows.values())) > 1:
         raise DataError(f"{out_dir}: the jobs used different models or options; remove the folder and decode again")
-    merge_job_records(out_dir, nj)
+    merge_job_records(out_dir, nj, _acceptance(rows.values()))
     return _write(out_dir, [rows[utt_id] for utt_id in sorted(rows, key=str.encode)])
 
 
@@ -146,7 +146,23 @@ def _write(out_dir: Path, rows: list[dict[str, Any]]) -> str:
     return (
         f"{out_dir}: {len(rows)} utterances, {speech / 3600:.2f} h of speech decoded at a real-time factor of "
         f"{seconds / max(speech, 1e-9):.3f} per job; {empty} empty, {len(truncated)} reached max_new_tokens"
+        + "".join(
+            f"; acceptance rate of drafted tokens {one['acceptance_rate']:.3f}" for one in _acceptance(rows).values()
+        )
     )
+
+
+def _acceptance(rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return the entry of speculative decoding for the record, if any: tokens, and those drafted and accepted.
+
+    Every accepted token saves a pass of the LLM.
+    """
+    best = [Hypothesis(**row["nbest"][0]) for row in rows]
+    drafted, accepted = sum(one.drafted for one in best), sum(one.accepted for one in best)
+    if not drafted:
+        return {}
+    counts = {"tokens": sum(one.num_tokens for one in best), "drafted": drafted, "accepted": accepted}
+    return {"speculative_decoding": {**counts, "acceptance_rate": round(accepted / drafted, 4)}}
 
 
 def _fingerprints(rows: Iterable[dict[str, Any]]) -> set[str]:

@@ -23,8 +23,14 @@ def write_job_record(out_dir: Path, job: int, details: Mapping[str, Any]) -> Non
     _write(out_dir / f"run.{job}.yaml", {**run_record(), **details})
 
 
-def merge_job_records(out_dir: Path, nj: int) -> None:
-    """Write ``run.yaml`` from the records of ``nj`` jobs, with the command of this process; none if a job has none."""
+def merge_job_records(out_dir: Path, nj: int, details: Mapping[str, Any]) -> None:
+    """Write ``run.yaml`` from the records of ``nj`` jobs, with the command of this process; none if a job has none.
+
+    Args:
+        out_dir: directory of the hypotheses.
+        nj: number of jobs.
+        details: further entries, of all jobs.
+    """
     paths = [out_dir / f"run.{job}.yaml" for job in range(1, nj + 1)]
     if not all(path.exists() for path in paths):  # hypotheses of an earlier version
         return
@@ -32,7 +38,7 @@ def merge_job_records(out_dir: Path, nj: int) -> None:
     detected: Counter[str] = Counter()
     for record in records:
         detected.update(record.pop("detected", {}))
-    merged = {**records[0], "command": run_record()["command"]}
+    merged = {**records[0], "command": run_record()["command"], **details}
     if detected:
         merged["detected"] = dict(detected.most_common())
     _write(out_dir / "run.yaml", merged)

@@ -1,6 +1,7 @@
 """Search: parity with transformers' own, drafts that change no token, and compiled steps that change none either."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from speechllm.decoders._draft import Draft
 from speechllm.decoders._scores import repeated
 from speechllm.decoders._search import Found, Search
 from speechllm.decoders.causal_lm import CausalLM, Config
-from speechllm.interfaces import GenerationOptions
+from speechllm.interfaces import GenerationOptions, Posteriors
 
 LIMITS = [9, 4, 17, 12]
 
@@ -168,6 +169,68 @@ def test_drafts_change_no_token_of_any_family(family: str, tokenizer: Any) -> No
         for drafts in drafts_of(expected).values():
             found = search(prompts, LIMITS, GenerationOptions(), None, [Draft(ids) for ids in drafts])
             assert [nbest[0].ids for nbest in found] == expected
+
+
+def texts_of(decoder: CausalLM, options: GenerationOptions) -> list[list[tuple[str, float]]]:
+    with torch.inference_mode():
+        found = decoder.generate(prompts_of(decoder), LIMITS, options)
+    return [[(one.text, pytest.approx(one.score, abs=1e-4)) for one in nbest] for nbest in found]
+
+
+BEAMS = GenerationOptions(num_beams=3, nbest=2)
+
+
+@pytest.mark.parametrize("family", [*PACKED, *NOT_PACKED])
+def test_a_cache_of_fixed_size_changes_no_hypothesis(
+    family: str, tokenizer: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The step is not compiled here, only its cache is that of compiled steps."""
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    decoder = CausalLM(tiny(family, tokenizer), tokenizer).eval()
+    searches = [GenerationOptions()] if family == "recurrent_gemma" else [GenerationOptions(), BEAMS]
+    expected = [texts_of(decoder, options) for options in searches]
+    decoder.compile_steps()
+    assert [texts_of(decoder, options) for options in searches] == expected
+    cannot = {"mistral", "gemma3_text", "gemma2", "gpt_oss", "lfm2", "mamba", "recurrent_gemma", "mpt", "bloom"}
+    assert ("decode.compile: the LLM's step cannot be compiled" in caplog.text) == (family in cannot)
+
+
+def test_failure_to_compile_is_one_warning(
+    decoder: CausalLM, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_compiler(*_: Any) -> Tensor:
+        raise RuntimeError("no C++ compiler\nstack")
+
+    expected = texts_of(decoder, BEAMS)
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: no_compiler)
+    decoder.compile_steps()
+    assert texts_of(decoder, BEAMS) == expected == texts_of(decoder, BEAMS)
+    assert [record.getMessage() for record in caplog.records] == [
+        "decode.compile: the LLM's step cannot be compiled, decoding goes on without: no C++ compiler"
+    ]
+
+
+@pytest.mark.slow
+def test_compiled_steps_change_no_hypothesis(tiny_llm: Path, caplog: pytest.LogCaptureFixture) -> None:
+    decoder = Config(path=str(tiny_llm)).build().eval()
+    units = decoder.subword_units(20)
+    torch.manual_seed(1)
+    log_probs_BMC = torch.randn(4, 30, 1 + len(units.ids)).mul(2).log_softmax(-1)
+    posteriors = Posteriors(log_probs_BMC, torch.tensor([9, 30, 14, 21]), units)
+    joint = GenerationOptions(ctc_weight=0.4, speculative=False)
+    searches = [GenerationOptions(), BEAMS, joint, replace(BEAMS, ctc_weight=0.4, no_repeat_ngram=2)]
+
+    def texts() -> list[list[list[str]]]:
+        with torch.inference_mode():
+            found = [decoder.generate(prompts_of(decoder), LIMITS, one, posteriors) for one in searches]
+        return [[[one.text for one in nbest] for nbest in each] for each in found]
+
+    expected = texts()
+    decoder.compile_steps()
+    assert texts() == expected == texts()
+    assert not caplog.records
+    steps = decoder._compiled
+    assert steps is not None and list(steps._caches) == [(4, 128), (16, 128)]
 
 
 @pytest.mark.parametrize(

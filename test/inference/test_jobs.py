@@ -1,14 +1,17 @@
 """Jobs of decoding: shares, what is left alone, and what a merge refuses."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from speechllm.data.kaldi.table import read_table
 from speechllm.errors import ConfigError, DataError
 from speechllm.inference.config import DecodeConfig
 from speechllm.inference.jobs import Loaded, decode_job, decode_jobs, finished_job, merge_jobs, share
+from speechllm.inference.record import write_job_record
 from speechllm.inference.run import shuffled_speech
 from speechllm.interfaces import GenerationOptions, Hypothesis
 
@@ -130,3 +133,15 @@ def test_a_cap_of_no_tokens_is_refused() -> None:
 def test_shuffled_speech_is_never_ones_own() -> None:
     speech = shuffled_speech(DURATIONS)
     assert speech == {"a": "b", "b": "c", "c": "a"}
+
+
+def test_the_acceptance_rate_is_that_of_all_jobs(tmp_path: Path) -> None:
+    def speculative(utt_ids: list[str]) -> list[list[Hypothesis]]:
+        return [[replace(recognize([one])[0][0], drafted=5, accepted=3 if one == "a" else 1)] for one in utt_ids]
+
+    for job, utt_ids in enumerate((["a", "b"], ["c"]), 1):
+        decode_job(speculative, [utt_ids], DURATIONS, tmp_path, job, "x")
+        write_job_record(tmp_path, job, {})
+    assert ", acceptance rate 0.333" in merge_jobs(tmp_path, "abc", 2)
+    record = yaml.safe_load((tmp_path / "run.yaml").read_text())
+    assert record["speculative_decoding"] == {"tokens": 6, "drafted": 15, "accepted": 5, "acceptance_rate": 0.3333}
