@@ -57,11 +57,11 @@ NOT_PACKED: dict[str, dict[str, Any]] = {
     "nemotron": SIZES,
     "lfm2": {**SIZES, "layer_types": ["conv", "full_attention"], "conv_L_cache": 3, "block_ff_dim": 64},
     "mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4, "initializer_range": 0.3},
+    "falcon_h1": {**SIZES, "mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_d_state": 8},
     "recurrent_gemma": {**SIZES, "lru_width": 32, "attention_window_size": 64, "num_hidden_layers": 3},
 }
 """Families whose packed sequences are not, each for a reason of its own."""
 NO_SPEECH: dict[str, dict[str, Any]] = {
-    "falcon_h1": {**SIZES, "mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_d_state": 8},
     "gemma4_text": {**SIZES, **PER_LAYER, "global_head_dim": 8},
     "gemma3n_text": {**SIZES, **PER_LAYER, "activation_sparsity_pattern": None, "laurel_rank": 4},
 }

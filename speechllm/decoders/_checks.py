@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from transformers import GenerationConfig
 
+from speechllm.decoders._state import State
 from speechllm.errors import ConfigError, SpeechLLMError
 
 PROMPT = "one two three four"
@@ -119,18 +119,15 @@ def _scores(model: Any, embed: Callable[[Tensor], Tensor], ids_U: Tensor) -> tup
     prompts = [tokens_UE, speech_UE]
     embeds_BUE = pad_sequence(prompts, batch_first=True, padding_side="left")
     lens_B = torch.tensor([len(one) for one in prompts], device=embeds_BUE.device)
-    mask_BU = torch.arange(embeds_BUE.shape[1], device=lens_B.device) >= embeds_BUE.shape[1] - lens_B[:, None]
-    search = GenerationConfig(
-        do_sample=False, max_new_tokens=2, min_new_tokens=2, return_dict_in_generate=True, output_logits=True
-    )
-    output = model.generate(inputs_embeds=embeds_BUE, attention_mask=mask_BU.long(), generation_config=search)
-    first_B = output.sequences[:, 0]
+    state = State(model)
+    first_BV = state.begin(embeds_BUE, lens_B)[:, -1]
+    first_B = first_BV.argmax(-1)
+    found_BUV = torch.stack([first_BV, state.extend(first_B[:, None])[:, -1]], 1)
     whole = [
         model(input_ids=torch.cat([ids_U, first_B[:1]])[None], use_cache=False).logits[0, -2:],
         model(inputs_embeds=torch.cat([speech_UE, embed(first_B[1:])])[None], use_cache=False).logits[0, -2:],
     ]
-    found = torch.stack(output.logits, 1)
-    return torch.cat(list(found)), torch.cat(whole)
+    return torch.cat(list(found_BUV)), torch.cat(whole)
 
 
 def _compare(found_UV: Tensor, expected_UV: Tensor, allowed: float, fault: str) -> None:

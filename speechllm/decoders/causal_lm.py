@@ -128,7 +128,7 @@ class CausalLM(nn.Module):
         if "embeddings" not in self._checked:
             self._attend_by(self._own_attention)
             with evaluating(self):
-                check_embeddings(self.model, self.embed, ids_U)
+                check_embeddings(self._causal_lm(), self.embed, ids_U)
             self._checked.add("embeddings")
         if self.packs and "packing" not in self._checked:
             with evaluating(self):
@@ -249,9 +249,13 @@ class CausalLM(nn.Module):
             [self._hypothesis(one, limit) for one in nbest] for nbest, limit in zip(found, max_new_tokens, strict=True)
         ]
 
+    def _causal_lm(self) -> Any:
+        """Return the causal LM, without peft's wrapper of a model with adapters."""
+        return self.model.get_base_model() if self.has_lora else self.model
+
     def _search(self, *arguments: Any) -> list[list[Found]]:
         """Search with compiled steps if they are asked for; if they fail, with the LLM as it is, now and later."""
-        model = self.model.get_base_model() if self.has_lora else self.model  # without peft's wrapper
+        model = self._causal_lm()
         if self._compiles and (self._compiled is None or self._compiled.model is not model):
             self._compiled = CompiledSteps(model)
         search = Search(model, self.embed, self.tokenizer.eos_token_id, self._compiled)

@@ -15,10 +15,12 @@ class DecodeConfig:
 
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of weights and activations; in float32 neither batch nor jobs change a hypothesis."""
-    batch_size: int = 16
+    batch_size: int = 64
     """Utterances decoded at once, at most."""
     batch_duration: Seconds = 480.0
     """Padded seconds of speech decoded at once, at most."""
+    batch_tokens: int = 16384
+    """LLM tokens decoded at once, at most: prompt, speech and longest text of every beam."""
     compile: bool | None = None
     """Compile the LLM's step of one token; null: on a GPU. In float32 on the CPU it changes no hypothesis."""
     tokens_per_second: float = 8.0
@@ -35,6 +37,7 @@ class DecodeConfig:
                 f"search.num_beams and batch_size: found {self.search.num_beams} and {self.batch_size}, "
                 "expected at least 1"
             )
+        at_least(self, 1, "batch_tokens")
         search = self.search
         try:
             at_least(search, 0, "no_repeat_ngram")

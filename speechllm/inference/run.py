@@ -10,9 +10,10 @@ from speechllm import config as configs
 from speechllm.build import Built, load_model, open_set, torch_dtype
 from speechllm.data.audio.read import read_audio
 from speechllm.data.kaldi.data_dir import read_data_dir, read_language
-from speechllm.data.sampler import by_duration, sequential_batches
+from speechllm.data.sampler import by_duration
 from speechllm.errors import DataError
 from speechllm.experiment import ExperimentConfig
+from speechllm.inference.batches import decoding_batches
 from speechllm.inference.device import job_device
 from speechllm.inference.jobs import Loaded, decode_jobs
 from speechllm.inference.recognize import Recognizer, recognizer
@@ -69,13 +70,16 @@ def _decode_set(
     """Decode a set; ``weights`` is the fingerprint of those of the model."""
     dataset = open_set(config, one.source)
     speech = shuffled_speech(dataset.durations) if one.shuffled else {utt_id: utt_id for utt_id in dataset.utt_ids}
+    num_frames = {utt_id: dataset.num_frames[other] for utt_id, other in speech.items()}
 
     def loaded() -> Loaded:
         built, recognize = load()
         dataset.check(built.dump_fingerprint)
         return Loaded(
             lambda utt_ids: recognize([dataset[speech[utt_id]] for utt_id in utt_ids]),
-            lambda durations: sequential_batches(durations, config.decode, built.padded_duration),
+            lambda durations: decoding_batches(
+                durations, num_frames, built.model, config.decode, built.padded_duration
+            ),
         )
 
     decode_jobs(

@@ -1,5 +1,6 @@
 """Decoding a dump with a whole model: batch size, jobs and order change nothing, and long speech goes through."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from speechllm.data.kaldi.data_dir import Utterance, write_data_dir
 from speechllm.data.kaldi.table import read_table
 from speechllm.errors import ConfigError, DataError
 from speechllm.inference import run
+from speechllm.inference.batches import decoding_batches, largest_tokens
 from speechllm.inference.dump import dump
 from speechllm.inference.jobs import merge_jobs
 from speechllm.models.weights import save_weights
@@ -67,6 +69,7 @@ def test_batches_and_jobs_change_no_text(exp_dir: Path, tmp_path: Path) -> None:
     assert len(alone) == len(DURATIONS)  # 34 s included
     assert len(set(alone.values())) > 1, "hypotheses that are all alike would prove nothing"
     assert decode(exp_dir, tmp_path / "8", "decode.batch_size=8") == alone
+    assert decode(exp_dir, tmp_path / "tokens", "decode.batch_tokens=200") == alone
     assert decode(exp_dir, tmp_path / "jobs", "decode.batch_size=2", nj=3) == alone
     assert decode(exp_dir, tmp_path / "more", nj=9) == alone  # more jobs than utterances
 
@@ -147,3 +150,19 @@ def test_mel_bins_must_fit_the_encoder(exp_dir: Path) -> None:
     config = experiment.load_config(exp_dir / "config.yaml", ["frontend.num_mels=128"])
     with pytest.raises(ConfigError, match=r"gives 128 features.*expects 80; Whisper wants .type: log_mel"):
         build(config, torch.float32)
+
+
+def test_batches_are_as_large_as_the_limit_of_tokens_allows(exp_dir: Path) -> None:
+    config = experiment.read_experiment(exp_dir)
+    model = build(config, torch.float32).model
+    durations = {f"u{i:02d}": 0.5 + i / 8 for i in range(30)}
+    num_frames = {utt_id: round(100 * duration) for utt_id, duration in durations.items()}
+    tokens = largest_tokens(durations, num_frames, model, config.decode)
+    prompt = sum(map(len, model.prompt.parts("u08", None)))
+    assert tokens["u08"] == 2 * (prompt + 8 + 7)  # beams, 75 states by 10, 1.5 s at 2 tokens a second and 4 more
+    for limit in (100, 300, 700, 10000):
+        decoding = replace(config.decode, batch_tokens=limit)
+        batches = decoding_batches(durations, num_frames, model, decoding, lambda duration: duration)
+        assert [one for batch in batches for one in batch] == sorted(durations, reverse=True)
+        assert all(len(batch) == 1 or len(batch) * tokens[batch[0]] <= limit for batch in batches)
+        assert sum(tokens.values()) / len(batches) > limit / 3 or len(batches) in (1, 30)
