@@ -50,7 +50,7 @@ class Beams(NamedTuple):
 
 
 class BeamSearch:
-    """Beam search of several utterances, each of which has its own ``max_new_tokens``.
+    """Beam search of several utterances, each with its own ``max_new_tokens``.
 
     Args:
         max_new_tokens: largest number of tokens of each utterance.

@@ -56,7 +56,7 @@ class Row:
 
 
 class GreedySearch:
-    """Greedy search of several utterances, each of which has its own ``max_new_tokens`` and draft.
+    """Greedy search of several utterances, each with its own ``max_new_tokens`` and draft.
 
     Args:
         rows: one for each utterance.

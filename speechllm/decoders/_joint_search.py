@@ -124,7 +124,7 @@ class JointScores:
 
     def keep(self, rows_N: Tensor, tokens_N: Tensor) -> None:
         """Append the chosen tokens to the rows that were scored last, ``rows_N``."""
-        # the end of sequence may be no candidate; what has ended no longer matters
+        # the end of sequence may be no candidate; a row that has ended is not scored again
         place_N = (self._candidates_NK == tokens_N[:, None]).int().argmax(1)
         chosen = self._extended_NK.take(torch.arange(len(place_N), device=place_N.device), place_N)
         for all_R, chosen_N in zip(self._prefixes_R, chosen, strict=True):

@@ -63,39 +63,36 @@ class Search:
             posteriors: of a CTC head; None without one.
             drafts: of each utterance, for greedy search; they change no token. None: one token a step.
         """
+        scores = TokenScores(options, self.eos, posteriors)
         if options.num_beams > 1:
-            return self._beam(prompts, max_new_tokens, options, posteriors)
-        return self._greedy(prompts, max_new_tokens, options, posteriors, drafts)
+            return self._beam(prompts, max_new_tokens, scores, options)
+        return self._greedy(prompts, max_new_tokens, scores, options.length_penalty, drafts)
 
     def _greedy(
         self,
         prompts: list[Tensor],
         max_new_tokens: list[int],
-        options: GenerationOptions,
-        posteriors: Posteriors | None,
+        scores: TokenScores,
+        length_penalty: float,
         drafts: list[Draft] | None,
     ) -> list[list[Found]]:
         state = State(self.model)
         if drafts is None or not state.is_plain:
             drafts = [Draft() for _ in max_new_tokens]
         rows = [Row(limit, draft) for limit, draft in zip(max_new_tokens, drafts, strict=True)]
-        search = GreedySearch(rows, TokenScores(options, self.eos, posteriors), self.eos, prompts[0].device)
+        search = GreedySearch(rows, scores, self.eos, prompts[0].device)
         drafted_BU = search.first_draft()
         logits_BUV = self._begin(state, prompts, drafted_BU)
         search.run(state if drafted_BU.shape[1] else self._for_steps(state, max(max_new_tokens)), logits_BUV)
-        penalty = options.length_penalty
-        return [[Found(row.ids, row.log_probs, row.score(penalty), row.num_drafted, row.num_accepted)] for row in rows]
+        return [
+            [Found(row.ids, row.log_probs, row.score(length_penalty), row.num_drafted, row.num_accepted)]
+            for row in rows
+        ]
 
     def _beam(
-        self,
-        prompts: list[Tensor],
-        max_new_tokens: list[int],
-        options: GenerationOptions,
-        posteriors: Posteriors | None,
+        self, prompts: list[Tensor], max_new_tokens: list[int], scores: TokenScores, options: GenerationOptions
     ) -> list[list[Found]]:
-        search = BeamSearch(
-            max_new_tokens, options, TokenScores(options, self.eos, posteriors), self.eos, prompts[0].device
-        )
+        search = BeamSearch(max_new_tokens, options, scores, self.eos, prompts[0].device)
         state = State(self.model)
         logits_BV = self._begin(state, prompts)[:, -1]
         results = search.run(self._for_steps(state, max(max_new_tokens)), logits_BV)

@@ -1,6 +1,7 @@
 """Joint decoding: CTC's probability of beginnings against all alignments, and what a search makes of both."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ from torch import Tensor
 from torch.nn.functional import ctc_loss
 
 from speechllm.decoders import causal_lm
+from speechllm.decoders._draft import Draft
 from speechllm.decoders._joint_search import CTCPrefixScorer, Prefixes
+from speechllm.decoders._search import Search
 from speechllm.interfaces import GenerationOptions, Posteriors
 
 STATES, CLASSES = 5, 3  # a blank and two pieces
@@ -128,3 +131,29 @@ def test_without_a_weight_ctc_changes_nothing(decoder: causal_lm.CausalLM) -> No
     (without,) = decoder.generate(prompts, [5], options)[0]
     assert [one for one, _ in with_posteriors.tokens] == [one for one, _ in without.tokens]
     assert with_posteriors.score == pytest.approx(without.score, abs=1e-5)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.4, 0.9])
+@pytest.mark.parametrize("max_new_tokens", [12, 3])
+def test_drafts_of_a_ctc_head_change_no_hypothesis(
+    decoder: causal_lm.CausalLM, weight: float, max_new_tokens: int
+) -> None:
+    torch.manual_seed(0)
+    prompts = [torch.randn(length, decoder.embedding_dim) for length in (7, 3, 5)]
+    vocabulary = decoder.model.get_input_embeddings().num_embeddings
+    options = GenerationOptions(ctc_weight=weight, ctc_candidates=vocabulary, no_repeat_ngram=3)
+    posteriors = posteriors_of(decoder, TEXTS)
+    limits = [max_new_tokens, 12, 5]
+    found = decoder.generate(prompts, limits, options, posteriors)
+    expected = decoder.generate(prompts, limits, replace(options, speculative=False), posteriors)
+    for (one,), (other,) in zip(found, expected, strict=True):
+        assert (one.text, one.num_tokens, one.truncated) == (other.text, other.num_tokens, other.truncated)
+        assert one.score == pytest.approx(other.score, abs=1e-4)
+        assert other.drafted == 0
+    assert found[0][0].drafted > 0
+    search = Search(decoder.model, decoder.embed, decoder.tokenizer.eos_token_id)
+    with torch.inference_mode():  # the CTC hypothesis has other tokens than this LLM prefers, so draft its own, too
+        tokens = [nbest[0].ids for nbest in search(prompts, limits, options, posteriors, None)]
+        again = search(prompts, limits, options, posteriors, [Draft(ids) for ids in tokens])
+    assert [nbest[0].ids for nbest in again] == tokens
+    assert again[0][0].accepted >= len(tokens[0]) - 2  # two passes, each with a token of its own

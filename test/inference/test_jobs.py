@@ -142,6 +142,6 @@ def test_the_acceptance_rate_is_that_of_all_jobs(tmp_path: Path) -> None:
     for job, utt_ids in enumerate((["a", "b"], ["c"]), 1):
         decode_job(speculative, [utt_ids], DURATIONS, tmp_path, job, "x")
         write_job_record(tmp_path, job, {})
-    assert ", acceptance rate 0.333" in merge_jobs(tmp_path, "abc", 2)
+    assert "; acceptance rate of drafted tokens 0.333" in merge_jobs(tmp_path, "abc", 2)
     record = yaml.safe_load((tmp_path / "run.yaml").read_text())
     assert record["speculative_decoding"] == {"tokens": 6, "drafted": 15, "accepted": 5, "acceptance_rate": 0.3333}
