@@ -98,11 +98,11 @@ class Model:
         self.about = trained.about
         self.device = device
         self.frontend = built.frontend
-        self.speech_llm = built.model.to(device)
+        self.speech_llm = built.model
         self.max_window: Seconds = max(trained.config.data.max_duration, _joined(trained.config))
         """Maximum window: the longest speech in training (seconds)."""
         self._bases, self._is_merged = built.bases, is_merged
-        self._recognize = recognizer(self.speech_llm, built.collate(), trained.config.decode, device)
+        self._recognize = recognizer(built, trained.config.decode, device)
 
     from_pretrained = staticmethod(load)
 

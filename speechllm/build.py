@@ -33,6 +33,8 @@ class Built:
     """Settings that a dump and this model must share."""
     bases: dict[str, str]
     """Fingerprints of the base models."""
+    state_rate: float
+    """Encoder states per second."""
 
     def collate(self) -> Collate:
         """Return a function that makes a batch for the model of utterances as dumped."""
@@ -63,6 +65,7 @@ def build(config: ExperimentConfig, dtype: torch.dtype) -> Built:
         frontend=frontend,
         dump_fingerprint=dump_fingerprint,
         bases=bases,
+        state_rate=encoder.frame_rate,
     )
 
 

@@ -141,6 +141,8 @@ class Posteriors(NamedTuple):
     stacked_lens_B: Tensor
     """Number of valid stacked states."""
     subwords: SubwordUnits
+    stack: int = 1
+    """Number of encoder states in each stacked state."""
 
 
 class ConnectorOutput(NamedTuple):
@@ -195,6 +197,17 @@ class GenerationOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TimedWord:
+    """A word of a text and its place in the audio; start, end and confidence are None for a word without times."""
+
+    word: str
+    start: Seconds | None = None
+    end: Seconds | None = None
+    confidence: float | None = None
+    """Mean posterior, 0 to 1, of the word's subword units in the stacked states that they are aligned to."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Hypothesis:
     """One result of decoding an utterance."""
 
@@ -210,6 +223,8 @@ class Hypothesis:
     """Tokens that speculative decoding drafted, in all passes of the LLM."""
     accepted: int = 0
     """Drafted tokens that were the LLM's choice."""
+    words: Sequence[TimedWord] = ()
+    """Words of the text with their times from the beginning of the speech; empty unless word times are configured."""
 
 
 class Decoder(Module, Protocol):

@@ -1,7 +1,8 @@
 """Write the hypotheses of segments as a CTM file, whose words can be scored against an STM file of the recordings.
 
-The words of a segment are spread evenly over its time, since an LLM does not say when each is heard. DATA may hold
-Kaldi's reco2file_and_channel; without it every recording is channel 1 of a file of its name.
+Words have the times in words.ctm beside HYP, which decode writes with decode.word_times; without it they are spread
+evenly over their segment. DATA may hold Kaldi's reco2file_and_channel; without it every recording is channel 1 of a
+file of its name.
 """
 
 from argparse import ArgumentParser, Namespace

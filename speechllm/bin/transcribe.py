@@ -25,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=("txt", "json", "srt", "vtt"), default="txt", help="(%(default)s)")
     parser.add_argument("--out", type=Path, help="folder for a file each; what is there already is not done again")
     parser.add_argument("--batch_size", type=int, default=8, help="windows recognised at once (%(default)s)")
+    for_words = {"dest": "set", "action": "append_const", "const": "decode.word_times=true"}
+    parser.add_argument("--word_times", **for_words, help="times of words, in json, and as cues of srt and vtt")
     add_renamed(parser, "--longest", "--max_window")
     parser.add_argument("--max_window", type=float, help="maximum window in seconds, at least 1; default: as trained")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (%(default)s)")
@@ -54,7 +56,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _transcribe(args: argparse.Namespace, durations: "dict[Input, Seconds]") -> int:
     """Transcribe the files that can be opened; return how many of them could not be read to the end."""
-    from tqdm import tqdm
     from transformers.utils import logging
 
     from speechllm.api import load
@@ -63,13 +64,8 @@ def _transcribe(args: argparse.Namespace, durations: "dict[Input, Seconds]") -> 
     logging.disable_progress_bar()  # that of loading weights
     loading = {"device": args.device, "overrides": args.set, "trust_components": args.trust_components}
     model = load(args.model, merge_lora=True, **loading)
-    options, done = {"batch_size": args.batch_size, "max_window": args.max_window}, 0.0
-    with tqdm(total=round(sum(durations.values())), unit="s", desc="speech", dynamic_ncols=True) as bar:
-
-        def progress(seconds: "Seconds") -> None:
-            nonlocal done
-            done += seconds
-            bar.update(round(done) - bar.n)
+    options = {"batch_size": args.batch_size, "max_window": args.max_window}
+    with outputs.progress_bar(sum(durations.values())) as progress:
 
         def transcribe(paths: Iterable[Path]) -> "Iterator[Transcript | DataError]":
             return model.transcribe_each(paths, **options, progress=progress)

@@ -114,7 +114,8 @@ class CTCConnector(BaseConnector):
         """Return embeds_BSE, their number for each utterance, and the posteriors of the stacked states."""
         stacked_lens_B = self.output_lengths(state_lens_B)
         hidden_BMH = self._hidden(states_BLD, state_lens_B)
-        posteriors = Posteriors(self.head(hidden_BMH).float().log_softmax(-1), stacked_lens_B, self._units)
+        log_probs_BMC = self.head(hidden_BMH).float().log_softmax(-1)
+        posteriors = Posteriors(log_probs_BMC, stacked_lens_B, self._units, self.stack)
         return ConnectorOutput(*self.embed(hidden_BMH, posteriors), posteriors)
 
     def embed(self, hidden_BMH: Tensor, posteriors: Posteriors) -> tuple[Tensor, Tensor]:

@@ -29,6 +29,8 @@ class DecodeConfig:
     """... and this many more; those that reach this limit are counted as truncated."""
     search: GenerationOptions = field(default_factory=GenerationOptions)
     """How text is searched for."""
+    word_times: bool = False
+    """Whether the words of hypotheses get times and confidences, by forced alignment with the CTC head's posteriors."""
 
     def __post_init__(self) -> None:
         """Check what YAML types cannot."""

@@ -15,7 +15,8 @@ from speechllm.data.kaldi.data_dir import write_table
 from speechllm.data.sampler import by_duration
 from speechllm.errors import DataError
 from speechllm.inference.record import merge_job_records, write_job_record
-from speechllm.interfaces import Hypothesis, Seconds
+from speechllm.inference.word_ctm import write_words
+from speechllm.interfaces import Hypothesis, Seconds, TimedWord
 
 Recognize: TypeAlias = Callable[[list[str]], list[list[Hypothesis]]]
 
@@ -107,7 +108,9 @@ def finished_job(out_dir: Path, job: int, utt_ids: Sequence[str], fingerprint: s
 
 
 def merge_jobs(out_dir: Path, utt_ids: Iterable[str], nj: int) -> str:
-    """Merge the shares of ``nj`` jobs into ``text``, ``nbest.jsonl`` and ``truncated``; return a sentence about them.
+    """Merge the shares of ``nj`` jobs into the files of a decoding; return a sentence about them.
+
+    The files are ``text``, ``nbest.jsonl``, ``truncated`` and, with word times, ``words.ctm``.
 
     Raises:
         DataError: if an utterance has no hypothesis, or two, or the shares come from different models.
@@ -133,19 +136,25 @@ def merge_jobs(out_dir: Path, utt_ids: Iterable[str], nj: int) -> str:
     return _write(out_dir, [rows[utt_id] for utt_id in sorted(rows, key=str.encode)])
 
 
+def _hypothesis(words: Sequence[dict[str, Any]] = (), **fields: Any) -> Hypothesis:
+    """Return the hypothesis of a row; rows of an earlier version have no words."""
+    return Hypothesis(words=[TimedWord(**word) for word in words], **fields)
+
+
 def _write(out_dir: Path, rows: list[dict[str, Any]]) -> str:
-    best = {row["utt_id"]: Hypothesis(**row["nbest"][0]) for row in rows}
+    best = {row["utt_id"]: _hypothesis(**row["nbest"][0]) for row in rows}
     truncated = [utt_id for utt_id, hypothesis in best.items() if hypothesis.truncated]
     with new_file(out_dir / "nbest.jsonl") as path:
         path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     with new_file(out_dir / "truncated") as path:
         path.write_text("".join(f"{utt_id}\n" for utt_id in truncated), encoding="utf-8")
     write_table(out_dir / "text", {utt_id: hypothesis.text for utt_id, hypothesis in best.items()})
+    untimed = write_words(out_dir, best)
     speech, seconds = sum(row["duration"] for row in rows), sum(row["seconds"] for row in rows)
     empty = sum(not hypothesis.text for hypothesis in best.values())
     return (
         f"{out_dir}: {len(rows)} utterances, {speech / 3600:.2f} h of speech decoded at a real-time factor of "
-        f"{seconds / max(speech, 1e-9):.3f} per job; {empty} empty, {len(truncated)} reached max_new_tokens"
+        f"{seconds / max(speech, 1e-9):.3f} per job; {empty} empty, {len(truncated)} reached max_new_tokens{untimed}"
         + "".join(
             f"; acceptance rate of drafted tokens {one['acceptance_rate']:.3f}" for one in _acceptance(rows).values()
         )

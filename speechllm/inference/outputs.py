@@ -1,5 +1,6 @@
 """Transcripts of files, printed or written to a folder, where an interrupted run is resumed."""
 
+import contextlib
 import json
 import os
 import sys
@@ -61,6 +62,20 @@ def measure(inputs: Sequence[Input]) -> tuple[dict[Input, Seconds], list[DataErr
         except DataError as error:
             errors.append(DataError(str(error).replace(str(one.path), one.name)))
     return durations, errors
+
+
+@contextlib.contextmanager
+def progress_bar(total: Seconds) -> Iterator[Callable[[Seconds], None]]:
+    """Show a progress bar of ``total`` seconds of speech; yield a function that adds seconds to it."""
+    done = 0.0
+    with tqdm(total=round(total), unit="s", desc="speech", dynamic_ncols=True) as bar:
+
+        def progress(seconds: Seconds) -> None:
+            nonlocal done
+            done += seconds
+            bar.update(round(done) - bar.n)
+
+        yield progress
 
 
 def print_transcripts(inputs: Sequence[Input], transcribe: Transcribe, form: str) -> int:

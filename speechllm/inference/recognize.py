@@ -5,23 +5,23 @@ from typing import TypeAlias
 
 import torch
 
-from speechllm.data.batch import Collate
+from speechllm.build import Built
 from speechllm.data.dataset import Example
 from speechllm.errors import ConfigError
 from speechllm.inference.config import DecodeConfig
 from speechllm.interfaces import Hypothesis
-from speechllm.models.speech_llm import SpeechLLM
 
 Recognizer: TypeAlias = Callable[[list[Example]], list[list[Hypothesis]]]
 """Returns the n-best hypotheses, best first, of each utterance of a batch."""
 
 
-def recognizer(model: SpeechLLM, collate: Collate, config: DecodeConfig, device: torch.device) -> Recognizer:
-    """Return a function that recognises batches of utterances with ``model`` on ``device``.
+def recognizer(built: Built, config: DecodeConfig, device: torch.device) -> Recognizer:
+    """Return a function that recognises batches of utterances with a model, which is moved to ``device``.
 
     Raises:
-        ConfigError: if the search needs a CTC head and the connector has none.
+        ConfigError: if the search or word times need a CTC head and the connector has none.
     """
+    model, collate = built.model.to(device), built.collate()
     for key in ("ctc_weight", "ctc_confidence"):
         value = getattr(config.search, key)
         if value > 0 and model.connector.subwords is None:
@@ -31,9 +31,15 @@ def recognizer(model: SpeechLLM, collate: Collate, config: DecodeConfig, device:
             )
     if config.compile or (config.compile is None and device.type == "cuda"):
         model.decoder.compile_steps()
+    if config.word_times and model.connector.subwords is None:
+        raise ConfigError(
+            "decode.word_times: found true, but word times are aligned by a CTC head and the connector has none; "
+            "expected false, or a connector of type ctc"
+        )
+    state_rate = built.state_rate if config.word_times else None
 
     def recognize(examples: list[Example]) -> list[list[Hypothesis]]:
         max_new_tokens = [config.max_new_tokens(example.duration) for example in examples]
-        return model.generate(collate(examples).to(device), max_new_tokens, config.search)
+        return model.generate(collate(examples).to(device), max_new_tokens, config.search, state_rate)
 
     return recognize

@@ -53,7 +53,7 @@ def decode(model_dir: Path, config: ExperimentConfig, sets: Sequence[SetToDecode
     def load() -> tuple[Built, Recognizer]:
         built = load_model(model_dir, config, torch_dtype(config.decode.dtype))
         device = job_device(job or 1)
-        return built, recognizer(built.model.to(device), built.collate(), config.decode, device)
+        return built, recognizer(built, config.decode, device)
 
     for one in sets:
         _decode_set(one, config, weights, load, nj, job)

@@ -4,7 +4,7 @@ import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,7 +14,7 @@ from speechllm.data.audio.read import finite, read_blocks
 from speechllm.data.audio.windows import Window, cut_windows
 from speechllm.errors import ConfigError, DataError
 from speechllm.inference.transcript import Segment, Transcript
-from speechllm.interfaces import Hypothesis, Seconds
+from speechllm.interfaces import Hypothesis, Seconds, TimedWord
 from speechllm.score.failures import LOOP_REPEATS, most_repeats
 
 Audio: TypeAlias = str | os.PathLike[str] | tuple[Any, int]
@@ -126,8 +126,19 @@ class Transcriber:
 
 
 def _segment(window: Window, nbest: list[Hypothesis], warnings: list[str]) -> Segment:
-    text = nbest[0].text if nbest else ""
-    return Segment(start=window.start, end=window.end, text=text, nbest=nbest, warnings=warnings)
+    if not nbest:
+        return Segment(start=window.start, end=window.end, text="", nbest=nbest, warnings=warnings)
+    words = [_shifted(word, window) for word in nbest[0].words]
+    nbest = [replace(nbest[0], words=()), *nbest[1:]]
+    return Segment(start=window.start, end=window.end, text=nbest[0].text, nbest=nbest, warnings=warnings, words=words)
+
+
+def _shifted(word: TimedWord, window: Window) -> TimedWord:
+    """Return a word of a window with its times in the recording; the last stacked state may end behind the window."""
+    if word.start is None or word.end is None:
+        return word
+    start, end = (round(min(window.start + time, window.end), 3) for time in (word.start, word.end))
+    return replace(word, start=start, end=end)
 
 
 def _warnings(best: Hypothesis) -> list[str]:
@@ -138,6 +149,7 @@ def _warnings(best: Hypothesis) -> list[str]:
         "loop": most_repeats(best.text.split()) >= LOOP_REPEATS,
         "truncated": best.truncated,
         "unsure": bool(log_probs) and sum(log_probs) / len(log_probs) < UNSURE,
+        "untimed": any(word.start is None for word in best.words),
     }
     return [name for name, is_so in found.items() if is_so]
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
-from speechllm.interfaces import Hypothesis, Seconds
+from speechllm.interfaces import Hypothesis, Seconds, TimedWord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,10 @@ class Segment:
     nbest: Sequence[Hypothesis]
     """Hypotheses, best first, with the log-probability of each token; none where nothing was decoded."""
     warnings: Sequence[str] = ()
-    """What is doubtful: ``silence``, ``empty``, ``loop``, ``truncated``, ``unsure``."""
+    """What is doubtful: ``silence``, ``empty``, ``loop``, ``truncated``, ``unsure``, ``untimed`` (words without times
+    although they were asked for)."""
+    words: Sequence[TimedWord] = ()
+    """Words of the text with their times in the recording; empty unless ``decode.word_times`` is set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,24 +49,26 @@ def to_txt(transcript: Transcript) -> str:
 
 
 def to_json(transcript: Transcript) -> str:
-    """Return everything as JSON."""
+    """Return everything as JSON; word times are in the segments."""
     tree = {"source": transcript.source, "duration": transcript.duration, "text": transcript.text}
     segments = [asdict(segment) for segment in transcript.segments]
+    for hypothesis in (one for segment in segments for one in segment["nbest"]):
+        del hypothesis["words"]
     return json.dumps({**tree, "segments": segments}, ensure_ascii=False, indent=1) + "\n"
 
 
 def to_srt(transcript: Transcript) -> str:
-    """Return SubRip subtitles, one for each segment with words."""
+    """Return SubRip subtitles, one for each word with times, else for each segment with words."""
     return "".join(
-        f"{number}\n{_time(one.start, ',')} --> {_time(one.end, ',')}\n{one.text}\n\n"
-        for number, one in enumerate(_spoken(transcript), 1)
+        f"{number}\n{_time(start, ',')} --> {_time(end, ',')}\n{text}\n\n"
+        for number, (start, end, text) in enumerate(_cues(transcript), 1)
     )
 
 
 def to_vtt(transcript: Transcript) -> str:
-    """Return WebVTT subtitles (W3C), one for each segment with words."""
+    """Return WebVTT subtitles (W3C), one for each word with times, else for each segment with words."""
     return "WEBVTT\n\n" + "".join(
-        f"{_time(one.start, '.')} --> {_time(one.end, '.')}\n{_escaped(one.text)}\n\n" for one in _spoken(transcript)
+        f"{_time(start, '.')} --> {_time(end, '.')}\n{_escaped(text)}\n\n" for start, end, text in _cues(transcript)
     )
 
 
@@ -71,8 +76,24 @@ FORMATS: dict[str, Callable[[Transcript], str]] = {"txt": to_txt, "json": to_jso
 """What writes a transcript, by the ending of the file's name."""
 
 
-def _spoken(transcript: Transcript) -> list[Segment]:
-    return [segment for segment in transcript.segments if segment.text]
+def _cues(transcript: Transcript) -> list[tuple[Seconds, Seconds, str]]:
+    """Return start, end and text of each subtitle; a word without times stands behind the word before it."""
+    cues: list[tuple[Seconds, Seconds, str]] = []
+    for segment in transcript.segments:
+        timed = [(word.word, word.start, word.end) for word in segment.words]
+        if not any(start is not None for _, start, _ in timed):
+            cues += [(segment.start, segment.end, segment.text)] * bool(segment.text)
+            continue
+        waiting = ""
+        for word, start, end in timed:
+            if start is not None and end is not None:
+                cues.append((start, end, waiting + word))
+                waiting = ""
+            elif cues and cues[-1][0] >= segment.start:
+                cues[-1] = (*cues[-1][:2], f"{cues[-1][2]} {word}")
+            else:
+                waiting += f"{word} "
+    return cues
 
 
 def _escaped(text: str) -> str:

@@ -1,6 +1,7 @@
 """The whole model: encoder, connector, prompt and LLM (arXiv 2309.13963)."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Literal, NamedTuple, TypeAlias
 
 import torch
@@ -14,11 +15,13 @@ from speechllm.interfaces import (
     Encoder,
     GenerationOptions,
     Hypothesis,
+    Posteriors,
     Utterances,
 )
 from speechllm.models.ctc import EmbeddingMatrixHead, confidence, count_units, ctc_objective
 from speechllm.models.prompt import Prompt, PromptConfig
 from speechllm.models.splice import splice, with_targets
+from speechllm.models.word_times import align_words
 
 Objective: TypeAlias = Literal["llm", "ctc"]
 """Loss of a training step: the LLM's cross entropy, or CTC of the connector alone."""
@@ -142,9 +145,17 @@ class SpeechLLM(nn.Module):
 
     @torch.inference_mode()
     def generate(
-        self, batch: Utterances, max_new_tokens: list[int], options: GenerationOptions
+        self, batch: Utterances, max_new_tokens: list[int], options: GenerationOptions, state_rate: float | None = None
     ) -> list[list[Hypothesis]]:
-        """Return the n-best hypotheses of each utterance, of at most its ``max_new_tokens``."""
+        """Return the n-best hypotheses of each utterance, of at most its ``max_new_tokens``.
+
+        Args:
+            batch: utterances.
+            max_new_tokens: largest number of tokens of each.
+            options: of the search.
+            state_rate: encoder states per second, for the times of the words of each best hypothesis, which need a
+                connector with a CTC head; None: without times.
+        """
         output = self.connect(batch)
         prompts = self.prompts(batch, output)
         if output.posteriors is None:
@@ -161,9 +172,22 @@ class SpeechLLM(nn.Module):
             chosen = [prompts[place] for place in places], [max_new_tokens[place] for place in places]
             for place, nbest in zip(places, self.decoder.generate(*chosen, options, posteriors), strict=True):
                 found[place] = nbest
+        if state_rate is not None:
+            found = _with_word_times(found, output.posteriors, state_rate)
         return found
 
     def _embed(self, ids: list[list[int]], device: torch.device) -> list[Tensor]:
         """Embed several token sequences with one look-up."""
         flat = torch.tensor([i for one in ids for i in one], dtype=torch.long, device=device)
         return list(self.decoder.embed(flat).split([len(one) for one in ids]))
+
+
+def _with_word_times(
+    found: list[list[Hypothesis]], posteriors: Posteriors, state_rate: float
+) -> list[list[Hypothesis]]:
+    """Return the n-best hypotheses with the times of the words of each best one."""
+    timed = []
+    for nbest, log_probs_MC, length in zip(found, posteriors.log_probs_BMC, posteriors.lens_B.tolist(), strict=True):
+        words = align_words(nbest[0].text, log_probs_MC[:length], posteriors.subwords, posteriors.stack / state_rate)
+        timed.append([replace(nbest[0], words=words), *nbest[1:]])
+    return timed

@@ -1,5 +1,6 @@
 """Score the decoded sets of an experiment, each with the references that its data directory holds."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,7 +53,10 @@ def score_sets(sets: Sequence[DataSet], exp_dir: Path, tag: str, normalizer_name
 
 
 def write_ctm(data_dir: Path, hyp: Path, out: Path) -> str:
-    """Write the hypotheses of segments as words of recordings, spread evenly over the time of their segment.
+    """Write the hypotheses of segments as words of recordings.
+
+    Words have the times in ``words.ctm`` beside the hypotheses, which decoding with ``decode.word_times`` writes; those
+    of other segments are spread evenly over their segment.
 
     Args:
         data_dir: data directory with the segments.
@@ -74,6 +78,12 @@ def write_ctm(data_dir: Path, hyp: Path, out: Path) -> str:
         )
         for utt in utts
     }
-    words = ctm.words_of(segments, transcripts.read(hyp), hyp)
+    timed: defaultdict[str, list[ctm.Word]] = defaultdict(list)
+    if (aligned := hyp.parent / ctm.UTTERANCE_WORDS).is_file():
+        for word in ctm.read_ctm(aligned):
+            timed[word.recording].append(word)
+    words = ctm.words_of(segments, transcripts.read(hyp), hyp, timed)
     directory.write_whole(out, ctm.ctm_lines(words))
-    return f"{out}: {len(words)} words of {len(segments)} segments"
+    aligned_too = len(timed.keys() & segments.keys())
+    times = f", {aligned_too} of them with aligned word times" if aligned_too else ""
+    return f"{out}: {len(words)} words of {len(segments)} segments{times}"

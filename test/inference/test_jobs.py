@@ -13,7 +13,7 @@ from speechllm.inference.config import DecodeConfig
 from speechllm.inference.jobs import Loaded, decode_job, decode_jobs, finished_job, merge_jobs, share
 from speechllm.inference.record import write_job_record
 from speechllm.inference.run import shuffled_speech
-from speechllm.interfaces import GenerationOptions, Hypothesis
+from speechllm.interfaces import GenerationOptions, Hypothesis, TimedWord
 
 DURATIONS = {"a": 1.0, "b": 2.0, "c": 3.0}
 
@@ -36,6 +36,20 @@ def test_shares_become_one_text(tmp_path: Path) -> None:
     assert (tmp_path / "truncated").read_text() == "b\n"
     rows = [json.loads(line) for line in (tmp_path / "nbest.jsonl").read_text().splitlines()]
     assert [row["utt_id"] for row in rows] == ["a", "b", "c"]
+
+
+def test_word_times_are_written_as_a_ctm_file(tmp_path: Path) -> None:
+    def timed(utt_ids: list[str]) -> list[list[Hypothesis]]:
+        words = {utt_id: [TimedWord(word="x", start=0.16, end=0.4, confidence=0.5)] for utt_id in utt_ids}
+        words["b"] = words["b"] + [TimedWord(word="y")]
+        return [[replace(recognize([u])[0][0], words=words[u])] for u in utt_ids]
+
+    decode_job(timed, [["a", "b", "c"]], DURATIONS, tmp_path, 1, "x")
+    assert merge_jobs(tmp_path, "abc", 1).endswith("reached max_new_tokens; 1 of 4 words without times")
+    assert (tmp_path / "words.ctm").read_text() == "a 1 0.160 0.240 x 0.500\nc 1 0.160 0.240 x 0.500\n"
+    decode_all(tmp_path)
+    merge_jobs(tmp_path, "abc", 2)
+    assert not (tmp_path / "words.ctm").exists()
 
 
 def test_a_finished_share_is_known_by_its_utterances_and_fingerprint(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import soundfile
 from speechllm.errors import DataError
 from speechllm.inference.transcribe import Transcriber
 from speechllm.inference.transcript import Transcript
-from speechllm.interfaces import Hypothesis
+from speechllm.interfaces import Hypothesis, TimedWord
 
 RATE = 16000
 
@@ -111,3 +111,20 @@ def test_progress_is_in_seconds() -> None:
     run = Transcriber(Recognizer(), sample_rate=RATE, max_window=10.0, batch_size=2, progress=done.append)
     list(run([(tone(25, 0.2), RATE), (tone(2, 0.0), RATE)]))
     assert sum(done) == pytest.approx(27.0)
+
+
+def test_word_times_are_those_in_the_recording() -> None:
+    """The last stacked state may reach beyond the end of its window."""
+
+    def recognize(batch: list[np.ndarray]) -> list[list[Hypothesis]]:
+        times = [(0.5, 1.0), (1.5, 60.0), (None, None)]
+        words = [TimedWord(word="w", start=start, end=end, confidence=None) for start, end in times]
+        return [[Hypothesis(text="w w w", score=0.0, num_tokens=3, truncated=False, words=words)] for _ in batch]
+
+    run = Transcriber(recognize, sample_rate=RATE, max_window=10.0, batch_size=2)
+    (result,) = run([(tone(25, 0.2), RATE)])
+    assert isinstance(result, Transcript) and len(result.segments) > 2
+    for segment in result.segments:
+        assert segment.nbest[0].words == () and segment.warnings == ["untimed"]
+        start = pytest.approx(segment.start + 0.5, abs=1e-3)
+        assert [segment.words[0].start, segment.words[1].end, segment.words[2].start] == [start, segment.end, None]

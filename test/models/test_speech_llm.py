@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from speechllm.build import Built
 from speechllm.connectors import ctc, fc
-from speechllm.data.batch import Batch, Collate
+from speechllm.data.batch import Batch
 from speechllm.decoders import causal_lm
 from speechllm.errors import ConfigError
+from speechllm.frontends import log_mel
 from speechllm.inference.config import DecodeConfig
 from speechllm.inference.recognize import recognizer
 from speechllm.interfaces import ConnectorOutput, GenerationOptions
@@ -164,7 +166,31 @@ def test_an_utterance_of_low_confidence_has_an_empty_hypothesis(
 def test_a_search_with_ctc_needs_a_ctc_head(model: SpeechLLM, key: str) -> None:
     config = DecodeConfig(search=GenerationOptions(**{key: 0.3}))
     with pytest.raises(ConfigError, match=f"decode.search.{key}: found 0.3, but the connector has no CTC head"):
-        recognizer(model, Collate(encoded=True), config, torch.device("cpu"))
+        recognizer(built_of(model), config, torch.device("cpu"))
+
+
+def built_of(model: SpeechLLM) -> Built:
+    identity = {"dump": "encoder"}
+    return Built(model=model, frontend=log_mel.Config().build(), identity=identity, bases={}, state_rate=50.0)
+
+
+def test_word_times_need_a_ctc_head(model: SpeechLLM) -> None:
+    with pytest.raises(ConfigError, match="decode.word_times: found true, .* the connector has none; expected false"):
+        recognizer(built_of(model), DecodeConfig(word_times=True), torch.device("cpu"))
+
+
+def test_batches_change_no_word_time(ctc_model: SpeechLLM) -> None:
+    ctc_model.eval()
+    batch, caps, options = batch_of(["", "", ""], [400, 70, 222]), [8, 5, 7], GenerationOptions(num_beams=2, nbest=2)
+    together = ctc_model.generate(batch, caps, options, 50.0)
+    plain = ctc_model.generate(batch, caps, options)
+    for i, nbest in enumerate(together):
+        (alone,) = ctc_model.generate(one_of(batch, i), [caps[i]], options, 50.0)
+        assert nbest[0].words == alone[0].words != ()
+        assert " ".join(word.word for word in nbest[0].words) == nbest[0].text == plain[i][0].text
+        assert plain[i][0].words == nbest[1].words == ()
+    times = [time for word in together[0][0].words for time in (word.start, word.end)]
+    assert times == sorted(times) and times[-1] <= 8.0, "they follow each other within 400 states"
 
 
 @pytest.mark.parametrize("objective", ["llm", "ctc", "llm and ctc", "embedding ctc"])

@@ -10,6 +10,7 @@ import yaml
 
 from speechllm import load
 from speechllm.bin import main
+from speechllm.data.audio.read import read_audio
 from speechllm.data.derive.non_speech import SAMPLE_RATE as RATE
 from speechllm.data.derive.non_speech import brown, hum, pink
 from speechllm.pretrained.directory import BASES, SHIPPED, read_model, shipped
@@ -82,3 +83,28 @@ def test_the_first_reads_a_book_that_it_never_heard() -> None:
     counts = count(score(reference, dict(zip(reference, alone, strict=True)), normalizer("librispeech")))
     assert counts.words == 71
     assert counts.errors <= 8  # measured: 4
+
+
+@needs_bases
+@pytest.mark.skipif(not RECORDINGS.is_dir(), reason="needs Debian's pocketsphinx-testdata")
+def test_words_of_the_first_have_times_within_known_speech() -> None:
+    """Five utterances with two seconds of silence between; a stacked state is 80 ms."""
+    paths = sorted(RECORDINGS.glob("*.wav"))
+    parts = [read_audio(path, RATE) for path in paths]
+    silence_N = np.zeros(2 * RATE, np.float32)
+    samples_N = np.concatenate([one for part in parts for one in (part, silence_N)])
+    result = load(overrides=["decode.word_times=true", "decode.search.num_beams=1"]).transcribe((samples_N, RATE))
+    assert len(result.segments) > 1
+    words = [word for segment in result.segments for word in segment.words]
+    assert " ".join(word.word for word in words) == result.text and not any(word.start is None for word in words)
+    begin = 0.0
+    for part in parts:
+        end = begin + len(part) / RATE
+        mine = [word for word in words if begin - 0.1 <= (word.start + word.end) / 2 <= end + 0.1]
+        loud = np.flatnonzero(np.abs(part) > 0.1 * np.abs(part).max()) / RATE + begin
+        assert mine[0].start == pytest.approx(loud[0], abs=0.25)  # measured: 0.14 at most
+        assert mine[-1].end == pytest.approx(loud[-1], abs=0.35)  # measured: 0.28 at most
+        words = words[len(mine) :]
+        begin = end + 2
+    assert not words
+    assert result.segments[0].words[0].confidence > 0.5

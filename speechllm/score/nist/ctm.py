@@ -5,14 +5,16 @@ lines with the words ``<ALT_BEGIN>``, ``<ALT>`` and ``<ALT_END>`` stand alternat
 """
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from speechllm.errors import DataError
 from speechllm.score.nist.stm import Segment
 from speechllm.score.transcripts import name_some, read_lines
 
+UTTERANCE_WORDS = "words.ctm"
+"""File of a decoding with word times, whose recordings are the utterances."""
 ALTERNATIVES = {"<ALT_BEGIN>": "{", "<ALT>": "/", "<ALT_END>": "}"}
 
 
@@ -74,17 +76,26 @@ def ctm_lines(words: Iterable[Word]) -> str:
     return "".join(lines)
 
 
-def words_of(segments: Mapping[str, Segment], texts: Mapping[str, str], name: object) -> list[Word]:
+def words_of(
+    segments: Mapping[str, Segment],
+    texts: Mapping[str, str],
+    name: object,
+    timed: Mapping[str, Sequence[Word]] | None = None,
+) -> list[Word]:
     """Return the words of the hypotheses of segments, in the order of a CTM file.
 
+    The words of a segment without word times are spread evenly over it.
+
     Args:
-        segments: where each utterance is said.
-        texts: what is heard in each.
+        segments: recording, channel and time of each utterance.
+        texts: hypothesis of each.
         name: of the hypotheses, for messages.
+        timed: words of some utterances, with times from the beginning of the utterance.
 
     Raises:
-        DataError: if a segment has no hypothesis.
+        DataError: if a segment has no hypothesis, or the words with times are not those of the hypothesis.
     """
+    timed = timed or {}
     if missing := [utt_id for utt_id in segments if utt_id not in texts]:
         raise DataError(
             f"{name}: {len(missing)} segments have no hypothesis: {name_some(missing)}; decode what is missing"
@@ -92,11 +103,19 @@ def words_of(segments: Mapping[str, Segment], texts: Mapping[str, str], name: ob
     order = sorted(
         segments, key=lambda utt_id: (segments[utt_id].recording, segments[utt_id].channel, segments[utt_id].start)
     )
-    return [word for utt_id in order for word in spread(segments[utt_id], texts[utt_id])]
+    return [
+        word
+        for utt_id in order
+        for word in (
+            _placed(segments[utt_id], texts[utt_id], timed[utt_id], f"{name}: {utt_id}")
+            if utt_id in timed
+            else spread(segments[utt_id], texts[utt_id])
+        )
+    ]
 
 
 def spread(segment: Segment, text: str) -> list[Word]:
-    """Return the words of a hypothesis of a segment, spread evenly over it: an LLM does not say when each is heard."""
+    """Return the words of a hypothesis of a segment, spread evenly over it."""
     words = text.split()
     duration = (segment.end - segment.start) / max(1, len(words))
     return [
@@ -109,6 +128,22 @@ def spread(segment: Segment, text: str) -> list[Word]:
         )
         for k, word in enumerate(words)
     ]
+
+
+def _placed(segment: Segment, text: str, words: Sequence[Word], where: str) -> list[Word]:
+    """Return words with times from the beginning of a segment as words of its recording, none beyond its end."""
+    if (found := [word.word for word in words]) != text.split():
+        raise DataError(
+            f"{where}: found times of the words {' '.join(found)!r}, expected those of the hypothesis {text!r}; "
+            f"decode that set again, or remove {UTTERANCE_WORDS}"
+        )
+    placed = []
+    for word in words:
+        start = min(segment.start + word.start, segment.end)
+        end = min(segment.start + word.start + word.duration, segment.end)
+        place = {"recording": segment.recording, "channel": segment.channel}
+        placed.append(replace(word, **place, start=start, duration=end - start))
+    return placed
 
 
 def _word(parts: list[str], where: str, line: str) -> Word:

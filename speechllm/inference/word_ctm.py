@@ -1,0 +1,47 @@
+"""The word times of a decoding, ``words.ctm``: a CTM file whose recordings are the utterances."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from speechllm.atomic import new_file
+from speechllm.interfaces import Hypothesis
+from speechllm.score.nist.ctm import UTTERANCE_WORDS, Word, ctm_lines
+
+
+def write_words(out_dir: Path, hypotheses: Mapping[str, Hypothesis]) -> str:
+    """Write ``words.ctm``, or remove that of an earlier decoding; return the end of a sentence about it.
+
+    An utterance with a word that has no times is left out.
+
+    Args:
+        out_dir: directory of the hypotheses.
+        hypotheses: the best one of each utterance, in the order of the file.
+    """
+    words = [word for one in hypotheses.values() for word in one.words]
+    if not words:
+        (out_dir / UTTERANCE_WORDS).unlink(missing_ok=True)
+        return ""
+    lines = [line for utt_id, one in hypotheses.items() for line in _lines(utt_id, one)]
+    with new_file(out_dir / UTTERANCE_WORDS) as path:
+        path.write_text(ctm_lines(lines), encoding="utf-8")
+    untimed = sum(word.start is None for word in words)
+    return f"; {untimed} of {len(words)} words without times"
+
+
+def _lines(utt_id: str, hypothesis: Hypothesis) -> list[Word]:
+    found = []
+    for word in hypothesis.words:
+        if word.start is None or word.end is None:
+            return []
+        duration = round(word.end - word.start, 3)
+        found.append(
+            Word(
+                recording=utt_id,
+                channel="1",
+                start=word.start,
+                duration=duration,
+                word=word.word,
+                confidence=word.confidence,
+            )
+        )
+    return found
