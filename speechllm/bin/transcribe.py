@@ -25,8 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=("txt", "json", "srt", "vtt"), default="txt", help="(%(default)s)")
     parser.add_argument("--out", type=Path, help="folder for a file each; what is there already is not done again")
     parser.add_argument("--batch_size", type=int, default=8, help="windows recognised at once (%(default)s)")
-    for_words = {"dest": "set", "action": "append_const", "const": "decode.word_times=true"}
-    parser.add_argument("--word_times", **for_words, help="times of words, in json, and as cues of srt and vtt")
+    parser.add_argument(
+        "--word_times",
+        dest="set",
+        action="append_const",
+        const="decode.word_times=true",
+        help="times of words, in json, and as cues of srt and vtt",
+    )
     add_renamed(parser, "--longest", "--max_window")
     parser.add_argument("--max_window", type=float, help="maximum window in seconds, at least 1; default: as trained")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (%(default)s)")

@@ -4,8 +4,8 @@
 
 Two utterances of a data directory and three silences of 0.6 s make a recording, whose posteriors are aligned with the
 transcripts. The first word of an utterance should begin where its speech does, the last end with it. Speech is bounded
-by energy: frames of 10 ms above the mean of the 5th and the 95th percentile of their level in dB. Background noise moves
-these bounds, so medians mean more than means.
+by energy: frames of 10 ms above the mean of the 5th and the 95th percentile of their level in dB. Background noise
+moves these bounds, so medians mean more than means.
 """
 
 import argparse

@@ -141,8 +141,8 @@ def _placed(segment: Segment, text: str, words: Sequence[Word], where: str) -> l
     for word in words:
         start = min(segment.start + word.start, segment.end)
         end = min(segment.start + word.start + word.duration, segment.end)
-        place = {"recording": segment.recording, "channel": segment.channel}
-        placed.append(replace(word, **place, start=start, duration=end - start))
+        one = replace(word, recording=segment.recording, channel=segment.channel, start=start, duration=end - start)
+        placed.append(one)
     return placed
 
 
