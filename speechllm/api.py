@@ -14,19 +14,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar
 
-import numpy as np
 import torch
 
 from speechllm.atomic import new_dir
 from speechllm.build import Built, load_model, torch_dtype
 from speechllm.config import to_dict
+from speechllm.data.context import context_case
 from speechllm.data.dataset import example_of
 from speechllm.errors import ConfigError, DataError
 from speechllm.experiment import ExperimentConfig, base_name, base_path
 from speechllm.inference.recognize import recognizer
 from speechllm.inference.transcribe import Audio, Transcriber, check_options
 from speechllm.inference.transcript import Transcript
-from speechllm.interfaces import ComponentConfig, Hypothesis, Seconds
+from speechllm.interfaces import ComponentConfig, Seconds
 from speechllm.models.weights import save_weights
 from speechllm.pretrained.card import model_card
 from speechllm.pretrained.directory import CONFIG, PARTS, WEIGHTS, TrainedModel, read_model, write_config
@@ -106,7 +106,9 @@ class Model:
 
     from_pretrained = staticmethod(load)
 
-    def transcribe(self, audio: Audio, *, batch_size: int = 8, max_window: Seconds | None = None) -> Transcript:
+    def transcribe(
+        self, audio: Audio, *, batch_size: int = 8, max_window: Seconds | None = None, context: str = ""
+    ) -> Transcript:
         """Return the transcript of a recording of any length; longer speech than a window is cut at pauses.
 
         Args:
@@ -114,20 +116,22 @@ class Model:
                 (channels, N); channels are mixed.
             batch_size: windows recognised at once; changes no text in float32.
             max_window: maximum window in seconds, at least 1; None: as in training.
+            context: text for the prompt, such as hot words with commas between.
 
         Raises:
             DataError: if the file or samples cannot be read.
+            ConfigError: if the model's prompt has no place for a context.
         """
-        return next(self.transcribe_all([audio], batch_size=batch_size, max_window=max_window))
+        return next(self.transcribe_all([audio], batch_size=batch_size, max_window=max_window, context=context))
 
     def transcribe_all(
-        self, audios: Iterable[Audio], *, batch_size: int = 8, max_window: Seconds | None = None
+        self, audios: Iterable[Audio], *, batch_size: int = 8, max_window: Seconds | None = None, context: str = ""
     ) -> Iterator[Transcript]:
         """Yield the transcripts of recordings, in order; ``audios`` is read as they are asked for.
 
         Arguments and errors are those of ``transcribe``. A batch may hold windows of several recordings.
         """
-        for result in self.transcribe_each(audios, batch_size=batch_size, max_window=max_window):
+        for result in self.transcribe_each(audios, batch_size=batch_size, max_window=max_window, context=context):
             if isinstance(result, DataError):
                 raise result
             yield result
@@ -138,6 +142,7 @@ class Model:
         *,
         batch_size: int = 8,
         max_window: Seconds | None = None,
+        context: str = "",
         progress: Callable[[Seconds], None] | None = None,
     ) -> Iterator[Transcript | DataError]:
         """As ``transcribe_all``, but yield an error in place of the transcript of an unreadable recording, and go on.
@@ -145,8 +150,14 @@ class Model:
         ``progress`` is told how many seconds of speech have been done whenever some have.
         """
         check_options(batch_size, max_window)
+        if context and not self.config.prompt.takes_context:
+            raise ConfigError(
+                "context: found a context, but the prompt of the model has no place for it; expected a model trained "
+                "with prompt.context, or prompt.context among the overrides"
+            )
+        cased = context_case(" ".join(context.split()), self.config.data.transcript)
         transcriber = Transcriber(
-            self._recognize_samples,
+            lambda batch: self._recognize([example_of(samples_N, self.frontend, cased) for samples_N in batch]),
             sample_rate=self.frontend.sample_rate,
             max_window=max_window or self.max_window,
             batch_size=batch_size,
@@ -154,14 +165,16 @@ class Model:
         )
         return transcriber(audio)
 
-    def fingerprint(self, max_window: Seconds | None = None) -> str:
+    def fingerprint(self, max_window: Seconds | None = None, context: str = "") -> str:
         """Return the fingerprint of all that a transcript depends on except the audio.
 
         Args:
             max_window: as for ``transcribe``.
+            context: as for ``transcribe``.
         """
         parts = [file_fingerprint(self._path / WEIGHTS), self._bases, to_dict(self.config)]
-        return fingerprint(*parts, *([] if max_window in (None, self.max_window) else [max_window]))
+        window = [] if max_window in (None, self.max_window) else [max_window]
+        return fingerprint(*parts, *window, *([{"context": context}] if context else []))
 
     def save_pretrained(
         self,
@@ -242,9 +255,6 @@ class Model:
     def _base_name(self, part: str) -> str:
         """Return the name of a base model, as it was before it was copied anywhere."""
         return str(self.about.get("bases", {}).get(part) or base_name(getattr(self.config, part)))
-
-    def _recognize_samples(self, batch: list[np.ndarray]) -> list[list[Hypothesis]]:
-        return self._recognize([example_of(samples_N, self.frontend) for samples_N in batch])
 
 
 def _joined(config: ExperimentConfig) -> Seconds:

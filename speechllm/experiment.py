@@ -63,6 +63,11 @@ class ExperimentConfig:
         """Check what YAML types cannot."""
         if not 0 <= self.seed < 2**63:
             raise ConfigError(f"seed: found {self.seed}, expected at least 0 and less than 2**63")
+        if self.data.hot_words is not None and not self.prompt.takes_context:
+            raise ConfigError(
+                "data.hot_words: found hot words to draw, but the prompt has no place for them; expected "
+                "prompt.context, a text with {context}"
+            )
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> ExperimentConfig:

@@ -71,6 +71,7 @@ class Utterances(Protocol):
     texts: list[str]
     encoded: bool  # whether ``inputs`` are states
     epoch: int
+    contexts: list[str]  # texts for the prompts; an empty list: none
 
 
 class Frontend(Protocol):

@@ -156,6 +156,31 @@ def test_overrides_are_of_search_and_prompt(exp_dir: Path, audio: dict[str, Path
         load(exp_dir, overrides=["connector.hidden=64"])
 
 
+def test_a_context_is_read_by_prompts_with_a_place_for_it(
+    exp_dir: Path, model: Model, audio: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ConfigError, match="the prompt of the model has no place for it"):
+        model.transcribe(audio["short.wav"], context="fox")
+    override = "prompt.context='words: {context} '"
+    asked = load(exp_dir, overrides=[override])
+    log_probs = {
+        context: asked.transcribe(audio["short.wav"], context=context).segments[0].nbest[0].tokens
+        for context in ("", "the quick brown fox")
+    }
+    assert log_probs[""] == model.transcribe(audio["short.wav"]).segments[0].nbest[0].tokens
+    assert log_probs["the quick brown fox"] != log_probs[""]
+    assert asked.fingerprint() != asked.fingerprint(context="fox")
+    (tmp_path / "words").write_text("the quick\n\nbrown fox\n")
+    command = ["transcribe", "--model", str(exp_dir), "--device", "cpu", "--set", override, str(audio["short.wav"])]
+    printed = []
+    for option in (["--context_file", str(tmp_path / "words")], ["--context", "the quick, brown fox"]):
+        assert main([*command, "--format", "json", *option]) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+    assert main([*command, "--context_file", str(tmp_path / "none")]) == 1
+    assert "cannot be read" in capsys.readouterr().err
+
+
 def test_errors_are_sentences(exp_dir: Path, model: Model, tmp_path: Path) -> None:
     for name in ("no/such/model/here", "nothing", tmp_path):
         with pytest.raises(ConfigError, match="no such directory|found no"):

@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--spelling", type=Path, help="normalizer.json of a Whisper model, for the English normalizers")
     parser.add_argument("--truncated", type=Path, help="ids of the utterances whose hypothesis reached max_new_tokens")
     parser.add_argument("--utt2dur", type=Path, help="durations, for the error rate by duration in analysis.md")
+    parser.add_argument("--context", type=Path, help="hot words of each utterance, for B-WER and U-WER")
     parser.add_argument("--glm", type=Path, help="global mapping of spellings, for .stm and .ctm")
     parser.add_argument("--char", action="store_true", help="score characters as well, in result_cer.txt")
     parser.add_argument("--check", action="store_true", help="compare OUT/result.txt with what the real sclite writes")
@@ -34,6 +35,7 @@ def run(args: argparse.Namespace) -> int | None:
     from speechllm.errors import ConfigError
     from speechllm.report import tables as results
     from speechllm.score import directory
+    from speechllm.score.biasing import score_biasing
     from speechllm.score.check import check_with_sclite
     from speechllm.score.examples import examples
     from speechllm.score.normalize import normalizer
@@ -59,6 +61,8 @@ def run(args: argparse.Namespace) -> int | None:
     if args.char:
         print(f"\n{results.table(scores, characters=True)}", end="")
     print(f"\n{results.describe(scored.summary)}", end="")
+    if args.context is not None:
+        print(f"\n{score_biasing(scored.words, args.context, normalizer(args.normalizer, args.spelling))}", end="")
     if args.check:
         if args.out is None:
             raise ConfigError("--check: found no OUT, expected a directory whose result.txt can be compared; give one")

@@ -25,17 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=("txt", "json", "srt", "vtt"), default="txt", help="(%(default)s)")
     parser.add_argument("--out", type=Path, help="folder for a file each; what is there already is not done again")
     parser.add_argument("--batch_size", type=int, default=8, help="windows recognised at once (%(default)s)")
-    parser.add_argument(
-        "--word_times",
-        dest="set",
-        action="append_const",
-        const="decode.word_times=true",
-        help="times of words, in json, and as cues of srt and vtt",
-    )
+    context = parser.add_mutually_exclusive_group()
+    context.add_argument("--context", default="", metavar="TEXT", help="text for the prompt, such as hot words")
+    context.add_argument("--context_file", type=Path, metavar="FILE", help="file of that text; hot words, one a line")
     add_renamed(parser, "--longest", "--max_window")
     parser.add_argument("--max_window", type=float, help="maximum window in seconds, at least 1; default: as trained")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (%(default)s)")
     add_set(parser, "overrides, e.g. decode.search.num_beams=4")
+    words = "times of words, in json, and as cues of srt and vtt"
+    parser.add_argument("--word_times", dest="set", action="append_const", const="decode.word_times=true", help=words)
     add_trust(parser)
 
 
@@ -64,12 +62,13 @@ def _transcribe(args: argparse.Namespace, durations: "dict[Input, Seconds]") -> 
     from transformers.utils import logging
 
     from speechllm.api import load
-    from speechllm.inference import outputs
+    from speechllm.inference import inputs, outputs
 
     logging.disable_progress_bar()  # that of loading weights
     loading = {"device": args.device, "overrides": args.set, "trust_components": args.trust_components}
     model = load(args.model, merge_lora=True, **loading)
-    options = {"batch_size": args.batch_size, "max_window": args.max_window}
+    context = inputs.read_context(args.context_file) if args.context_file else args.context
+    options = {"batch_size": args.batch_size, "max_window": args.max_window, "context": context}
     with outputs.progress_bar(sum(durations.values())) as progress:
 
         def transcribe(paths: Iterable[Path]) -> "Iterator[Transcript | DataError]":
@@ -77,5 +76,5 @@ def _transcribe(args: argparse.Namespace, durations: "dict[Input, Seconds]") -> 
 
         if args.out is None:
             return outputs.print_transcripts(list(durations), transcribe, args.format)
-        fingerprint = model.fingerprint(args.max_window)
+        fingerprint = model.fingerprint(args.max_window, context)
         return outputs.write_transcripts(list(durations), transcribe, args.out, args.format, fingerprint)

@@ -13,6 +13,7 @@ import numpy as np
 from speechllm.data.audio.read import read_audio
 from speechllm.data.columns import StringWriter
 from speechllm.data.config import TranscriptCase
+from speechllm.data.context import context_case
 from speechllm.data.dataset import Example, Listed, SpeechDataset, Table
 from speechllm.data.kaldi.contents import audio_fingerprint, read_contents
 from speechllm.data.kaldi.data_dir import Utterance, iter_utterances
@@ -48,17 +49,21 @@ class AudioDataset(SpeechDataset):
         self.data_dir = Path(data_dir)
         ids, texts, words = StringWriter(), StringWriter(), array("b")
         durations, num_frames = array("d"), array("I")
+        contexts: dict[str, str] = {}
         recordings = _Recordings(self.data_dir, frontend, change, seed)
         for utt in iter_utterances(self.data_dir, need_text=False):
             ids.append(utt.utt_id)
             recordings.append(utt)
             durations.append(utt.duration)
             num_frames.append(math.ceil(utt.duration * frontend.frame_rate))
+            if utt.context:
+                contexts[utt.utt_id] = context_case(utt.context, transcript)
             if utt.text is not None:
                 texts.append(utt.text)
                 words.append(bool(utt.text))
         recordings.finish()
-        super().__init__(str(data_dir), Table.of(ids, durations, num_frames, texts, words), [recordings], transcript)
+        table = Table.of(ids, durations, num_frames, texts, words)
+        super().__init__(str(data_dir), table, [recordings], transcript, contexts=contexts)
 
     def check(self, fingerprint: dict[str, Any]) -> None:
         """Do nothing: features are always those of the frontend."""

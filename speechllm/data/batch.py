@@ -3,8 +3,8 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -33,6 +33,8 @@ class Batch:
     encoded: bool
     """Whether ``inputs`` are encoder states."""
     epoch: int = 0
+    contexts: list[str] = field(default_factory=list)
+    """Texts for the prompts, empty strings where an utterance has none; an empty list: no utterance has one."""
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch with its tensors on ``device``."""
@@ -64,6 +66,7 @@ class Collate:
             texts=[example.text for example in examples],
             durations=[example.duration for example in examples],
             encoded=self.encoded,
+            contexts=[example.context for example in examples],
         )
 
 
@@ -95,6 +98,7 @@ class Loader:
         sampler: order of the batches.
         collate: makes a batch.
         num_workers: worker processes.
+        draw_context: draws the context of an utterance by its id, transcript and the epoch; None: as in the data.
     """
 
     def __init__(
@@ -103,8 +107,10 @@ class Loader:
         sampler: BucketSampler,
         collate: Collate,
         num_workers: int = 0,
+        draw_context: Callable[[str, str, int], str] | None = None,
     ) -> None:
         self.sampler = sampler
+        self._draw_context = draw_context
         # A generator of its own keeps the global random state, on which an exact resume depends, untouched.
         self._loader = DataLoader(
             _OfEpoch(dataset),
@@ -123,6 +129,9 @@ class Loader:
     def __iter__(self) -> Iterator[Batch]:
         for batch in self._loader:
             batch.epoch = self.sampler.epoch
+            if self._draw_context is not None:
+                pairs = zip(batch.utt_ids, batch.texts, strict=True)
+                batch.contexts = [self._draw_context(utt_id, text, batch.epoch) for utt_id, text in pairs]
             self.sampler.position += 1
             yield batch
 

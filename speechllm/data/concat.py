@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from speechllm.data.columns import Numbers
 from speechllm.data.config import ConcatOptions
+from speechllm.data.context import join_contexts
 from speechllm.data.dataset import Example, SpeechDataset, change_case
 from speechllm.data.spec_augment import SpecAugment
 from speechllm.interfaces import Frontend, Seconds
@@ -124,4 +125,5 @@ class ConcatenatedDataset(Dataset[Example]):
             inputs_TF=inputs_TF,
             text=change_case(" ".join(one.text for one in examples if one.text), self._dataset.transcript),
             duration=len(inputs_TF) / self._frame_rate,
+            context=join_contexts(one.context for one in examples),
         )

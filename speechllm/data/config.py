@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from speechllm.errors import ConfigError
-from speechllm.ranges import above, at_least
+from speechllm.ranges import above, at_least, probability
 
 TranscriptCase: TypeAlias = Literal["as_is", "lower", "sentence"]
 MIN_SPEED, MAX_SPEED = 0.5, 2.0
@@ -26,6 +26,22 @@ class ConcatOptions:
             raise ConfigError(f"probability: found {self.probability}, expected 0 to 1")
         above(self, 0, "duration")
         at_least(self, 0, "silence")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HotWordOptions:
+    """Hot words drawn as contexts of training utterances (arXiv 2104.02194)."""
+
+    common: int = 5000
+    """Most frequent words of the training transcripts, which are no hot words (words)."""
+    distractors: int = 20
+    """Rare words of other transcripts in a list, at most (words)."""
+    drop: float = 0.3
+    """Rate of utterances without a context, 0 to 1."""
+
+    def __post_init__(self) -> None:
+        at_least(self, 0, "common", "distractors")
+        probability(self, "drop")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +124,8 @@ class DataConfig:
     """Masks over features of training utterances, drawn anew every epoch; null: none. Not of dumped encoder states."""
     concat: ConcatOptions | None = None
     """Random concatenation of training utterances, after train.ctc_steps; null: none. Not of dumped encoder states."""
+    hot_words: HotWordOptions | None = None
+    """Hot words drawn as contexts in training, in place of those of the data; null: none. Needs prompt.context."""
     batch_duration: float = 320.0
     """Limit of one rank's batch: its longest utterance times its number of utterances (seconds)."""
     batch_size: int = 16

@@ -6,8 +6,8 @@ import itertools
 import re
 from array import array
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -31,11 +31,13 @@ class Example:
     text: str
     """Transcript, empty if there is none."""
     duration: Seconds
+    context: str = ""
+    """Text for the prompt, in the case of the transcripts; empty if there is none."""
 
 
-def example_of(samples_N: np.ndarray, frontend: Frontend) -> Example:
+def example_of(samples_N: np.ndarray, frontend: Frontend, context: str = "") -> Example:
     """Return samples at the frontend's rate as an utterance without id and transcript."""
-    return Example("", frontend.extract(samples_N), "", len(samples_N) / frontend.sample_rate)
+    return Example("", frontend.extract(samples_N), "", len(samples_N) / frontend.sample_rate, context)
 
 
 class Listed(NamedTuple):
@@ -105,6 +107,7 @@ class SpeechDataset(Dataset[Example]):
         transcript: case in which transcripts are given.
         sets_N: which of the readers reads each utterance; None: the first.
         rows_N: number of each utterance in its own set; None: its number here.
+        contexts: contexts of the utterances that have one, in the case of the transcripts; None: none has.
     """
 
     def __init__(
@@ -115,7 +118,9 @@ class SpeechDataset(Dataset[Example]):
         transcript: TranscriptCase,
         sets_N: np.ndarray | None = None,
         rows_N: np.ndarray | None = None,
+        contexts: Mapping[str, str] | None = None,
     ) -> None:
+        self.contexts = contexts or {}
         self.where, self.table, self.transcript = where, table, transcript
         self.readers, self._sets_N, self._rows_N = readers, sets_N, rows_N
         self.utt_ids = table.ids
@@ -139,7 +144,8 @@ class SpeechDataset(Dataset[Example]):
         text = "" if self.texts is None else self.texts.at(row)
         own_row = row if self._rows_N is None else int(self._rows_N[row])
         duration, num_frames = self.table.durations_N[row].item(), self.table.num_frames_N[row].item()
-        return self.readers[self.set_of(row)].read(Listed(utt_id, own_row, text, duration, num_frames), epoch)
+        example = self.readers[self.set_of(row)].read(Listed(utt_id, own_row, text, duration, num_frames), epoch)
+        return replace(example, context=self.contexts[utt_id]) if utt_id in self.contexts else example
 
     def set_of(self, row: int) -> int:
         """Return the number of the set that an utterance is of."""
@@ -209,7 +215,8 @@ def combine_datasets(datasets: Sequence[SpeechDataset]) -> SpeechDataset:
     )
     where = " + ".join(one.where for one in datasets)
     readers = [one.readers[0] for one in datasets]
-    return SpeechDataset(where, table, readers, datasets[0].transcript, sets_N, rows_N)
+    contexts = {utt_id: context for one in datasets for utt_id, context in one.contexts.items()}
+    return SpeechDataset(where, table, readers, datasets[0].transcript, sets_N, rows_N, contexts)
 
 
 def change_case(text: str, transcript: TranscriptCase) -> str:

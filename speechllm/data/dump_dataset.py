@@ -14,9 +14,11 @@ import numpy as np
 
 from speechllm.data.columns import StringWriter
 from speechllm.data.config import TranscriptCase
+from speechllm.data.context import context_case
 from speechllm.data.dataset import Example, Listed, SpeechDataset, Table
 from speechllm.data.dump_record import check_fingerprint
 from speechllm.data.kaldi.data_dir import iter_table, read_table
+from speechllm.data.kaldi.table import MAY_BE_EMPTY
 from speechllm.errors import DataError
 
 _DAMAGED = (
@@ -41,19 +43,20 @@ class DumpDataset(SpeechDataset):
         self.dump_dir = Path(dump_dir)
         if not (self.dump_dir / "feats.scp").is_file():
             raise DataError(f"{self.dump_dir}: no finished dump (feats.scp is missing); run stage 2")
-        has_text = (self.dump_dir / "text").is_file()
+        has_text, contexts = (self.dump_dir / "text").is_file(), {}
         ids, texts, words = StringWriter(), StringWriter(), array("b")
         durations, num_frames, matrices = array("d"), array("I"), _Matrices(self.dump_dir)
-        for utt_id, place, frames, duration, *text in self._rows(has_text):
+        for utt_id, place, frames, duration, *rest in self._rows(has_text):
             ids.append(utt_id)
             matrices.append(place, utt_id)
             num_frames.append(int(self._number("utt2num_frames", utt_id, frames, 2**32)))
             durations.append(self._number("utt2dur", utt_id, duration, math.inf))
-            for one in text:
+            for one in rest[:has_text]:
                 texts.append(one)
                 words.append(bool(one))
+            contexts |= {utt_id: context_case(one, transcript) for one in rest[has_text:] if one}
         table = Table.of(ids, durations, num_frames, texts, words)
-        super().__init__(str(dump_dir), table, [matrices], transcript)
+        super().__init__(str(dump_dir), table, [matrices], transcript, contexts=contexts)
 
     def check(self, fingerprint: dict[str, Any]) -> None:
         """Make sure that the dump was made as a model expects it; see ``check_fingerprint``."""
@@ -65,8 +68,9 @@ class DumpDataset(SpeechDataset):
 
     def _rows(self, has_text: bool) -> Iterator[tuple[str, ...]]:
         """Yield the values of each utterance in all tables."""
-        names = ["feats.scp", "utt2num_frames", "utt2dur", *(["text"] if has_text else [])]
-        tables = [iter_table(self.dump_dir / name, allow_empty=name == "text") for name in names]
+        names = ["feats.scp", "utt2num_frames", "utt2dur", *["text"] * has_text]
+        names += ["context"] * (self.dump_dir / "context").is_file()
+        tables = [iter_table(self.dump_dir / name, allow_empty=name in MAY_BE_EMPTY) for name in names]
         for rows in itertools.zip_longest(*tables, fillvalue=("", "")):
             for name, (utt_id, _) in zip(names, rows, strict=True):
                 if utt_id != rows[0][0]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from speechllm.data.audio.formats import SUFFIXES, left_out
+from speechllm.data.context import join_contexts
 from speechllm.data.files import entries_below
 from speechllm.errors import ConfigError, DataError
 from speechllm.inference.transcript import Transcript
@@ -68,6 +69,19 @@ def find_inputs(names: Sequence[str]) -> Iterator[tuple[list[Input], list[DataEr
             except DataError as error:
                 errors.append(error)
         yield list(found.values()), errors
+
+
+def read_context(path: Path) -> str:
+    """Return the context in a file, its lines with commas between.
+
+    Raises:
+        DataError: if it cannot be read as UTF-8.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise DataError(f"--context_file {path}: cannot be read: {error}; expected a text file in UTF-8") from error
+    return join_contexts(line.strip() for line in lines)
 
 
 def _is_folder(path: Path) -> bool:

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +71,17 @@ def _decode_set(
     dataset = open_set(config, one.source)
     speech = shuffled_speech(dataset.durations) if one.shuffled else {utt_id: utt_id for utt_id in dataset.utt_ids}
     num_frames = {utt_id: dataset.num_frames[other] for utt_id, other in speech.items()}
+    contexts = dataset.contexts if config.prompt.takes_context else {}
+    made_from = [weights, configs.to_dict(config), one.shuffled, dataset.fingerprint()]
+    made_from += [sorted(contexts.items())] if contexts else []
 
     def loaded() -> Loaded:
         built, recognize = load()
         dataset.check(built.dump_fingerprint)
         return Loaded(
-            lambda utt_ids: recognize([dataset[speech[utt_id]] for utt_id in utt_ids]),
+            lambda utt_ids: recognize(
+                [replace(dataset[speech[utt_id]], context=contexts.get(utt_id, "")) for utt_id in utt_ids]
+            ),
             lambda durations: decoding_batches(
                 durations, num_frames, built.model, config.decode, built.padded_duration
             ),
@@ -88,7 +93,7 @@ def _decode_set(
         one.out_dir,
         nj=nj,
         job=job,
-        fingerprint=fingerprint(weights, configs.to_dict(config), one.shuffled, dataset.fingerprint()),
+        fingerprint=fingerprint(*made_from),
     )
 
 

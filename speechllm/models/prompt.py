@@ -1,6 +1,7 @@
 """The prompt: what the LLM reads around the speech, saved with the model and used wherever it is.
 
-A template holds ``<speech>`` once, and ``{instruction}`` where one of the instructions goes.
+A template holds ``<speech>`` once, ``{instruction}`` where one of the instructions goes, and maybe ``{context}`` where
+the context of an utterance goes: a text such as hot words. Without a context nothing is there.
 """
 
 import zlib
@@ -10,6 +11,7 @@ from speechllm.errors import ConfigError
 from speechllm.interfaces import Decoder
 
 SPEECH = "<speech>"
+CONTEXT = "{context}"
 INSTRUCTIONS = ("Transcribe the speech.",)
 TEMPLATES = {
     "plain": "<speech>{instruction}",
@@ -23,9 +25,11 @@ class PromptConfig:
     """A template and the instructions that fill it."""
 
     template: str = "chat"
-    """plain, vicuna, chat (the LLM's own chat template), or a text with <speech> and {instruction}."""
+    """plain, vicuna, chat (the LLM's own chat template), or a text with <speech>, {instruction} and {context}."""
     instructions: tuple[str, ...] = INSTRUCTIONS
     """One is drawn per utterance and epoch in training; the first is used in decoding."""
+    context: str | None = None
+    """Text with {context}, in its place in the template or else before <speech>; null: without contexts."""
     chat_text: str | None = None
     """Text of the chat template around <speech>{instruction}, recorded by training; null: rendered anew."""
 
@@ -45,8 +49,19 @@ class PromptConfig:
             raise ConfigError(
                 f"chat_text: found {self.chat_text!r}, expected a text that holds {TEMPLATES['chat']} once"
             )
+        if text.count(CONTEXT) > 1:
+            raise ConfigError(f"template: {self.template!r} holds {CONTEXT} {text.count(CONTEXT)} times, expected once")
+        if self.context is not None and (self.context.count(CONTEXT) != 1 or SPEECH in self.context):
+            raise ConfigError(
+                f"context: found {self.context!r}, expected a text that holds {CONTEXT} once, and no {SPEECH}"
+            )
         if not self.instructions:
             raise ConfigError("instructions: the list is empty, expected at least one (it may be '')")
+
+    @property
+    def takes_context(self) -> bool:
+        """Whether the prompt has a place for the context of an utterance."""
+        return self.context is not None or CONTEXT in self.template
 
 
 class Prompt:
@@ -65,19 +80,45 @@ class Prompt:
         if config.template == "chat" and config.chat_text is None:
             config = replace(config, chat_text=decoder.chat(TEMPLATES["chat"]))
         self.config = config
-        self._parts = [self._tokenize(instruction, decoder) for instruction in config.instructions]
+        self._decoder = decoder
+        self._parts = [self._tokenize(instruction, "") for instruction in config.instructions]
 
-    def parts(self, utt_id: str, epoch: int | None) -> tuple[list[int], list[int]]:
-        """Return the ids before and after the speech; ``epoch`` is None in decoding."""
+    def parts(self, utt_id: str, epoch: int | None, context: str = "") -> tuple[list[int], list[int]]:
+        """Return the ids before and after the speech.
+
+        Args:
+            utt_id: of the utterance.
+            epoch: of training; None in decoding.
+            context: of the utterance; it has no effect in a prompt without a place for it.
+        """
         index = 0
         if epoch is not None:  # a hash and no random generator, so that a resumed run draws the same
             index = zlib.crc32(f"{utt_id} {epoch}".encode()) % len(self._parts)
+        if context.strip() and self.config.takes_context:
+            return self._tokenize(self.config.instructions[index], context.strip())
         return self._parts[index]
 
-    def _tokenize(self, instruction: str, decoder: Decoder) -> tuple[list[int], list[int]]:
+    def _tokenize(self, instruction: str, context: str) -> tuple[list[int], list[int]]:
         text, begin = TEMPLATES.get(self.config.template, self.config.template), True
         if self.config.template == "chat":
             assert self.config.chat_text is not None
             text, begin = self.config.chat_text, False  # chat templates write the beginning token themselves
+        if self.config.takes_context and CONTEXT not in text:
+            text = text.replace(SPEECH, CONTEXT + SPEECH)
         before, after = text.replace("{instruction}", instruction).split(SPEECH)
-        return decoder.tokenize(before, begin=begin, special=True), decoder.tokenize(after, special=True)
+        return self._ids(before, context, begin=begin), self._ids(after, context, begin=False)
+
+    def _ids(self, part: str, context: str, *, begin: bool) -> list[int]:
+        """Return the ids of the text on one side of the speech.
+
+        The names of special tokens in a context are text, so it is tokenised alone, with the spaces before it.
+        """
+        tokenize = self._decoder.tokenize
+        head, place, tail = part.partition(CONTEXT)
+        if not place or not context:
+            return tokenize(head + tail, begin=begin, special=True)
+        before, after = (self.config.context or CONTEXT).split(CONTEXT)
+        head, tail = head + before, after + tail
+        spaces = head[len(head.rstrip(" ")) :]
+        ids = tokenize(head.rstrip(" "), begin=begin, special=True) + tokenize(spaces + context)
+        return ids + tokenize(tail, special=True)

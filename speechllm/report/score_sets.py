@@ -8,7 +8,8 @@ from speechllm.data.derive.sets import DataSet
 from speechllm.data.kaldi.data_dir import read_data_dir
 from speechllm.data.kaldi.recordings import files_and_channels
 from speechllm.report import tables
-from speechllm.score import directory, transcripts
+from speechllm.score import biasing, directory, transcripts
+from speechllm.score.biasing import score_biasing
 from speechllm.score.nist import ctm
 from speechllm.score.nist.stm import Segment
 from speechllm.score.non_speech import TABLE, score_non_speech
@@ -47,6 +48,10 @@ def score_sets(sets: Sequence[DataSet], exp_dir: Path, tag: str, normalizer_name
                 utt2dur=data_dir / "utt2dur",
             )
         directory.write_directory(out_dir / "score", scored)
+        if (data_dir / "context").exists():
+            table = score_biasing(scored.words, data_dir / "context", normalizer(normalizer_name, None))
+            directory.write_whole(out_dir / "score" / biasing.TABLE, table)
+            parts.append(f"{out_dir.name}, words in the contexts and others:\n\n{table}")
         scores[out_dir.name] = scored.summary
         parts.append(f"{out_dir.name}: {tables.describe(scored.summary)}")
     return "\n".join(([tables.table(scores)] if scores else []) + parts)

@@ -13,6 +13,7 @@ from speechllm.build import Built, build, open_set, torch_dtype
 from speechllm.data.batch import BatchList, Collate, Loader
 from speechllm.data.columns import Numbers, Strings
 from speechllm.data.concat import ConcatenatedDataset
+from speechllm.data.context import HotWords
 from speechllm.data.dataset import SpeechDataset, combine_datasets, select_for_training
 from speechllm.data.sampler import BucketSampler, by_duration, sequential_batches
 from speechllm.data.spec_augment import SpecAugment
@@ -177,7 +178,11 @@ def _training_data(
         shares=_shares(config.data.shares, sets, dataset, kept_N, lengths.ids),
         concatenates=config.train.ctc_steps == 0,
     )
-    return sampler, Loader(concatenated, sampler, collate, config.data.num_workers), concatenated.texts(kept_N)
+    draw = None
+    if config.data.hot_words is not None:
+        draw = HotWords(concatenated.texts(kept_N), config.data.hot_words, config.seed).draw
+    loader = Loader(concatenated, sampler, collate, config.data.num_workers, draw)
+    return sampler, loader, concatenated.texts(kept_N)
 
 
 def _warn_of_long_texts(built: Built, dataset: SpeechDataset, kept_N: np.ndarray) -> None:

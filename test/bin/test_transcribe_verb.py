@@ -32,11 +32,11 @@ class LoudnessModel:
     max_window = 4.0
     loaded: list[str]
 
-    def fingerprint(self, max_window: float | None = None) -> str:
-        return f"toy {max_window or self.max_window}"
+    def fingerprint(self, max_window: float | None = None, context: str = "") -> str:
+        return f"toy {max_window or self.max_window} {context}"
 
     def transcribe_each(
-        self, audio: Iterable[Path], *, batch_size: int, max_window: float | None, progress: Any
+        self, audio: Iterable[Path], *, batch_size: int, max_window: float | None, context: str, progress: Any
     ) -> Iterator[Transcript | DataError]:
         def recognize(batch: list[np.ndarray]) -> list[list[Hypothesis]]:
             texts = [f"{1000 * np.abs(samples_N).max():.0f} \u00e9" for samples_N in batch]
@@ -53,6 +53,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def load(name: str | None, **options: Any) -> LoudnessModel:
         times.append(str(name))
+        times.extend(options["overrides"])
         return LoudnessModel()
 
     monkeypatch.setattr(api, "load", load)
@@ -135,6 +136,15 @@ def test_arguments_are_checked_before_a_model_is_loaded(
     err = capsys.readouterr().err
     assert message in err and err.count("\n") == 1
     assert loaded == []
+
+
+def test_word_times_are_an_override(tmp_path: Path, loaded: list[str]) -> None:
+    file = record(tmp_path / "a.wav")
+    assert transcribe(file, "--word_times", "--set", "decode.search.num_beams=2") == 0
+    assert loaded == ["None", "decode.word_times=true", "decode.search.num_beams=2"]
+    loaded.clear()
+    assert transcribe(file) == 0
+    assert loaded == ["None"]
 
 
 def test_a_folder_of_transcripts_is_of_one_max_window(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

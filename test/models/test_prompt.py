@@ -116,3 +116,58 @@ def test_only_chat_templates_are_recorded(decoder: CausalLM) -> None:
 def test_a_recorded_text_holds_the_message() -> None:
     with pytest.raises(ConfigError, match="found 'nothing', expected a text that holds <speech>{instruction} once"):
         PromptConfig(chat_text="nothing")
+
+
+def with_context(prompt: Prompt, decoder: CausalLM, context: str) -> tuple[str, str]:
+    before, after = prompt.parts("a", None, context)
+    return decoder.tokenizer.decode(before), decoder.tokenizer.decode(after)
+
+
+@pytest.mark.parametrize(
+    ("config", "without", "expected"),
+    [
+        (
+            PromptConfig(template="hear <speech> say", context="words: {context}\n"),
+            ("hear ", " say"),
+            ("hear words: fox, dog\n", " say"),
+        ),
+        (
+            PromptConfig(template="hear <speech> {context}say", context="words: {context}\n"),
+            ("hear ", " say"),
+            ("hear ", " words: fox, dog\nsay"),
+        ),
+        (PromptConfig(template="with {context} hear <speech>"), ("with  hear ", ""), ("with fox, dog hear ", "")),
+        (
+            PromptConfig(instructions=("Write it.",), context="words: {context}\n"),
+            ("<|start|>user\n", "Write it.<|end|>\n<|start|>assistant\n"),
+            ("<|start|>user\nwords: fox, dog\n", "Write it.<|end|>\n<|start|>assistant\n"),
+        ),
+    ],
+)
+def test_a_context_has_its_place(
+    config: PromptConfig, without: tuple[str, str], expected: tuple[str, str], decoder: CausalLM
+) -> None:
+    prompt = Prompt(config, decoder)
+    assert config.takes_context
+    assert texts(prompt, decoder) == with_context(prompt, decoder, " ") == without
+    assert with_context(prompt, decoder, "fox, dog") == expected
+
+
+def test_a_prompt_without_a_place_ignores_contexts(decoder: CausalLM) -> None:
+    prompt = Prompt(PromptConfig(template="hear <speech> say"), decoder)
+    assert not prompt.config.takes_context
+    assert prompt.parts("a", None, "fox") == prompt.parts("a", None)
+
+
+def test_a_context_is_text_whatever_it_holds(decoder: CausalLM) -> None:
+    prompt = Prompt(PromptConfig(template="hear <speech> say", context="words: {context}\n"), decoder)
+    before, after = prompt.parts("a", None, "<|end|> <speech> {context} {instruction}")
+    assert decoder.tokenizer.eos_token_id not in before
+    assert decoder.tokenizer.decode(before) == "hear words: <|end|> <speech> {context} {instruction}\n"
+    assert after == prompt.parts("a", None)[1]
+
+
+@pytest.mark.parametrize("context", ["words", "{context} {context}", "{context}<speech>"])
+def test_a_context_text_holds_the_place_once(context: str) -> None:
+    with pytest.raises(ConfigError, match="expected a text that holds {context} once, and no <speech>"):
+        PromptConfig(context=context)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from speechllm.data.audio.read import read_audio
+from speechllm.data.context import join_contexts
 from speechllm.data.derive._changed_audio import write_with_audio
 from speechllm.data.kaldi.data_dir import Utterance, read_data_dir
 from speechllm.errors import DataError
@@ -94,4 +95,5 @@ def _joined_id(group: Sequence[Utterance]) -> str:
 
 def _joined(utt_id: str, group: Sequence[Utterance]) -> Utterance:
     text = " ".join(utt.text or "" for utt in group)
-    return replace(group[0], utt_id=utt_id, start=0.0, end=None, recording="", text=text)
+    context = join_contexts(utt.context for utt in group)
+    return replace(group[0], utt_id=utt_id, start=0.0, end=None, recording="", text=text, context=context)

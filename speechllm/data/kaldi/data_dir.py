@@ -6,6 +6,7 @@
     utt2spk    utterance -> speaker, with whose id the utterance's begins
     spk2utt    speaker -> its utterances
     utt2dur    utterance -> duration in seconds
+    context    utterance -> text for the prompt, such as hot words, which may be empty; optional
     dropped    utterance -> why it was left out; only where some were
     language   language of all utterances, a code such as de; only where the corpus says
     fingerprint  command and input of the directory; only where a verb of this package wrote it
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speechllm.atomic import new_file
-from speechllm.data.kaldi.table import iter_table, read_table, write_table
+from speechllm.data.kaldi.table import MAY_BE_EMPTY, iter_table, read_table, write_table
 from speechllm.data.kaldi.target import LANGUAGE, TABLES, check_target, is_made, new_target
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
@@ -53,6 +54,8 @@ class Utterance:
     text: str | None = None
     recording: str = ""
     """Id of the file in wav.scp; empty: there are no segments, and it is the utterance's own."""
+    context: str = ""
+    """Text for the prompt, such as hot words; empty: none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +86,7 @@ def iter_utterances(path: str | Path, need_text: bool = True, text: bool = True)
     Args:
         path: the directory.
         need_text: as for ``read_data_dir``.
-        text: whether they are given with their transcripts.
+        text: whether they are given with their transcripts and contexts.
 
     Raises:
         DataError: as ``read_data_dir``.
@@ -97,8 +100,10 @@ def iter_utterances(path: str | Path, need_text: bool = True, text: bool = True)
     if has_segments:
         wavs = {key: parse_wav(value, f"{path}/wav.scp: {key}") for key, value in iter_table(path / "wav.scp")}
     empty = True
-    names = ["utt2spk", "utt2dur", "segments" if has_segments else "wav.scp", *(["text"] if has_text else [])]
-    for utt, speaker, duration, audio, *words in _iter_same_ids(path, names):
+    names = ["utt2spk", "utt2dur", "segments" if has_segments else "wav.scp"]
+    names += ["text"] * has_text + ["context"] * (path / "context").exists()
+    for utt, values in _iter_same_ids(path, names):
+        audio = values[names[2]]
         empty = False
         recording, start, end = utt, 0.0, None
         if has_segments:
@@ -109,12 +114,13 @@ def iter_utterances(path: str | Path, need_text: bool = True, text: bool = True)
                 raise DataError(f"{path}/segments: {utt} is a part of {recording!r}, which wav.scp does not list")
         yield Utterance(
             utt_id=utt,
-            speaker=speaker,
+            speaker=values["utt2spk"],
             path=wavs[recording] if has_segments else parse_wav(audio, f"{path}/wav.scp: {utt}"),
             start=start,
             end=end,
-            duration=_parse_duration(duration, f"{path}/utt2dur: {utt}"),
-            text=words[0] if words and text else None,
+            duration=_parse_duration(values["utt2dur"], f"{path}/utt2dur: {utt}"),
+            text=values["text"] if has_text and text else None,
+            context=values.get("context", "") if text else "",
             recording=recording if has_segments else "",
         )
     if empty:
@@ -167,7 +173,8 @@ def directory_fingerprint(path: str | Path) -> str:
     """Return a line that names a data directory and changes with its tables."""
     digest = hashlib.sha256()
     for table in (Path(path) / name for name in TABLES):
-        digest.update(table.read_bytes() if table.exists() else b"\0")
+        absent = b"" if table.name == "context" else b"\0"  # as before there were contexts
+        digest.update(table.read_bytes() if table.exists() else absent)
     return f"{path} {digest.hexdigest()[:16]}"
 
 
@@ -212,18 +219,18 @@ def parse_segment(value: str, where: str) -> tuple[str, Seconds, Seconds | None]
     return fields[0], start, None if end == -1 else end
 
 
-def _iter_same_ids(path: Path, names: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """Yield every id of the tables with its values, one of each table; the first of them is utt2spk."""
-    tables = [iter_table(path / name, allow_empty=name == "text") for name in names]
+def _iter_same_ids(path: Path, names: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield every id of the tables with its values by table; the first table is utt2spk."""
+    tables = [iter_table(path / name, allow_empty=name in MAY_BE_EMPTY) for name in names]
     for rows in itertools.zip_longest(*tables, fillvalue=("", "")):
         for name, (utt, _) in zip(names, rows, strict=True):
             if utt != rows[0][0]:
                 raise _different_ids(path / name, path / names[0])
-        yield rows[0][0], *(value for _, value in rows)
+        yield rows[0][0], {name: value for name, (_, value) in zip(names, rows, strict=True)}
 
 
 def _different_ids(table: Path, utt2spk: Path) -> DataError:
-    different = sorted(read_table(table, allow_empty=table.name == "text").keys() ^ read_table(utt2spk).keys())
+    different = sorted(read_table(table, allow_empty=table.name in MAY_BE_EMPTY).keys() ^ read_table(utt2spk).keys())
     return DataError(
         f"{table}: {len(different)} ids are in only one of {table.name} and utt2spk, the first {different[0]!r}; "
         f"`speechllm validate {table.parent}` lists all that is wrong"
@@ -257,7 +264,8 @@ def to_tables(
     utt2spk = {utt.utt_id: utt.speaker for utt in utts}
     utt2dur = {utt.utt_id: format_seconds(utt.duration) for utt in utts}
     tables = {"wav.scp": wavs, "utt2spk": utt2spk, "spk2utt": invert(utt2spk), "utt2dur": utt2dur}
-    maybe = {"segments": segments, "text": texts, "dropped": dict(dropped or {})}
+    contexts = {utt.utt_id: utt.context for utt in utts} if any(utt.context for utt in utts) else {}
+    maybe = {"segments": segments, "text": texts, "context": contexts, "dropped": dict(dropped or {})}
     return tables | {name: table for name, table in maybe.items() if table}
 
 

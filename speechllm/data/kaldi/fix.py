@@ -8,7 +8,7 @@ from pathlib import Path
 from speechllm.atomic import new_dir, recover_dir
 from speechllm.data.audio.durations import measure_durations
 from speechllm.data.kaldi.data_dir import TABLES, Utterance, parse_segment, parse_wav, to_tables
-from speechllm.data.kaldi.table import format_table, read_table, scan_table, write_table
+from speechllm.data.kaldi.table import MAY_BE_EMPTY, format_table, read_table, scan_table, write_table
 from speechllm.data.kaldi.target import BACKUP
 from speechllm.data.kaldi.validate import ABSURD, segment_flaw
 from speechllm.errors import DataError
@@ -20,9 +20,10 @@ Tables = dict[str, dict[str, str]]
 def fix_data_dir(path: str | Path) -> dict[str, str]:
     """Sort the tables, drop what cannot be used, and build spk2utt and utt2dur anew from the audio.
 
-    An utterance without words is dropped, except where none has words: a set in which nothing is said.
-    The tables as they were are kept in ``.backup/``, those before a second run in ``.backup.2/``; ``dropped`` lists
-    every utterance that was left out, now or earlier, with the reason. A valid directory is left alone.
+    An utterance without words is dropped, except where none has words: a set in which nothing is said. An utterance
+    without a context gets an empty one. The tables as they were are kept in ``.backup/``, those before a second run in
+    ``.backup.2/``; ``dropped`` lists every utterance that was left out, now or earlier, with the reason. A valid
+    directory is left alone.
 
     Returns:
         The utterances dropped now, each with the reason.
@@ -38,7 +39,7 @@ def fix_data_dir(path: str | Path) -> dict[str, str]:
     durations, unusable = measure_durations(recordings, "opening the audio")
     unusable |= commands
     utts, dropped = [], {}
-    names = [name for name in tables if name != "wav.scp" or "segments" not in tables]
+    names = [name for name in tables if name != "context" and (name != "wav.scp" or "segments" not in tables)]
     for utt in sorted({utt for name in names for utt in [*tables[name], *flawed[name]]}):
         absent = [flawed[name].get(utt, f"not in {name}") for name in names if utt not in tables[name]]
         result = _utterance(utt, tables, durations, unusable, wordless) if not absent else "; ".join(absent)
@@ -58,9 +59,9 @@ def _read(path: Path) -> tuple[Tables, Tables]:
     """Return the tables and, of each, the ids whose lines cannot be used, with the reason."""
     tables: Tables = {}
     flawed: Tables = {}
-    for name in ("wav.scp", "utt2spk", "text", "segments"):
+    for name in ("wav.scp", "utt2spk", "text", "segments", "context"):
         if name in ("wav.scp", "utt2spk") or (path / name).exists():
-            rows, flaws = scan_table(path / name, allow_empty=name == "text")
+            rows, flaws = scan_table(path / name, allow_empty=name in MAY_BE_EMPTY)
             tables[name] = dict(rows)
             readable = ("not sorted", "a duplicate")
             flawed[name] = {flaw.id: f"{name}: {flaw.kind}" for flaw in flaws if not flaw.kind.startswith(readable)}
@@ -115,6 +116,7 @@ def _utterance(
         duration=last - start,
         text=text,
         recording=recording if "segments" in tables else "",
+        context=tables.get("context", {}).get(utt, ""),
     )
 
 

@@ -12,6 +12,8 @@ from typing import BinaryIO, NamedTuple
 from speechllm.atomic import new_file
 from speechllm.errors import DataError
 
+MAY_BE_EMPTY = ("text", "context")
+"""Tables in which an id may stand without a value."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # that some editors write at the beginning of a file
 
 

@@ -10,7 +10,7 @@ from speechllm.atomic import is_temporary, new_dir, recover_dir
 from speechllm.data.kaldi.table import iter_table, read_ids
 from speechllm.errors import DataError
 
-TABLES = ("wav.scp", "segments", "text", "utt2spk", "spk2utt", "utt2dur")
+TABLES = ("wav.scp", "segments", "text", "utt2spk", "spk2utt", "utt2dur", "context")
 BACKUP = ".backup"
 """Beginning of the names of the folders in which ``fix`` keeps the tables as they were."""
 FINGERPRINT = "fingerprint"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from speechllm.data.audio.durations import measure_durations
 from speechllm.data.kaldi.data_dir import parse_seconds, parse_segment, parse_wav
-from speechllm.data.kaldi.table import Flaw, is_sorted, iter_good_lines, scan_table
+from speechllm.data.kaldi.table import MAY_BE_EMPTY, Flaw, is_sorted, iter_good_lines, scan_table
 from speechllm.data.kaldi.target import names_a_file
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
@@ -27,6 +27,7 @@ _WITHOUT = {
     "text": "without a transcript",
     "utt2spk": "without a speaker",
     "utt2dur": "without a duration",
+    "context": "without a context, which may be empty",
 }
 _EMPTY = "empty transcripts"
 _NAMED = 5  # ids of each kind that a message names
@@ -141,12 +142,12 @@ def validate_data_dir(path: str | Path, need_text: bool = True, open_audio: bool
 def _open_tables(path: Path, need_text: bool, problems: Problems) -> dict[str, Iterable[tuple[str, str]]]:
     """Return the tables that are there: their good lines, sorted, each id once."""
     tables: dict[str, Iterable[tuple[str, str]]] = {}
-    for name in ("wav.scp", "utt2spk", "spk2utt", "utt2dur", "text", "segments"):
+    for name in ("wav.scp", "utt2spk", "spk2utt", "utt2dur", "text", "segments", "context"):
         if (path / name).is_file():
             if (path / name).stat().st_size == 0:
                 problems.add("empty tables", name)
             tables[name] = _good_lines(path / name, problems)
-        elif name != "segments" and (name != "text" or need_text):
+        elif name not in ("segments", "context") and (name != "text" or need_text):
             problems.add("missing tables", name)
     return tables
 
@@ -157,7 +158,7 @@ def _good_lines(table: Path, problems: Problems) -> Iterable[tuple[str, str]]:
     def tell(flaw: Flaw) -> None:
         problems.add(f"{table.name}: {flaw.kind}", f"{flaw.id} (line {flaw.line})")
 
-    allow_empty = table.name == "text"
+    allow_empty = table.name in MAY_BE_EMPTY
     if is_sorted(table):
         return iter_good_lines(table, allow_empty, tell)
     rows, flaws = scan_table(table, allow_empty)
