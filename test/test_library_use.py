@@ -16,8 +16,8 @@ from speechllm.build import build
 from speechllm.models.weights import save_weights
 
 README = (ROOT / "egs/README.md").read_text()
-TRAIN, CONNECTOR, PROMPT, STATES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-YAML = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)[-1]
+TRAIN, CONNECTOR, PROMPT, WORDS, HOT_WORDS, STATES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+YAML, HOT_WORDS_YAML = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)[-2:]
 TOY = """
 frontend: {{type: log_mel}}
 encoder: {{type: whisper, path: {whisper}, padding: none}}
@@ -44,7 +44,7 @@ def run(code: str, whisper: Path, llm: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("block", [TRAIN, CONNECTOR, PROMPT, STATES])
+@pytest.mark.parametrize("block", [TRAIN, CONNECTOR, PROMPT, WORDS, HOT_WORDS, STATES])
 def test_it_is_short(block: str) -> None:
     assert block.count("\n") < 40
 
@@ -71,6 +71,31 @@ def test_a_connector_of_ones_own_and_a_prompt(
     assert {name.split(".")[0] for name in state} == {"connector"}
     save_weights(exp / "model.safetensors", state, {"bases": built.bases})
     assert run(PROMPT, tiny_whisper, tiny_llm).endswith("\n")
+
+
+def make_experiment(exp: Path, text: str) -> None:
+    exp.mkdir(parents=True)
+    (exp / "config.yaml").write_text(text)
+    built = build(experiment.load_config(exp / "config.yaml"), torch.float32)
+    state = {name: p for name, p in built.model.named_parameters() if p.requires_grad}
+    save_weights(exp / "model.safetensors", state, {"bases": built.bases})
+
+
+def test_words_have_times(folder: Path, tiny_whisper: Path, tiny_llm: Path) -> None:
+    connector = "connector: {type: ctc, stack: 1, hidden: 64, num_layers: 1, bpe_merges: 20}\n"
+    connector += "decode: {extra_tokens: 1, tokens_per_second: 4}\n"
+    make_experiment(folder / "exp/train", TOY.format(whisper=tiny_whisper, llm=tiny_llm) + connector)
+    lines = run(WORDS, tiny_whisper, tiny_llm).splitlines()
+    times = [float(time) for line in lines for time in line.split()[1:3]]
+    assert lines and times == sorted(times) and times[-1] <= 1.0
+
+
+def test_a_context_is_given(folder: Path, tiny_whisper: Path, tiny_llm: Path) -> None:
+    own = TOY.format(whisper=tiny_whisper, llm=tiny_llm).replace('prompt: {template: "hear <speech> say"}\n', "")
+    make_experiment(folder / "exp/train", f"{own}connector: {{type: fc, stack: 10, hidden: 32}}\n{HOT_WORDS_YAML}")
+    config = experiment.load_config(folder / "exp/train/config.yaml")
+    assert config.prompt.takes_context and config.data.hot_words.distractors == 20
+    assert run(HOT_WORDS, tiny_whisper, tiny_llm).endswith("\n")
 
 
 def test_states_are_dumped(folder: Path, tiny_whisper: Path, tiny_llm: Path) -> None:

@@ -189,7 +189,9 @@ def _with_word_times(
 ) -> list[list[Hypothesis]]:
     """Return the n-best hypotheses with the times of the words of each best one."""
     timed = []
-    for nbest, log_probs_MC, length in zip(found, posteriors.log_probs_BMC, posteriors.lens_B.tolist(), strict=True):
+    for nbest, log_probs_MC, length in zip(
+        found, posteriors.log_probs_BMC, posteriors.stacked_lens_B.tolist(), strict=True
+    ):
         words = align_words(nbest[0].text, log_probs_MC[:length], posteriors.subwords, posteriors.stack / state_rate)
         timed.append([replace(nbest[0], words=words), *nbest[1:]])
     return timed

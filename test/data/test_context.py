@@ -11,9 +11,10 @@ from speechllm.bin import main
 from speechllm.data.batch import Collate, Loader
 from speechllm.data.config import DataConfig, HotWordOptions
 from speechllm.data.context import HotWords
-from speechllm.data.dataset import DumpDataset, combine_dumps
+from speechllm.data.dataset import combine_datasets
 from speechllm.data.derive.concatenate import concatenate_data_dir
 from speechllm.data.dump import dump_job, merge_dump
+from speechllm.data.dump_dataset import DumpDataset
 from speechllm.data.kaldi.data_dir import directory_fingerprint, read_data_dir, write_data_dir
 from speechllm.data.kaldi.fix import fix_data_dir
 from speechllm.data.kaldi.subset import combine_data_dirs, subset_data_dir
@@ -68,7 +69,7 @@ def test_a_dump_has_contexts_in_the_case_of_the_transcripts(data: Path, tmp_path
     batch = Collate(encoded=False)([dataset[utt_id] for utt_id in dataset.utt_ids])
     assert batch.contexts == ["ann, bob", "cleo", ""]
     assert DumpDataset(tmp_path / "dump").contexts == {"spk0-000": "Ann, Bob", "spk0-002": "Cleo"}
-    assert combine_dumps([dataset]).contexts == dataset.contexts
+    assert combine_datasets([dataset]).contexts == dataset.contexts
     (data / "context").unlink()
     merge_dump(data, tmp_path / "dump", 1)
     assert DumpDataset(tmp_path / "dump").contexts == {}

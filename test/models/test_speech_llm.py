@@ -170,8 +170,10 @@ def test_a_search_with_ctc_needs_a_ctc_head(model: SpeechLLM, key: str) -> None:
 
 
 def built_of(model: SpeechLLM) -> Built:
-    identity = {"dump": "encoder"}
-    return Built(model=model, frontend=log_mel.Config().build(), identity=identity, bases={}, state_rate=50.0)
+    dump_fingerprint = {"dump": "encoder"}
+    return Built(
+        model=model, frontend=log_mel.Config().build(), dump_fingerprint=dump_fingerprint, bases={}, state_rate=50.0
+    )
 
 
 def test_word_times_need_a_ctc_head(model: SpeechLLM) -> None:
