@@ -118,7 +118,7 @@ def test_other_files_are_kept(data: Path) -> None:
     fix_data_dir(data)
     assert (data / "spk2gender").read_text() == "spk0 f\n"
     assert (data / "conf" / "notes").exists()
-    assert set(TABLES) - {"segments"} <= {path.name for path in data.iterdir()}
+    assert set(TABLES) - {"segments", "context"} <= {path.name for path in data.iterdir()}
 
 
 @pytest.mark.parametrize("name", ["wav.scp", "utt2spk"])
