@@ -43,7 +43,8 @@ class DumpDataset(SpeechDataset):
         self.dump_dir = Path(dump_dir)
         if not (self.dump_dir / "feats.scp").is_file():
             raise DataError(f"{self.dump_dir}: no finished dump (feats.scp is missing); run stage 2")
-        has_text, contexts = (self.dump_dir / "text").is_file(), {}
+        has_text = (self.dump_dir / "text").is_file()
+        contexts: dict[str, str] = {}
         ids, texts, words = StringWriter(), StringWriter(), array("b")
         durations, num_frames, matrices = array("d"), array("I"), _Matrices(self.dump_dir)
         for utt_id, place, frames, duration, *rest in self._rows(has_text):
@@ -54,7 +55,8 @@ class DumpDataset(SpeechDataset):
             for one in rest[:has_text]:
                 texts.append(one)
                 words.append(bool(one))
-            contexts |= {utt_id: context_case(one, transcript) for one in rest[has_text:] if one}
+            for one in filter(None, rest[has_text:]):
+                contexts[utt_id] = context_case(one, transcript)
         table = Table.of(ids, durations, num_frames, texts, words)
         super().__init__(str(dump_dir), table, [matrices], transcript, contexts=contexts)
 
