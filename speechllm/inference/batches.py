@@ -13,6 +13,7 @@ from speechllm.models.speech_llm import SpeechLLM
 def decoding_batches(
     durations: Mapping[str, Seconds],
     num_frames: Mapping[str, int],
+    contexts: Mapping[str, str],
     model: SpeechLLM,
     config: DecodeConfig,
     padded_duration: PaddedDuration,
@@ -22,11 +23,12 @@ def decoding_batches(
     Args:
         durations: of each utterance.
         num_frames: frames, or states, of each utterance in the dump.
+        contexts: of utterances that have one.
         model: gives the numbers of tokens.
         config: limits of a batch.
         padded_duration: duration that the encoder computes for an utterance.
     """
-    tokens = largest_tokens(durations, num_frames, model, config)
+    tokens = largest_tokens(durations, num_frames, contexts, model, config)
     found = []
     for batch in sequential_batches(durations, config, padded_duration):
         longest = max(tokens[utt_id] for utt_id in batch)
@@ -37,13 +39,19 @@ def decoding_batches(
 
 
 def largest_tokens(
-    durations: Mapping[str, Seconds], num_frames: Mapping[str, int], model: SpeechLLM, config: DecodeConfig
+    durations: Mapping[str, Seconds],
+    num_frames: Mapping[str, int],
+    contexts: Mapping[str, str],
+    model: SpeechLLM,
+    config: DecodeConfig,
 ) -> dict[str, int]:
     """Return the largest number of tokens of each utterance: prompt, speech and text of all beams."""
     lens_B = torch.tensor([num_frames[utt_id] for utt_id in durations])
     state_lens_B = lens_B if model.encoder is None else model.encoder.output_lengths(lens_B)
     speech = dict(zip(durations, model.connector.output_lengths(state_lens_B).tolist(), strict=True))
-    prompts = {utt_id: sum(map(len, model.prompt.parts(utt_id, None))) for utt_id in durations}
+    prompts = {
+        utt_id: sum(map(len, model.prompt.parts(utt_id, None, contexts.get(utt_id, "")))) for utt_id in durations
+    }
     return {
         utt_id: config.search.num_beams * (prompts[utt_id] + speech[utt_id] + config.max_new_tokens(duration))
         for utt_id, duration in durations.items()

@@ -136,13 +136,15 @@ def merge_jobs(out_dir: Path, utt_ids: Iterable[str], nj: int) -> str:
     return _write(out_dir, [rows[utt_id] for utt_id in sorted(rows, key=str.encode)])
 
 
-def _hypothesis(words: Sequence[dict[str, Any]] = (), **fields: Any) -> Hypothesis:
-    """Return the hypothesis of a row; rows of an earlier version have no words."""
-    return Hypothesis(words=[TimedWord(**word) for word in words], **fields)
+def best_hypothesis(row: dict[str, Any]) -> Hypothesis:
+    """Return the best hypothesis in a row of ``nbest.jsonl``; rows of an earlier version have no words."""
+    fields = dict(row["nbest"][0])
+    words = [TimedWord(**word) for word in fields.pop("words", ())]
+    return Hypothesis(words=words, **fields)
 
 
 def _write(out_dir: Path, rows: list[dict[str, Any]]) -> str:
-    best = {row["utt_id"]: _hypothesis(**row["nbest"][0]) for row in rows}
+    best = {row["utt_id"]: best_hypothesis(row) for row in rows}
     truncated = [utt_id for utt_id, hypothesis in best.items() if hypothesis.truncated]
     with new_file(out_dir / "nbest.jsonl") as path:
         path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
@@ -166,7 +168,7 @@ def _acceptance(rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
     Every accepted token saves a pass of the LLM.
     """
-    best = [Hypothesis(**row["nbest"][0]) for row in rows]
+    best = [best_hypothesis(row) for row in rows]
     drafted, accepted = sum(one.drafted for one in best), sum(one.accepted for one in best)
     if not drafted:
         return {}

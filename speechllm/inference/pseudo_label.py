@@ -17,6 +17,7 @@ from speechllm.data.kaldi.data_dir import Utterance, directory_fingerprint, read
 from speechllm.data.kaldi.dropped import kind, none_left, tell_dropped
 from speechllm.data.kaldi.target import check_target, is_made
 from speechllm.errors import ConfigError
+from speechllm.inference.jobs import best_hypothesis
 from speechllm.interfaces import Hypothesis, Seconds
 from speechllm.provenance import fingerprint
 from speechllm.score.align import align_all
@@ -135,4 +136,4 @@ def _read(path: Path) -> Iterator[tuple[str, Hypothesis]]:
     with path.open(encoding="utf-8") as file:
         for line in file:
             row: dict[str, Any] = json.loads(line)
-            yield row["utt_id"], Hypothesis(**row["nbest"][0])
+            yield row["utt_id"], best_hypothesis(row)

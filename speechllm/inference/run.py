@@ -83,7 +83,7 @@ def _decode_set(
                 [replace(dataset[speech[utt_id]], context=contexts.get(utt_id, "")) for utt_id in utt_ids]
             ),
             lambda durations: decoding_batches(
-                durations, num_frames, built.model, config.decode, built.padded_duration
+                durations, num_frames, contexts, built.model, config.decode, built.padded_duration
             ),
         )
 

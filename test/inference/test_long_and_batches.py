@@ -157,12 +157,12 @@ def test_batches_are_as_large_as_the_limit_of_tokens_allows(exp_dir: Path) -> No
     model = build(config, torch.float32).model
     durations = {f"u{i:02d}": 0.5 + i / 8 for i in range(30)}
     num_frames = {utt_id: round(100 * duration) for utt_id, duration in durations.items()}
-    tokens = largest_tokens(durations, num_frames, model, config.decode)
+    tokens = largest_tokens(durations, num_frames, {}, model, config.decode)
     prompt = sum(map(len, model.prompt.parts("u08", None)))
     assert tokens["u08"] == 2 * (prompt + 8 + 7)  # beams, 75 states by 10, 1.5 s at 2 tokens a second and 4 more
     for limit in (100, 300, 700, 10000):
         decoding = replace(config.decode, batch_tokens=limit)
-        batches = decoding_batches(durations, num_frames, model, decoding, lambda duration: duration)
+        batches = decoding_batches(durations, num_frames, {}, model, decoding, lambda duration: duration)
         assert [one for batch in batches for one in batch] == sorted(durations, reverse=True)
         assert all(len(batch) == 1 or len(batch) * tokens[batch[0]] <= limit for batch in batches)
         assert sum(tokens.values()) / len(batches) > limit / 3 or len(batches) in (1, 30)
