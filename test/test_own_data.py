@@ -1,23 +1,24 @@
-"""Every command of egs/README.md, run on toy data: the imports as they stand, the recipes dry."""
+"""The commands of egs/OWN_DATA.md, run on toy data: the imports unchanged, the recipes with --dry_run."""
 
+import argparse
 import gzip
 import io
 import json
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from page_blocks import read_blocks, read_page
 from toy_tree import ROOT, copy_tree, run_in
 
+from speechllm.bin import pseudo_label
 from speechllm.data.kaldi.data_dir import read_data_dir
 
-README = (ROOT / "egs/README.md").read_text()
-BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
-BEGIN, REST = BLOCKS[:2]
+PAGE = read_page("egs/OWN_DATA.md")
+BLOCKS = read_blocks("egs/OWN_DATA.md")
 MINE = "/data/mine"  # where the commands suppose the data
 SIZES = {"train": 4, "dev": 3, "test": 2}
 
@@ -26,8 +27,8 @@ SIZES = {"train": 4, "dev": 3, "test": 2}
 def recipe(tmp_path: Path) -> Path:
     """Return a new recipe, begun as the page says, in a copy of the tree."""
     tree = copy_tree(tmp_path / "tree")
-    begin = BEGIN.replace("python ../../tools/offline_models/fetch_models.py", "echo")
-    assert begin != BEGIN
+    begin = BLOCKS["new_recipe"].replace("python ../../tools/offline_models/fetch_models.py", "echo")
+    assert begin != BLOCKS["new_recipe"]
     result = run_in(tree, tree / "egs", "bash", "-euc", begin)
     assert result.returncode == 0, result.stderr
     return tree / "egs/my_corpus"
@@ -153,31 +154,33 @@ def make_root(mine: Path) -> None:
         write(mine / "tables" / f"{name}.tsv", rows)
 
 
-MAKERS = [
-    make_folder,
-    make_tables,
-    make_audiofolder,
-    make_huggingface,
-    make_lhotse,
-    make_nemo,
-    make_transcription,
-    make_kaldi,
-    make_one_table,
-    make_root,
-]
+MAKERS = {
+    "import_folder": make_folder,
+    "import_table": make_tables,
+    "import_audiofolder": make_audiofolder,
+    "import_huggingface": make_huggingface,
+    "import_lhotse": make_lhotse,
+    "import_nemo": make_nemo,
+    "import_transcription": make_transcription,
+    "import_kaldi": make_kaldi,
+    "import_one_set": make_one_table,
+    "import_corpus_module": make_root,
+}
 
 
-@pytest.mark.parametrize(
-    ("make", "block"), zip(MAKERS, BLOCKS[2:], strict=True), ids=lambda v: getattr(v, "__name__", "")
-)
-def test_from_what_you_have_to_data(make: Callable[[Path], None], block: str, recipe: Path, mine: Path) -> None:
-    make(mine)
-    assert MINE in block
-    commands = block.replace(MINE, str(mine)).replace("./run.sh", "./run.sh --stage 1 --stop_stage 1")
+def test_every_block_is_run() -> None:
+    assert set(BLOCKS) == {*MAKERS, "new_recipe", "run", "fine_tune", "pseudo_label"}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_from_what_you_have_to_data(name: str, recipe: Path, mine: Path) -> None:
+    MAKERS[name](mine)
+    assert MINE in BLOCKS[name]
+    commands = BLOCKS[name].replace(MINE, str(mine)).replace("./run.sh", "./run.sh --stage 1 --stop_stage 1")
     result = run_in(recipe.parents[1], recipe, "bash", "-euc", commands)
     assert result.returncode == 0, result.stderr
     sizes = {name: len(read_data_dir(recipe / "data" / name).utts) for name in SIZES}
-    assert sizes == ({"train": 7, "dev": 1, "test": 1} if make is make_one_table else SIZES)
+    assert sizes == ({"train": 7, "dev": 1, "test": 1} if name == "import_one_set" else SIZES)
     for name in SIZES:
         utts = read_data_dir(recipe / "data" / name).utts
         assert not (recipe / "data" / name / "dropped").exists()
@@ -189,18 +192,47 @@ def test_from_what_you_have_to_data(make: Callable[[Path], None], block: str, re
 
 def test_from_data_to_scores(recipe: Path, mine: Path) -> None:
     """The rest of the recipe, dry, finds the sets under the names that the page imports them to."""
-    result = run_in(recipe.parents[1], recipe, "bash", "-euc", REST.replace("./run.sh", "./run.sh --dry_run"))
+    result = run_in(recipe.parents[1], recipe, "bash", "-euc", BLOCKS["run"].replace("./run.sh", "./run.sh --dry_run"))
     assert result.returncode == 0, result.stderr
     assert re.search(r"speechllm dump .* --data data --dump dump train dev test\n", result.stderr)
     assert "# stage 1" not in result.stderr
     assert "speechllm score_sets --normalizer librispeech --data data exp/train test\n" in result.stderr
     assert "--output exp/train/RESULTS.md" in result.stderr
-    assert "exp/train/RESULTS.md" in README
+    assert "exp/train/RESULTS.md" in PAGE
+
+
+def test_fine_tuning(recipe: Path) -> None:
+    """The runs, dry, go to the experiments that are compared."""
+    commands = (
+        BLOCKS["fine_tune"].replace("./run.sh", "./run.sh --dry_run").replace("speechllm compare", "echo compared")
+    )
+    result = run_in(recipe.parents[1], recipe, "bash", "-euc", commands)
+    assert result.returncode == 0, result.stderr
+    trained = re.findall(r"speechllm train .* (\S+)$", result.stdout, re.MULTILINE)
+    assert trained == ["exp/train", "exp/train_600"]
+    assert re.findall(r"speechllm results (\S+)", result.stderr) == ["exp/base-smollm2-ctc", *trained]
+    assert "compared exp/base-smollm2-ctc exp/train\n" in result.stdout
+
+
+def test_pseudo_labels(recipe: Path, mine: Path) -> None:
+    """The speech is imported; the other commands, not run, fit its name."""
+    shutil.copytree(mine / "wavs", mine / "speech")
+    imported, labelled, training = BLOCKS["pseudo_label"].replace(MINE, str(mine)).splitlines()
+    result = run_in(recipe.parents[1], recipe, "bash", "-euc", imported)
+    assert result.returncode == 0, result.stderr
+    assert len(read_data_dir(recipe / "data/speech", need_text=False).utts) == sum(SIZES.values())
+    parser = argparse.ArgumentParser()
+    pseudo_label.add_arguments(parser)
+    args = parser.parse_args(labelled.split()[2:])
+    assert labelled.split()[:2] == ["speechllm", "pseudo_label"]
+    assert args.data == Path("data/speech")
+    dry = run_in(recipe.parents[1], recipe, "bash", "-euc", training.replace("./run.sh", "./run.sh --dry_run"))
+    assert f"--train train {args.out} --valid dev" in dry.stdout
 
 
 def test_the_models_are_known() -> None:
     known = (ROOT / "tools/offline_models/fetch_models.py").read_text()
-    names = re.search(r"fetch_models\.py (.*)", BEGIN)
+    names = re.search(r"fetch_models\.py (.*)", BLOCKS["new_recipe"])
     assert names is not None
     assert all(f'"{name}"' in known for name in names[1].split())
 
@@ -208,4 +240,4 @@ def test_the_models_are_known() -> None:
 def test_the_table_of_formats_is_that_of_the_code() -> None:
     from speechllm.data.kaldi.data_dir import TABLES
 
-    assert re.findall(r"^\| `([\w.]+)` \|", README, re.MULTILINE) == [*TABLES, "dropped"]
+    assert re.findall(r"^\| `([\w.]+)` \|", PAGE, re.MULTILINE) == [*TABLES, "dropped"]

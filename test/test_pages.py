@@ -1,0 +1,67 @@
+"""The documentation against the code: links, verbs, options of run.sh, recipes and shape letters exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+from page_blocks import read_page
+from toy_tree import ROOT
+
+from speechllm import interfaces
+from speechllm.bin import verbs
+
+PAGES = sorted(
+    str(path.relative_to(ROOT))
+    for pattern in ("*.md", ".github/*.md", "egs/*.md", "egs/*/*.md", "egs/*/*/*.md", "speechllm/*.md")
+    for path in ROOT.glob(pattern)
+    if not {"exp", "mini"} & set(path.parts)
+)
+
+
+def anchor(heading: str) -> str:
+    """Return the fragment by which GitHub links to a heading."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_files_and_headings(page: str) -> None:
+    for target in re.findall(r"\]\((?!https?://)([^)\s]+)\)", read_page(page)):
+        path, _, fragment = target.partition("#")
+        file = (ROOT / page).parent / path if path else ROOT / page
+        assert file.exists(), target
+        if fragment:
+            assert fragment in map(anchor, re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)), (
+                target
+            )
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_verbs_exist(page: str) -> None:
+    named = set(re.findall(r"(?:^|`|&& |; do )speechllm ([a-z_]+)(?= |`|$)", read_page(page), re.MULTILINE))
+    assert named <= set(verbs())
+
+
+def test_options_of_run_sh_are_those_of_the_page() -> None:
+    (section,) = re.findall(r"^## Options of run.sh\n\n(.*?)\n\n", read_page("egs/README.md"), re.DOTALL | re.MULTILINE)
+    header = re.findall(r"^#.*$", read_page("utils/recipe.sh"), re.MULTILINE)
+    options = {name for line in header for name in re.findall(r"^#   --(\w+)", line)}
+    assert set(re.findall(r"`--(\w+)`", section)) == options - {"typed"}
+
+
+def test_every_recipe_is_listed() -> None:
+    listed = set(re.findall(r"^\| `(\w+)` \| ", read_page("egs/README.md").split("## Stages")[0], re.MULTILINE))
+    assert listed == {path.parent.name for path in (ROOT / "egs").glob("*/run.sh")}
+
+
+def test_shape_letters_are_those_of_the_interfaces() -> None:
+    assert interfaces.__doc__ is not None
+    table = read_page("speechllm/README.md").split("## Shape letters")[1].split("##")[0]
+    letters = re.findall(r"\| ([A-Z]) (?=\|)", table)
+    assert sorted(letters) == sorted(re.findall(r"(?:^ {4}|  )([A-Z])  (?=\w)", interfaces.__doc__, re.MULTILINE))
+
+
+def test_packages_and_modules_of_the_tree_exist() -> None:
+    tree = re.findall(r"^  (\w+(?:/|\.py)) ", read_page("speechllm/README.md"), re.MULTILINE)
+    assert all((ROOT / "speechllm" / name).exists() for name in tree)
+    packages = {f"{path.parent.name}/" for path in Path(ROOT / "speechllm").glob("*/__init__.py")}
+    assert packages <= set(tree)
