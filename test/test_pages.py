@@ -17,6 +17,8 @@ PAGES = sorted(
     if not {"exp", "mini"} & set(path.parts)
 )
 
+LIMITS = {"egs/librispeech/RESULTS.md": 150} | {page: 120 for page in ("README.md", *PAGES) if "/notes/" in page}
+
 
 def anchor(heading: str) -> str:
     """Return the fragment by which GitHub links to a heading."""
@@ -39,6 +41,11 @@ def test_links_lead_to_files_and_headings(page: str) -> None:
 def test_verbs_exist(page: str) -> None:
     named = set(re.findall(r"(?:^|`|&& |; do )speechllm ([a-z_]+)(?= |`|$)", read_page(page), re.MULTILINE))
     assert named <= set(verbs())
+
+
+@pytest.mark.parametrize("page", LIMITS)
+def test_a_page_is_short(page: str) -> None:
+    assert len(read_page(page).splitlines()) <= LIMITS[page]
 
 
 def test_options_of_run_sh_are_those_of_the_page() -> None:
