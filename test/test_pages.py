@@ -17,11 +17,11 @@ PAGES = sorted(
     if not {"exp", "mini"} & set(path.parts)
 )
 
-LIMITS = {"egs/librispeech/RESULTS.md": 150} | {page: 120 for page in ("README.md", *PAGES) if "/notes/" in page}
+LIMITS = {"egs/librispeech/RESULTS.md": 150} | {page: 120 for page in PAGES if page == "README.md" or "/notes/" in page}
 
 
 def anchor(heading: str) -> str:
-    """Return the fragment by which GitHub links to a heading."""
+    """Return the fragment of GitHub's link to a heading."""
     return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
