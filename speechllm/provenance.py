@@ -12,7 +12,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("speechllm", "torch", "torchaudio", "transformers", "peft", "deepspeed", "numpy")
+import speechllm
+
+PACKAGES = ("torch", "torchaudio", "transformers", "peft", "deepspeed", "numpy")
 
 
 def fingerprint(*values: Any) -> str:
@@ -46,8 +48,9 @@ def run_record() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that matter."""
-    return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
+    """Return the versions of Python, of this package and of those that influence results."""
+    own = {"python": platform.python_version(), "speechllm": speechllm.__version__}
+    return own | {name: _version(name) for name in PACKAGES}
 
 
 def git_hash() -> str:

@@ -1,12 +1,15 @@
 """The documentation against the code: links, verbs, options of run.sh, recipes and shape letters exist."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from page_blocks import read_page
 from toy_tree import ROOT
 
+import speechllm
 from speechllm import interfaces
 from speechllm.bin import verbs
 
@@ -72,3 +75,11 @@ def test_packages_and_modules_of_the_tree_exist() -> None:
     assert all((ROOT / "speechllm" / name).exists() for name in tree)
     packages = {f"{path.parent.name}/" for path in Path(ROOT / "speechllm").glob("*/__init__.py")}
     assert packages <= set(tree)
+
+
+def test_the_version_has_one_place_and_an_entry() -> None:
+    setup = subprocess.run(
+        [sys.executable, "setup.py", "--version"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert setup.stdout.split()[-1] == speechllm.__version__
+    assert re.findall(r"^## (.*)$", read_page(".github/CHANGELOG.md"), re.MULTILINE)[0] == speechllm.__version__
