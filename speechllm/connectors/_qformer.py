@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 from transformers import Blip2QFormerConfig, Blip2QFormerModel
 
+from speechllm.connectors._locality import LocalityBias
 from speechllm.errors import ConfigError
 from speechllm.lengths import length_mask
+from speechllm.ranges import at_least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,8 @@ class QFormerOptions:
     """Width of the layers, a multiple of 64 (one attention head each)."""
     dropout: float = 0.1
     """Dropout probability."""
+    locality: float = 0.0
+    """Initial width of the Gaussian attention bias around each query's share of the speech (shares); 0: no bias."""
 
     def __post_init__(self) -> None:
         """Check what YAML types cannot."""
@@ -31,13 +35,15 @@ class QFormerOptions:
             )
         if self.hidden < 64 or self.hidden % 64:
             raise ConfigError(f"hidden: found {self.hidden}, expected a multiple of 64")
+        at_least(self, 0, "locality")
 
 
 class QFormer(nn.Module):
     """Trainable queries that read any number of states through cross-attention in every layer.
 
     Layer normalisation of the states, BERT layers without a text branch or pooler, and a linear
-    layer to the LLM's embeddings (arXiv 2309.13963, section 2, QF).
+    layer to the LLM's embeddings (arXiv 2309.13963, section 2, QF). With ``locality``, which is not in the paper, each
+    query attends around its share of the valid states.
 
     Args:
         input_dim: dimension D of the states.
@@ -62,14 +68,21 @@ class QFormer(nn.Module):
             )
         )
         self.output = nn.Linear(options.hidden, output_dim)
+        self.locality: LocalityBias | None = None
+        if options.locality:
+            self.locality = LocalityBias(options.num_queries, options.hidden // 64, options.locality)
 
     def forward(self, states_BLD: Tensor, state_lens_B: Tensor) -> Tensor:
         """Return embeds_BSE, one embedding for each query; states beyond ``state_lens_B`` are masked."""
-        mask_BL = length_mask(state_lens_B, states_BLD.shape[1])
+        length = states_BLD.shape[1]
+        if self.locality is None:
+            attention_mask = length_mask(state_lens_B, length).long()
+        else:
+            attention_mask = self.locality(state_lens_B, length)  # added to the logits as it is
         hidden_BSH = self.qformer(
             query_embeds=self.queries_1QH.expand(len(states_BLD), -1, -1),
             encoder_hidden_states=self.norm(states_BLD),
-            encoder_attention_mask=mask_BL.long(),
+            encoder_attention_mask=attention_mask,
         ).last_hidden_state
         embeds_BSE: Tensor = self.output(hidden_BSH)
         return embeds_BSE

@@ -18,6 +18,8 @@ SMALL = {
     "segment_qformer": QFORMER,
     "window_qformer": {**QFORMER, "num_queries": 2, "window": 5},
 }
+WITH_LOCALITY = {f"{name} locality": {**SMALL[name], "locality": 1.0} for name in SMALL if "qformer" in name}
+CASES = SMALL | WITH_LOCALITY
 KEY_BIAS = ".key.bias"  # shifts all attention scores of a query alike, so softmax takes its gradient away
 SEGMENT = 8  # states
 
@@ -59,14 +61,14 @@ class Digits:
 
 def small(name: str) -> Any:
     torch.manual_seed(0)
-    return build(name, 16, 24, SEGMENT, **SMALL[name]).eval()
+    return build(name.removesuffix(" locality"), 16, 24, SEGMENT, **CASES[name]).eval()
 
 
 def test_every_connector_is_tested() -> None:
     assert set(available("connectors")) == set(SMALL)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", CASES)
 def test_lengths_are_as_announced(name: str) -> None:
     connector = small(name)
     lens_B = torch.tensor([1, 7, 12])
@@ -77,7 +79,7 @@ def test_lengths_are_as_announced(name: str) -> None:
     assert embeds_BSE.shape == (3, out_B.max(), 24)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", CASES)
 def test_padding_and_batch_mates_have_no_influence(name: str) -> None:
     connector = small(name)
     states_BLD, lens_B = torch.randn(3, 12, 16), torch.tensor([12, 7, 1])
@@ -87,7 +89,7 @@ def test_padding_and_batch_mates_have_no_influence(name: str) -> None:
         torch.testing.assert_close(embeds_BSE[i, : out_B[i]], alone_BSE[0, : out_B[i]], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", CASES)
 def test_gradients_reach_every_parameter(name: str) -> None:
     connector = small(name)
     embeds_BSE, *_ = connector(torch.randn(4, 12, 16), torch.tensor([12, 9, 6, 3]))
@@ -97,7 +99,7 @@ def test_gradients_reach_every_parameter(name: str) -> None:
             assert parameter.grad is not None and parameter.grad.abs().sum() > 0, parameter_name
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", CASES)
 def test_the_order_of_long_speech_changes_the_speech_tokens(name: str) -> None:
     connector = small(name)
     first_BLD, second_BLD = torch.randn(2, 1, SEGMENT, 16)
@@ -109,7 +111,7 @@ def test_the_order_of_long_speech_changes_the_speech_tokens(name: str) -> None:
         assert (forth - back).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", CASES)
 def test_bfloat16_stays_finite(name: str) -> None:
     connector = small(name)
     connector.bind(ToyDecoder(torch.randn(50, 24).bfloat16()))
