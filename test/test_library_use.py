@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import torch
 from forked import Forked, python
-from page_blocks import read_blocks
+from page_blocks import read_blocks, read_page
 
 from speechllm import experiment
 from speechllm.build import build
@@ -94,6 +94,13 @@ def test_a_context_is_given(folder: Path, tiny_whisper: Path, tiny_llm: Path) ->
     config = experiment.load_config(folder / "exp/train/config.yaml")
     assert config.prompt.takes_context and config.data.hot_words.distractors == 20
     assert run(BLOCKS["transcribe_context"], tiny_whisper, tiny_llm).endswith("\n")
+
+
+def test_a_qformer_with_locality(folder: Path, tiny_whisper: Path, tiny_llm: Path) -> None:
+    (connector,) = re.findall(r"`(connector: \{type: qformer.*?)`", read_page("speechllm/README.md"))
+    (folder / "config.yaml").write_text(TOY.format(whisper=tiny_whisper, llm=tiny_llm) + connector)
+    built = build(experiment.load_config(folder / "config.yaml"), torch.float32)
+    assert "connector.qformer.locality.log_width_H" in dict(built.model.named_parameters())
 
 
 def test_states_are_dumped(folder: Path, tiny_whisper: Path, tiny_llm: Path) -> None:
