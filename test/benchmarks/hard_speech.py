@@ -26,7 +26,7 @@ RATE = 16000
 CONDITIONS = {
     "noisy": Augmentation(snr=(5, 20)),
     "reverberant": Augmentation(reverberation=(0.2, 0.8)),
-    "pressed": Augmentation(codecs=("mp3", "vorbis", "opus")),
+    "codec": Augmentation(codecs=("mp3", "vorbis", "opus")),
     "telephone": Augmentation(codecs=("gsm", "ulaw")),
 }
 Recognize = Callable[[list[np.ndarray]], list[str]]
