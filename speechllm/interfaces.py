@@ -24,10 +24,10 @@ A size that a neighbour knows is never configured twice: a connector is built fr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeAlias, TypeVar, overload
 
 if TYPE_CHECKING:  # so that what prepares data or reads configurations starts without torch
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from dataclasses import Field
     from pathlib import Path
 
@@ -67,7 +67,7 @@ class Utterances(Protocol):
 
     utt_ids: list[str]
     inputs: Tensor  # feats_BTF, or states_BLD as dumped
-    feat_lens_B: Tensor
+    feat_lens_B: Tensor  # on the CPU
     texts: list[str]
     encoded: bool  # whether ``inputs`` are states
     epoch: int
@@ -161,6 +161,8 @@ class Connector(Module, Protocol):
     """Subword units of its CTC head; None without one."""
     ctc_weight: float
     """Weight of the CTC head's loss beside the LLM's loss."""
+    exact_lengths: bool
+    """Whether ``output_lengths`` are the numbers of speech tokens: they are known before the states then."""
 
     def bind(self, decoder: Decoder) -> None:
         """Take the parts of the LLM that the connector needs, such as its embedding matrix; called once."""
@@ -232,6 +234,8 @@ class Decoder(Module, Protocol):
     """The LLM: tokenizer, embedding matrix, loss and generation."""
 
     embedding_dim: int  # E
+    num_embeddings: int  # V
+    packs: bool  # whether ``logits`` are computed without padding
     model: Module  # the base model, with adapters
 
     def checkpoint_activations(self) -> None:
@@ -240,6 +244,10 @@ class Decoder(Module, Protocol):
 
     def pack_sequences(self) -> None:
         """Compute ``logits`` without padding: the same, in less time."""
+        ...
+
+    def compile_layers(self, backend: Callable[..., Any]) -> None:
+        """Compile every layer, for all shapes, by a backend of ``torch.compile``."""
         ...
 
     def check(self) -> None:
@@ -282,7 +290,10 @@ class Decoder(Module, Protocol):
         ...
 
     def logits(self, embeds_BUE: Tensor, mask_BU: Tensor, select_BU: Tensor) -> Tensor:
-        """Return the next-token logits (number of selected positions, V) at the positions in ``select_BU``."""
+        """Return the next-token logits (number of selected positions, V) at the positions in ``select_BU``.
+
+        ``mask_BU`` and ``select_BU`` are on the CPU.
+        """
         ...
 
     def generate(

@@ -10,6 +10,7 @@ class BaseConnector(nn.Module):
 
     subwords: SubwordUnits | None = None
     ctc_weight = 0.0
+    exact_lengths = False
 
     def bind(self, decoder: Decoder) -> None:
         """Use nothing of the LLM."""

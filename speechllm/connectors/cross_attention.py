@@ -55,6 +55,8 @@ class Config:
 class CrossAttention(BaseConnector):
     """One speech token for every ``stride`` states, a mixture of projected rows of the embedding table."""
 
+    exact_lengths = True
+
     def __init__(self, input_dim: int, output_dim: int, config: Config) -> None:
         super().__init__()
         self.stride, self.kernel = config.stride, config.kernel

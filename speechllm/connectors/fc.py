@@ -43,6 +43,8 @@ class Config:
 class FullyConnected(BaseConnector):
     """One speech token for every ``stack`` states; the last one of an utterance is padded with zeros."""
 
+    exact_lengths = True
+
     def __init__(self, input_dim: int, output_dim: int, config: Config) -> None:
         super().__init__()
         self.stack = config.stack

@@ -27,6 +27,8 @@ class Config(QFormerOptions):
 class QFormerConnector(BaseConnector):
     """``num_queries`` speech tokens for every utterance."""
 
+    exact_lengths = True
+
     def __init__(self, input_dim: int, output_dim: int, config: Config) -> None:
         super().__init__()
         self.num_queries = config.num_queries

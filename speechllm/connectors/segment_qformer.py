@@ -32,6 +32,8 @@ class Config(QFormerOptions):
 class SegmentQFormer(BaseConnector):
     """``num_queries`` speech tokens for every segment of an utterance, in order."""
 
+    exact_lengths = True
+
     def __init__(self, input_dim: int, output_dim: int, segment_states: int, config: Config) -> None:
         super().__init__()
         self.num_queries, self.segment_states = config.num_queries, segment_states

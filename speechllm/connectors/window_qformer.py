@@ -38,6 +38,8 @@ class Config(QFormerOptions):
 class WindowQFormer(BaseConnector):
     """``num_queries`` speech tokens for every window of an utterance; the last window may be short."""
 
+    exact_lengths = True
+
     def __init__(self, input_dim: int, output_dim: int, config: Config) -> None:
         super().__init__()
         self.window, self.num_queries = config.window, config.num_queries

@@ -16,6 +16,7 @@ from speechllm.data.concat import ConcatenatedDataset
 from speechllm.data.dataset import Example, SpeechDataset
 from speechllm.data.sampler import BucketSampler
 from speechllm.interfaces import Seconds
+from speechllm.transfer import to_device
 
 
 @dataclass
@@ -26,7 +27,7 @@ class Batch:
     inputs: Tensor
     """feats_BTF or states_BLD, float32, zero beyond ``feat_lens_B``."""
     feat_lens_B: Tensor
-    """Number of valid frames, or of valid states, int64."""
+    """Number of valid frames, or of valid states, int64; on the CPU, where lengths are computed."""
     texts: list[str]
     """Transcripts, empty where the data has none."""
     durations: list[Seconds]
@@ -37,8 +38,8 @@ class Batch:
     """Texts for the prompts, empty strings where an utterance has none; an empty list: no utterance has one."""
 
     def to(self, device: torch.device | str) -> "Batch":
-        """Return the batch with its tensors on ``device``."""
-        return replace(self, inputs=self.inputs.to(device), feat_lens_B=self.feat_lens_B.to(device))
+        """Return the batch with its inputs on ``device``."""
+        return replace(self, inputs=to_device(self.inputs, torch.device(device)))
 
     def shuffled(self) -> "Batch":
         """Return the batch with each utterance's speech replaced by that of the one before it."""

@@ -1,4 +1,4 @@
-"""Activation checkpointing (Chen et al., 2016, arXiv 1604.06174) of a frozen LLM, without its dropout.
+"""Activation checkpointing (Chen et al., 2016, arXiv 1604.06174), of a frozen LLM without its dropout.
 
 transformers recomputes the activations of a layer only in training mode, which also switches on the layer's dropout.
 """
@@ -12,25 +12,44 @@ from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 
-def recomputed_layers(model: nn.Module) -> list[nn.Module]:
-    """Return the layers of ``model`` that recompute their activations, changed to compute as in evaluation mode.
+def recomputed_layers(model: nn.Module, *, evaluates: bool) -> list[nn.Module]:
+    """Return the layers of ``model`` that recompute their activations.
 
     A layer does so if its ``training`` is set; that of the modules in it may stay unset.
+
+    Args:
+        model: an LLM whose activation checkpointing is enabled.
+        evaluates: whether the layers are to compute as in evaluation mode.
     """
     layers = [one for one in model.modules() if isinstance(one, GradientCheckpointingLayer)]
     for layer in layers:
-        layer._gradient_checkpointing_func = partial(_recompute, layer)
+        layer._gradient_checkpointing_func = partial(_recompute, layer, evaluates, _call)
     return layers
 
 
-def _recompute(layer: nn.Module, function: Callable[..., Any], *inputs: Any) -> Any:
+def compile_recomputed(layers: list[nn.Module], backend: Callable[..., Any]) -> None:
+    """Compile the computation of layers that recompute their activations, but not the checkpointing around it."""
+    compiled = torch.compile(_call, dynamic=True, backend=backend)
+    for layer in layers:
+        _, evaluates, _ = layer._gradient_checkpointing_func.args
+        layer._gradient_checkpointing_func = partial(_recompute, layer, evaluates, compiled)
+
+
+def _recompute(
+    layer: nn.Module, evaluates: bool, call: Callable[..., Any], function: Callable[..., Any], *inputs: Any
+) -> Any:
     """Compute ``function``, the layer's own, now and again in the backward pass."""
 
-    def evaluate(*inputs: Any) -> Any:
-        mode, layer.training = layer.training, False
+    def compute(*inputs: Any) -> Any:
+        mode, layer.training = layer.training, layer.training and not evaluates
         try:
-            return function(*inputs)
+            return call(function, *inputs)
         finally:
             layer.training = mode
 
-    return torch.utils.checkpoint.checkpoint(evaluate, *inputs, use_reentrant=False)
+    return torch.utils.checkpoint.checkpoint(compute, *inputs, use_reentrant=False)
+
+
+def _call(function: Callable[..., Any], *inputs: Any) -> Any:
+    """Return the result of ``function``."""
+    return function(*inputs)

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,16 @@ from speechllm.decoders._checks import PROMPT, TOKENS, check_embeddings, check_p
 from speechllm.decoders._compiled import CompiledSteps
 from speechllm.decoders._draft import ctc_drafts
 from speechllm.decoders._lora import LoraOptions, merged, with_lora
-from speechllm.decoders._packing import PACKED, positions
-from speechllm.decoders._recompute import recomputed_layers
+from speechllm.decoders._packing import PACKED, Packed
+from speechllm.decoders._recompute import compile_recomputed, recomputed_layers
 from speechllm.decoders._search import Found, Search
 from speechllm.decoders._sizes import check_ids, check_vocabulary, position_limit
 from speechllm.decoders._subwords import SubwordUnits
 from speechllm.decoders._text import chat_text, text_tokenizer
 from speechllm.errors import ConfigError
 from speechllm.interfaces import GenerationOptions, Hypothesis, Posteriors
+from speechllm.layers import repeated_layers
+from speechllm.transfer import to_device
 
 logger = logging.getLogger(__name__)
 NOT_IN_TEXTS = {code: None for code in (*range(32), *range(127, 160)) if not chr(code).isspace()}
@@ -104,8 +107,7 @@ class CausalLM(nn.Module):
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
         except ValueError as error:
             raise ConfigError(f"train.activation_checkpointing: {error}; set it to false") from error
-        if not self.has_lora:
-            self._recomputed = recomputed_layers(self.model)
+        self._recomputed = recomputed_layers(self.model, evaluates=not self.has_lora)
 
     def pack_sequences(self) -> None:
         """Have ``logits`` lay the sequences of a batch one behind the other instead of padding them.
@@ -115,6 +117,13 @@ class CausalLM(nn.Module):
         """
         self.packs = True
         self.check()
+
+    def compile_layers(self, backend: Callable[..., Any]) -> None:
+        """Compile every layer, for all shapes, by a backend of ``torch.compile``."""
+        compile_recomputed(self._recomputed, backend)
+        for layer in repeated_layers(self.model):
+            if layer not in self._recomputed:
+                layer.compile(dynamic=True, backend=backend)
 
     def check(self) -> None:
         """Make sure, the first time, that the LLM scores embeddings as their tokens, and packed as padded sequences.
@@ -189,22 +198,27 @@ class CausalLM(nn.Module):
         return self._logits(embeds_BUE, mask_BU, select_BU, packed=self.packs)
 
     def _logits(self, embeds_BUE: Tensor, mask_BU: Tensor, select_BU: Tensor, *, packed: bool) -> Tensor:
+        """Return what ``logits`` does; all indices are computed on the CPU, for which no kernel has to end."""
         self._attend_by(PACKED if packed else self._own_attention)
+        device, mask_BU, select_BU = embeds_BUE.device, mask_BU.cpu(), select_BU.cpu()
         if packed:
-            lens = mask_BU.sum(1).tolist()
-            kept_U = select_BU[mask_BU].nonzero()[:, 0]
+            places_U, sequences = mask_BU.flatten().nonzero()[:, 0], Packed(mask_BU.sum(1).tolist(), device)
             return self.model(
-                inputs_embeds=embeds_BUE[mask_BU][None],
-                position_ids=positions(lens, embeds_BUE.device),
-                packed_lens=lens,
-                logits_to_keep=kept_U,
+                inputs_embeds=embeds_BUE.flatten(0, 1).index_select(0, to_device(places_U, device))[None],
+                position_ids=sequences.positions(),
+                packed=sequences,
+                logits_to_keep=to_device(select_BU[mask_BU].nonzero()[:, 0], device),
                 use_cache=False,
             ).logits[0]
         columns_U = select_BU.any(0).nonzero()[:, 0]
         logits_BUV = self.model(
-            inputs_embeds=embeds_BUE, attention_mask=mask_BU.long(), logits_to_keep=columns_U, use_cache=False
+            inputs_embeds=embeds_BUE,
+            attention_mask=to_device(mask_BU.long(), device),
+            logits_to_keep=to_device(columns_U, device),
+            use_cache=False,
         ).logits
-        return logits_BUV[select_BU[:, columns_U]]
+        places_U = select_BU[:, columns_U].flatten().nonzero()[:, 0]
+        return logits_BUV.flatten(0, 1).index_select(0, to_device(places_U, device))
 
     def _check_length(self, length: int) -> None:
         """Refuse a sequence that has more tokens than the LLM has positions."""

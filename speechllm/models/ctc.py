@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from speechllm.errors import DataError
 from speechllm.interfaces import ConnectorOutput, Decoder, Posteriors, SubwordUnits
 from speechllm.lengths import length_mask
+from speechllm.transfer import to_device
 
 KERNEL_WIDTH = 0.25
 """Standard deviation of the Gaussian around each embedding, in units of the embedding matrix's standard deviation."""
@@ -28,8 +29,7 @@ def ctc_objective(posteriors: Posteriors, texts: list[str]) -> Tensor:
 
     An utterance with fewer states than CTC needs adds no loss.
     """
-    device = posteriors.stacked_lens_B.device
-    labels = [torch.tensor(posteriors.subwords(text), dtype=torch.long, device=device) + 1 for text in texts]
+    labels = [torch.tensor(posteriors.subwords(text), dtype=torch.long) + 1 for text in texts]
     return _ctc_loss(posteriors.log_probs_BMC, posteriors.stacked_lens_B, labels)
 
 
@@ -64,30 +64,29 @@ class EmbeddingMatrixHead(nn.Module):
         if not ids:
             raise DataError("train.ctc_steps: the training transcripts have no token, expected at least one")
         self.register_buffer("ids_V", torch.tensor([blank, *ids]), persistent=False)
+        self._classes = {token: place for place, token in enumerate(ids, 1)}
 
     def forward(self, output: ConnectorOutput, texts: list[str], decoder: Decoder) -> Tensor:
         """Return the summed loss of transcripts (nats)."""
         speech_BSE, speech_lens_B = output.embeds_BSE, output.speech_lens_B
-        labels = [self._classes(decoder.tokenize(text)).to(speech_lens_B.device) for text in texts]
+        labels = [self._labels(decoder.tokenize(text)) for text in texts]
         matrix_VE = decoder.embed(self.ids_V)
         variance = matrix_VE.float().var(0, correction=0).sum()
         squares_V = matrix_VE.float().pow(2).sum(-1)
         logits_BSV = ((speech_BSE @ matrix_VE.T).float() - squares_V / 2) / (variance * KERNEL_WIDTH**2)
         log_probs_BSV = logits_BSV.log_softmax(-1)
         repeats = [int((labels_U[1:] == labels_U[:-1]).sum()) for labels_U in labels]  # CTC needs a blank between two
-        needed_B = torch.tensor([len(labels_U) for labels_U in labels], device=speech_lens_B.device)
-        fits_B = speech_lens_B >= needed_B + torch.tensor(repeats, device=speech_lens_B.device)
+        needed_B = torch.tensor([len(labels_U) for labels_U in labels]) + torch.tensor(repeats)
+        fits_B = speech_lens_B >= to_device(needed_B, speech_lens_B.device)
         expected_BSE = log_probs_BSV.detach().exp().to(matrix_VE.dtype) @ matrix_VE
         distances_BS = (speech_BSE - expected_BSE).float().pow(2).sum(-1) / (2 * variance)
         valid_BS = length_mask(speech_lens_B, speech_BSE.shape[1]) & fits_B[:, None]
         regulariser = REGULARISER_WEIGHT * (distances_BS * valid_BS).sum()
         return _ctc_loss(log_probs_BSV, speech_lens_B, labels) + regulariser
 
-    def _classes(self, ids: list[int]) -> Tensor:
-        """Return the classes (U,) of token ids, without the tokens that are no class."""
-        ids_U = torch.tensor(ids, dtype=torch.long, device=self.ids_V.device)
-        ids_U = ids_U[torch.isin(ids_U, self.ids_V[1:])]
-        return torch.searchsorted(self.ids_V[1:], ids_U) + 1
+    def _labels(self, ids: list[int]) -> Tensor:
+        """Return the classes (U,) of token ids, without the tokens that are no class; on the CPU."""
+        return torch.tensor([self._classes[one] for one in ids if one in self._classes], dtype=torch.long)
 
 
 def confidence(posteriors: Posteriors) -> Tensor:
@@ -99,11 +98,11 @@ def confidence(posteriors: Posteriors) -> Tensor:
 
 def _ctc_loss(log_probs_BMC: Tensor, input_lens_B: Tensor, labels: list[Tensor]) -> Tensor:
     """Return the summed CTC loss of label sequences; an utterance too short for its labels adds nothing."""
-    label_lens_B = torch.tensor([len(labels_U) for labels_U in labels], device=input_lens_B.device)
+    label_lens_B = torch.tensor([len(labels_U) for labels_U in labels])
     return ctc_loss(
         log_probs_BMC.transpose(0, 1),
-        pad_sequence(labels, batch_first=True),
-        input_lens_B,
+        to_device(pad_sequence(labels, batch_first=True), input_lens_B.device),
+        input_lens_B.cpu(),  # PyTorch would copy the lengths to the CPU, and wait
         label_lens_B,
         reduction="sum",
         zero_infinity=True,

@@ -22,6 +22,7 @@ from speechllm.models.ctc import EmbeddingMatrixHead, confidence, count_units, c
 from speechllm.models.prompt import Prompt, PromptConfig
 from speechllm.models.splice import splice, with_targets
 from speechllm.models.word_times import align_words
+from speechllm.transfer import to_device
 
 Objective: TypeAlias = Literal["llm", "ctc"]
 """Loss of a training step: the LLM's cross entropy, or CTC of the connector alone."""
@@ -36,6 +37,18 @@ class Targets(NamedTuple):
     """Text units of the CTC loss, at least one per utterance; 0 without such a loss."""
 
 
+class Work(NamedTuple):
+    """Sizes of the computation of a batch, known without waiting for the device."""
+
+    states: int
+    """Encoder states, those of the padding of whole windows included."""
+    speech_tokens: int
+    llm_tokens: int = 0
+    """Tokens that the LLM reads: prompt, speech and text."""
+    llm_positions: int = 0
+    """The same with padding."""
+
+
 class LossOutput(NamedTuple):
     """Loss and counts of one batch."""
 
@@ -43,8 +56,10 @@ class LossOutput(NamedTuple):
     """Nats per target: cross entropy, CTC loss, or their weighted sum."""
     num_correct: Tensor | None
     """Target tokens with the largest logit; None for CTC, which predicts no token at a given position."""
-    num_tokens: Tensor
+    num_tokens: int
     """Target tokens; of CTC, at least one an utterance."""
+    work: Work
+    """Sizes of the computation."""
 
 
 class SpeechLLM(nn.Module):
@@ -74,10 +89,11 @@ class SpeechLLM(nn.Module):
 
     def encode(self, batch: Utterances) -> tuple[Tensor, Tensor]:
         """Return states_BLD and state_lens_B, from features or as dumped."""
+        feat_lens_B = to_device(batch.feat_lens_B, batch.inputs.device)
         if batch.encoded:
-            return batch.inputs, batch.feat_lens_B
+            return batch.inputs, feat_lens_B
         assert self.encoder is not None, "a model built without an encoder reads dumped states only"
-        return self.encoder(batch.inputs, batch.feat_lens_B)
+        return self.encoder(batch.inputs, feat_lens_B)
 
     def connect(self, batch: Utterances) -> ConnectorOutput:
         """Return the speech tokens, and the posteriors of a connector with a CTC head."""
@@ -92,7 +108,23 @@ class SpeechLLM(nn.Module):
         parts = [self.prompt.parts(utt_id, epoch, context) for utt_id, context in utts]
         before = self._embed([ids for ids, _ in parts], output.embeds_BSE.device)
         after = self._embed([ids for _, ids in parts], output.embeds_BSE.device)
-        return splice(before, output.embeds_BSE, output.speech_lens_B, after)
+        return splice(before, output.embeds_BSE, self._speech_lens(batch, output), after)
+
+    def _speech_lens(self, batch: Utterances, output: ConnectorOutput) -> list[int]:
+        """Return the number of speech tokens of each utterance.
+
+        Where posteriors decide how many there are, the CPU waits here for the encoder and the connector.
+        """
+        if not self.connector.exact_lengths:
+            return output.speech_lens_B.tolist()  # type: ignore[no-any-return]
+        return self.connector.output_lengths(self._state_lens(batch)).tolist()  # type: ignore[no-any-return]
+
+    def _state_lens(self, batch: Utterances) -> Tensor:
+        """Return the number of valid states of each utterance, on the CPU."""
+        if batch.encoded:
+            return batch.feat_lens_B
+        assert self.encoder is not None
+        return self.encoder.output_lengths(batch.feat_lens_B)
 
     def count_targets(self, texts: list[str], objective: Objective = "llm") -> Targets:
         """Return the number of targets in transcripts, for the loss that ``forward`` computes."""
@@ -114,11 +146,12 @@ class SpeechLLM(nn.Module):
             objective: the loss.
             per: divisors of the summed losses; None: the numbers of targets in the batch.
         """
-        counts = self.count_targets(batch.texts, objective)
+        counts = self.count_targets(batch.texts, objective) if per is None or objective == "ctc" else per
         per = per or counts
         output = self.connect(batch)
         if objective == "ctc":
-            return LossOutput(self._ctc_loss(output, batch.texts) / per.units, None, torch.tensor(counts.units))
+            work = Work(int(self._state_lens(batch).sum()), output.embeds_BSE.shape[:2].numel())
+            return LossOutput(self._ctc_loss(output, batch.texts) / per.units, None, int(counts.units), work)
         result = self._llm_loss(batch, output, per)
         if self.training and output.posteriors is not None:
             by_ctc = self._ctc_loss(output, batch.texts) / per.units
@@ -136,14 +169,21 @@ class SpeechLLM(nn.Module):
         """Return the LLM's loss on the transcripts after prompts with the speech tokens of ``output``."""
         prompts = self.prompts(batch, output, batch.epoch)
         ids = [self.decoder.tokenize(text, end=True) for text in batch.texts]
-        targets = [torch.tensor(one, device=prompts[0].device) for one in ids]
-        spliced = with_targets(prompts, targets, self._embed(ids, prompts[0].device))
+        spliced = with_targets(prompts, ids, self._embed(ids, prompts[0].device))
         select_BU = spliced.labels_BU >= 0
         logits_UV = self.decoder.logits(spliced.embeds_BUE, spliced.mask_BU, select_BU).float()
-        labels_U = spliced.labels_BU[select_BU]
+        labels_U = to_device(spliced.labels_BU[select_BU], logits_UV.device)
         correct = (logits_UV.detach().argmax(-1) == labels_U).sum()
         loss = cross_entropy(logits_UV, labels_U, reduction="sum") / per.tokens
-        return LossOutput(loss, correct, torch.tensor(len(labels_U)))
+        tokens = int(spliced.mask_BU.sum())
+        texts = sum(len(one) for one in ids)
+        work = Work(
+            states=int(self._state_lens(batch).sum()),
+            speech_tokens=output.embeds_BSE.shape[:2].numel(),
+            llm_tokens=tokens,
+            llm_positions=tokens if self.decoder.packs else spliced.mask_BU.numel(),
+        )
+        return LossOutput(loss, correct, texts, work)
 
     @torch.inference_mode()
     def generate(
@@ -180,8 +220,8 @@ class SpeechLLM(nn.Module):
 
     def _embed(self, ids: list[list[int]], device: torch.device) -> list[Tensor]:
         """Embed several token sequences with one look-up."""
-        flat = torch.tensor([i for one in ids for i in one], dtype=torch.long, device=device)
-        return list(self.decoder.embed(flat).split([len(one) for one in ids]))
+        flat = torch.tensor([i for one in ids for i in one], dtype=torch.long)
+        return list(self.decoder.embed(to_device(flat, device)).split([len(one) for one in ids]))
 
 
 def _with_word_times(

@@ -80,7 +80,7 @@ class Validator:
             index, is_repeat = start + rank, start + rank >= len(batches)
             output = engine(batches[start if is_repeat else index].to(engine.device), objective)
             if not is_repeat:
-                tokens = float(output.num_tokens)
+                tokens = output.num_tokens
                 sums[index] = torch.tensor([float(output.loss) * tokens, float(output.num_correct or 0), tokens])
         if world_size > 1:
             torch.distributed.all_reduce(sums)

@@ -19,7 +19,7 @@ def loss_of(decoder: CausalLM, embeds_BUE: torch.Tensor) -> torch.Tensor:
     mask_BU = positions_U < lens_B[:, None]
     select_BU = mask_BU & (positions_U >= lens_B[:, None] // 2)
     device = embeds_BUE.device
-    logits_UV = decoder.logits(embeds_BUE, mask_BU.to(device), select_BU.to(device))
+    logits_UV = decoder.logits(embeds_BUE, mask_BU, select_BU)
     return torch.nn.functional.cross_entropy(logits_UV, torch.arange(len(logits_UV), device=device))
 
 
@@ -38,7 +38,8 @@ def attend_as_the_kernel_is_said_to(
     lens = starts.diff().tolist()
     assert (window_size, starts.dtype, longest) == ((-1, 0), torch.int32, max(lens))
     parts = zip(*(x.transpose(0, 1).split(lens, dim=1) for x in (query_UHD, key_UHD, value_UHD)), strict=True)
-    found = [torch.nn.functional.scaled_dot_product_attention(*one, is_causal=True, scale=scale) for one in parts]
+    shares = {"is_causal": True, "scale": scale, "enable_gqa": True}  # heads that share keys and values, too
+    found = [torch.nn.functional.scaled_dot_product_attention(*one, **shares) for one in parts]
     return torch.cat(found, dim=1).transpose(0, 1)
 
 
