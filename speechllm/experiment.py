@@ -31,6 +31,8 @@ MAY_CHANGE = (
     "decode_utterances",
     "keep_best",
     "packing",
+    "compile",
+    "activation_checkpointing",
     "deepspeed",
 )
 """Settings of ``train`` with which a training may go on differently."""

@@ -6,6 +6,7 @@ half precision by one kernel for all of them (Dao, 2023, arXiv 2307.08691), else
 keys and values (Ainslie et al., 2023, arXiv 2305.13245) read one copy of them.
 """
 
+from collections.abc import Callable
 from itertools import accumulate
 from typing import Any
 
@@ -83,7 +84,7 @@ def _attend(
             )
     if key_BHUD.shape == value_BHUD.shape and _has_kernel(query_BHUD) and not dropout:
         return _attend_at_once(query_BHUD, key_BHUD, value_BHUD, packed, scaling), None
-    return _attend_one_by_one(query_BHUD, key_BHUD, value_BHUD, packed, dropout, scaling), None
+    return _attend_uncompiled(query_BHUD, key_BHUD, value_BHUD, packed, dropout, scaling), None
 
 
 def _check_options(packed: Packed | None, options: dict[str, Any]) -> None:
@@ -127,20 +128,22 @@ def _attend_at_once(
     return found_UHD[None]
 
 
-@torch.compiler.disable
 def _attend_one_by_one(
     query_BHUD: Tensor, key_BHUD: Tensor, value_BHUD: Tensor, packed: Packed, dropout: float, scaling: float | None
 ) -> Tensor:
-    """Return what ``_attend`` does, (B, U, H, D), by a call for each sequence; compiled, it would be of one batch."""
+    """Return what ``_attend`` does, (B, U, H, D), by a call for each sequence."""
     dtype, shares = query_BHUD.dtype, key_BHUD.shape[1] < query_BHUD.shape[1]
     if query_BHUD.device.type == "cpu":  # where short sequences are differentiated in about half the time in float32
         query_BHUD, key_BHUD, value_BHUD = query_BHUD.float(), key_BHUD.float(), value_BHUD.float()
     parts = zip(*(x.split(packed.lens, dim=2) for x in (query_BHUD, key_BHUD, value_BHUD)), strict=True)
     found = [
-        scaled_dot_product_attention(*part, None, dropout, is_causal=True, scale=scaling, enable_gqa=shares)
-        for part in parts
+        scaled_dot_product_attention(q, k, v, None, dropout, is_causal=True, scale=scaling, enable_gqa=shares)
+        for q, k, v in parts
     ]
     return torch.cat(found, dim=2).transpose(1, 2).to(dtype)
+
+
+_attend_uncompiled: Callable[..., Tensor] = torch.compiler.disable(_attend_one_by_one)  # a graph would fit one batch
 
 
 AttentionInterface.register(PACKED, _attend)

@@ -3,7 +3,7 @@
 transformers recomputes the activations of a layer only in training mode, which also switches on the layer's dropout.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -27,7 +27,7 @@ def recomputed_layers(model: nn.Module, *, evaluates: bool) -> list[nn.Module]:
     return layers
 
 
-def compile_recomputed(layers: list[nn.Module], backend: Callable[..., Any]) -> None:
+def compile_recomputed(layers: Iterable[Any], backend: Callable[..., Any]) -> None:
     """Compile the computation of layers that recompute their activations, but not the checkpointing around it."""
     compiled = torch.compile(_call, dynamic=True, backend=backend)
     for layer in layers:

@@ -23,7 +23,7 @@ class Compilation:
 
     def __init__(self, warn: Callable[[str], None]) -> None:
         self.graphs = 0
-        """Graphs compiled so far: each is for one kind of layer, of mode, or of shapes that need a graph of their own."""
+        """Graphs compiled so far: one for each kind of layer and mode, and for shapes that need one of their own."""
         self.seconds = 0.0
         """Time that compiling has taken."""
         self._warn: Callable[[str], None] | None = warn
@@ -34,9 +34,9 @@ class Compilation:
         Neither names nor values of parameters change. To be called before the first step, on every rank.
         """
         torch._dynamo.config.suppress_errors = True  # code that cannot be traced is computed as it is
-        if isinstance(model.encoder, nn.Module):
-            for layer in repeated_layers(model.encoder):
-                layer.compile(dynamic=True, backend=self._compile_graph)
+        parts: dict[str, nn.Module] = dict(model.named_children())
+        for layer in repeated_layers(parts["encoder"]) if "encoder" in parts else []:
+            layer.compile(dynamic=True, backend=self._compile_graph)
         model.decoder.compile_layers(self._compile_graph)
 
     def summary(self) -> str:
@@ -51,9 +51,9 @@ class Compilation:
         try:
             # else a backward pass that cannot be compiled is noticed only when it is to be computed
             with torch._functorch.config.patch(force_non_lazy_backward_lowering=True):
-                compiled: Callable[..., Any] = compile_fx(graph, inputs)
+                compiled = compile_fx(graph, inputs)
             self.graphs += 1
-            return compiled
+            return compiled  # type: ignore[return-value]
         except torch._dynamo.exc.RestartAnalysis:  # the tracer's own control flow
             raise
         except Exception as error:  # compilers fail by errors of every class

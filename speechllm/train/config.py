@@ -45,6 +45,8 @@ class TrainConfig:
     """Batches per optimizer step on each rank."""
     activation_checkpointing: bool = False
     """Recompute the LLM's activations in the backward pass: less memory, more time."""
+    compile: bool | None = None
+    """Compile the layers of the encoder and the LLM; null: on a GPU."""
     packing: bool = False
     """Lay the sequences of a batch one behind the other instead of padding them: the same loss, in less time."""
     deepspeed: str | None = None

@@ -24,7 +24,9 @@ from speechllm.models.prompt import Prompt
 from speechllm.models.weights import average_weights, load_weights, read_metadata, save_weights
 from speechllm.pretrained.directory import WEIGHTS, find_model
 from speechllm.provenance import file_fingerprint
+from speechllm.train.compilation import Compilation
 from speechllm.train.config import TrainConfig
+from speechllm.train.flops import FlopCounter
 from speechllm.train.loggers import check_loggers
 from speechllm.train.plan import make_plan, zero_stage
 from speechllm.train.quiet import silence_missing_gpu
@@ -79,18 +81,27 @@ def _train(
     sampler, loader, texts = _training_data(config, built, collate, train_dirs, exp_dir)
     if config.train.ctc_steps > 0:
         built.model.add_ctc_head(texts)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu", int(os.environ["LOCAL_RANK"]))
+    flops = FlopCounter(built.model, config.train.dtype, device)
+    wanted = config.train.compile if config.train.compile is not None else device.type == "cuda"
+    compilation = Compilation(lambda warning: print(warning, flush=True)) if wanted else None
+    engine = start_engine(built.model, config.train)
     trainer = Trainer(
-        start_engine(built.model, config.train),
+        engine,
         config.train,
         sampler=sampler,
         loader=loader,
         validator=_validator(config, built, collate, valid_dir),
         exp_dir=exp_dir,
         bases=built.bases,
+        flops=flops,
+        compilation=compilation,
     )
     if config.train.packing:
         built.model.decoder.pack_sequences()
     built.model.decoder.check()  # now that it is on its device
+    if compilation is not None:
+        compilation.compile_layers(built.model)
     trainer.resume()
     if rank == 0:
         write_record(exp_dir, config)

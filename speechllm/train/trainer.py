@@ -1,7 +1,6 @@
 """The training loop around the DeepSpeed engine."""
 
 import math
-import resource
 import signal
 import time
 from collections.abc import Iterator
@@ -9,9 +8,6 @@ from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from speechllm.data.batch import Batch, Loader
 from speechllm.data.sampler import BucketSampler
@@ -25,15 +21,19 @@ from speechllm.train.checkpoint import (
     save_best,
     save_resume,
 )
+from speechllm.train.compilation import Compilation
 from speechllm.train.config import TrainConfig
+from speechllm.train.flops import FlopCounter
 from speechllm.train.interrupt import Interrupted, StopRequest, stop_request
 from speechllm.train.metrics import Metrics
 from speechllm.train.protocol import Engine
 from speechllm.train.ranks import sum_over_ranks
 from speechllm.train.schedule import learning_rate
+from speechllm.train.sums import Sums, peak_memory
 from speechllm.train.validation import Validator
 
-MEANS = ("ctc_loss", "loss", "accuracy")
+SHOWN = ("ctc_loss", "loss", "accuracy", "tokens_per_second", "mfu", "padding_share", "data_wait_share")
+"""Values beside the progress bar."""
 
 
 class Trainer:
@@ -47,6 +47,8 @@ class Trainer:
         validator: scores the model on the validation set.
         exp_dir: where everything is written.
         bases: fingerprints of the base models, for the checkpoints.
+        flops: counts floating-point operations.
+        compilation: of the model's layers; None: they are not compiled.
     """
 
     def __init__(
@@ -59,6 +61,8 @@ class Trainer:
         validator: Validator,
         exp_dir: Path,
         bases: dict[str, str],
+        flops: FlopCounter,
+        compilation: Compilation | None = None,
     ) -> None:
         self.engine = engine
         self.model: SpeechLLM = engine.module
@@ -71,7 +75,8 @@ class Trainer:
         self.step = 0
         self.best: list[list[Any]] = []
         self.metrics: Metrics | None = None
-        self._sums = Sums()
+        self._compilation = compilation
+        self._sums = Sums(flops)
         self._stop = StopRequest()
         self._saved = 0
         self._validated = True
@@ -95,7 +100,10 @@ class Trainer:
             self._validate_and_save()
         batches = self._batches()
         while self.step < self.config.max_steps:
-            self._optimizer_step(list(islice(batches, self.config.accumulation)))
+            start = time.perf_counter()
+            of_step = list(islice(batches, self.config.accumulation))
+            self._sums.wait(time.perf_counter() - start)
+            self._optimizer_step(of_step)
             self.step += 1
             self._validated = not self._is_validation_due()
             if self.metrics:
@@ -105,6 +113,12 @@ class Trainer:
             self._stop.check()
             if not self._validated:
                 self._validate_and_save()
+        self._say_compiled()
+
+    def _say_compiled(self) -> None:
+        """Print how much has been compiled, at the end of an epoch and of the training."""
+        if self._compilation is not None and self.metrics:
+            self.metrics.say(f"step {self.step}, epoch {self.sampler.epoch}: {self._compilation.summary()}")
 
     def _batches(self) -> Iterator[Batch]:
         """Yield batches without end, epoch after epoch."""
@@ -116,6 +130,7 @@ class Trainer:
                 if self._begins_to_concatenate():
                     break
             else:
+                self._say_compiled()
                 self.sampler.set_epoch(self.sampler.epoch + 1, concatenates=self.sampler.concatenates)
 
     def _begins_to_concatenate(self) -> bool:
@@ -136,7 +151,7 @@ class Trainer:
         per = self._mean_targets(batches, objective)
         for batch in batches:
             output: LossOutput = self.engine(batch.to(self.engine.device), objective, per)
-            self._sums.add(output, batch, per)
+            self._sums.add(output, batch, per, objective)
             self.engine.backward(output.loss)
             self.engine.step()
 
@@ -165,12 +180,14 @@ class Trainer:
         values = self._sums.take(self.engine.device)
         values |= {"lr": learning_rate(self.step, self.config), "epoch": self.sampler.epoch}
         values["peak_memory_gib"] = peak_memory() / 2**30
+        if self._compilation is not None:
+            values["compiled_graphs"] = self._compilation.graphs
         norm = self.engine.get_global_grad_norm()
         if norm is not None:
             values["grad_norm"] = float(norm)
         if self.metrics:
             self.metrics.log("train", self.step, values)
-            self.metrics.show(", ".join(f"{name} {values[name]:.3f}" for name in MEANS if name in values))
+            self.metrics.show(", ".join(f"{name} {values[name]:.3f}" for name in SHOWN if name in values))
 
     def _validate_and_save(self) -> None:
         """Score the validation set by the loss of this step; save what a resume needs, and the weights if they count.
@@ -245,68 +262,3 @@ class Trainer:
         if self.engine.global_rank == 0:
             remove_all_but(self.exp_dir, self.best)  # a kill may have come before it
             print(f"going on from step {self.step} of {self.config.max_steps}")
-
-
-class Sums:
-    """Loss, accuracy and speed between two log lines."""
-
-    def __init__(self) -> None:
-        self._start()
-
-    def add(self, output: LossOutput, batch: Batch, per: Targets) -> None:
-        """Count one batch, whose summed loss was divided by ``per``."""
-        tokens = output.num_tokens.item()
-        self.is_ctc = output.num_correct is None
-        self.loss += output.loss.detach() * (per.units if self.is_ctc else per.tokens)
-        self.correct += 0.0 if output.num_correct is None else output.num_correct
-        self.tokens += tokens
-        self.utterances += len(batch.utt_ids)
-        self.speech += sum(batch.durations)
-
-    def pause(self, seconds: float) -> None:
-        """Leave ``seconds`` that were not spent on training out of the speed."""
-        self.since += seconds
-
-    def take(self, device: torch.device) -> dict[str, float]:
-        """Return the means over all ranks and start again."""
-        seconds = time.perf_counter() - self.since
-        sums = torch.tensor(
-            [float(self.loss), float(self.correct), self.tokens, self.utterances, self.speech],
-            dtype=torch.float32 if device.type == "mps" else torch.float64,
-            device=device,
-        )
-        if torch.distributed.is_initialized():
-            torch.distributed.all_reduce(sums)
-        loss, correct, tokens, utterances, speech = sums.tolist()
-        means = {"ctc_loss": loss / tokens} if self.is_ctc else {"loss": loss / tokens, "accuracy": correct / tokens}
-        self._start()
-        return {
-            **means,
-            "utterances_per_second": utterances / seconds,
-            "speech_per_second": speech / seconds,
-        }
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the sums as plain values, for a resume between two log lines."""
-        counts = {name: float(getattr(self, name)) for name in ("loss", "correct", "tokens", "utterances", "speech")}
-        return {**counts, "is_ctc": self.is_ctc, "seconds": time.perf_counter() - self.since}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from the sums in ``state``; an empty one changes nothing."""
-        for name, value in state.items():
-            setattr(self, name, value)
-        self.since = time.perf_counter() - state.get("seconds", 0.0)
-
-    def _start(self) -> None:
-        self.is_ctc = False
-        self.loss: Tensor | float = 0.0
-        self.correct: Tensor | float = 0.0
-        self.tokens, self.utterances, self.speech = 0.0, 0, 0.0
-        self.since = time.perf_counter()
-
-
-def peak_memory() -> int:
-    """Return the most memory that this process has held so far, in bytes: of its GPU, or of the machine without one."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,0 +1,82 @@
+"""Floating-point operations of a training step, and those that a GPU can do."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from speechllm.models.speech_llm import Objective, SpeechLLM, Work
+
+PEAK_FLOPS = {
+    "B200": 2250e12,
+    "GH200": 989e12,
+    "H200": 989e12,
+    "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "A40": 150e12,
+    "L40S": 362e12,
+    "RTX 4090": 165e12,
+    "RTX 3090": 71e12,
+}
+"""Peak of dense matrix products in half precision (FLOP/s), by words of a device's name; from NVIDIA's data sheets."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Numbers of weights that take part in matrix products."""
+
+    frozen: int
+    trained: int
+
+
+class FlopCounter:
+    """Counts the useful floating-point operations of batches, for the model FLOPs utilisation (Chowdhery et al., 2022).
+
+    A weight costs, for each token (an encoder state, a speech token, a token of the LLM):
+
+        2  frozen, without a gradient that passes through: the encoder
+        4  frozen, with a gradient that passes through: the LLM
+        6  trained
+
+    The output layer counts only the tokens whose logits are needed, the embedding matrix no token. Attention scores,
+    normalisation and recomputed activations are left out; so the utilisation is that of a lower bound.
+
+    Args:
+        model: as it was built, before ZeRO divides its weights.
+        dtype: ``train.dtype``.
+        device: where it is trained.
+    """
+
+    def __init__(self, model: SpeechLLM, dtype: str, device: torch.device) -> None:
+        table = model.decoder.num_embeddings, model.decoder.embedding_dim
+        parts = {name: list(part.parameters()) for name, part in model.named_children()}
+        self._encoder = _weights(parts.get("encoder", []))
+        self._connector = _weights(parts["connector"])
+        self._llm = _weights(parts["decoder"], without=table)
+        self._output_layer = table[0] * table[1]
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+        self.peak = None if dtype == "float32" else peak_flops(name)
+        """FLOP/s of the device; None if not known, as of a CPU."""
+
+    def flops(self, work: Work, targets: int, objective: Objective) -> float:
+        """Return the floating-point operations of the forward and backward pass of a batch."""
+        total = (2 * self._encoder.frozen + 6 * self._encoder.trained) * work.states
+        total += (4 * self._connector.frozen + 6 * self._connector.trained) * work.speech_tokens
+        if objective == "llm":
+            total += (4 * self._llm.frozen + 6 * self._llm.trained) * work.llm_tokens
+            total += 4 * self._output_layer * targets
+        return float(total)
+
+
+def peak_flops(name: str) -> float | None:
+    """Return the peak (FLOP/s) of a device by its name; None if it is not known."""
+    return next((peak for part, peak in PEAK_FLOPS.items() if all(word in name for word in part.split())), None)
+
+
+def _weights(parameters: list[nn.Parameter], without: tuple[int, int] | None = None) -> Weights:
+    """Return the numbers of weights, without matrices of the shape ``without``."""
+    counted = [one for one in parameters if tuple(one.shape) != without]
+    trained = sum(one.numel() for one in counted if one.requires_grad)
+    return Weights(frozen=sum(one.numel() for one in counted) - trained, trained=trained)
