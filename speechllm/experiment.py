@@ -63,6 +63,11 @@ class ExperimentConfig:
 
     def __post_init__(self) -> None:
         """Check what YAML types cannot."""
+        if self.data.batch_tokens is not None and not self.train.packing:
+            raise ConfigError(
+                f"data.batch_tokens: found {self.data.batch_tokens}, but train.packing is false, and padding is not "
+                "counted; set train.packing: true, or use data.batch_duration alone"
+            )
         if not 0 <= self.seed < 2**63:
             raise ConfigError(f"seed: found {self.seed}, expected at least 0 and less than 2**63")
         if self.data.hot_words is not None and not self.prompt.takes_context:

@@ -128,6 +128,9 @@ class DataConfig:
     """Hot words drawn as contexts in training, in place of those of the data; null: none. Needs prompt.context."""
     batch_duration: float = 320.0
     """Limit of one rank's batch: its longest utterance times its number of utterances (seconds)."""
+    batch_tokens: int | None = None
+    """Limit of one rank's batch with train.packing: prompt, speech and text of its utterances (tokens of the LLM);
+    batch_duration is then a limit of the sum of their durations. null: none."""
     batch_size: int = 16
     """Limit of one rank's batch (utterances)."""
     num_buckets: int = 20
@@ -136,7 +139,7 @@ class DataConfig:
     """Processes on each rank that read batches ahead of the model; 0: the model waits (processes)."""
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "batch_size", "num_buckets")
+        at_least(self, 1, "batch_size", "batch_tokens", "num_buckets")
         at_least(self, 0, "num_workers")
         if wrong := [share for share in self.shares if not 0 < share <= 1]:
             raise ConfigError(f"shares: found {wrong[0]}, expected more than 0 and at most 1")

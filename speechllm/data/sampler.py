@@ -21,6 +21,8 @@ from speechllm.errors import ConfigError
 from speechllm.interfaces import Seconds
 
 PaddedDuration: TypeAlias = Callable[[Seconds], Seconds]
+CountTokens: TypeAlias = Callable[[Mapping[str, Seconds]], Mapping[str, int]]
+"""Numbers of tokens that the LLM reads of utterances with these durations."""
 
 
 def _unpadded(duration: Seconds) -> Seconds:
@@ -68,6 +70,7 @@ class BucketSampler(Sampler[list[str]]):
         silence: between utterances that ``config.concat`` concatenates, as it will be.
         shares: how much of its set each utterance stands for in an epoch, above 0 and up to 1; None: all.
         concatenates: whether ``config.concat`` is followed in the first epoch; ``set_epoch`` says so of the others.
+        count_tokens: counts what ``config.batch_tokens`` limits; needed only with it.
 
     Raises:
         ConfigError: if there is no utterance.
@@ -84,7 +87,10 @@ class BucketSampler(Sampler[list[str]]):
         silence: Seconds = 0.0,
         shares: Mapping[str, float] | None = None,
         concatenates: bool = True,
+        count_tokens: CountTokens | None = None,
     ) -> None:
+        assert config.batch_tokens is None or count_tokens is not None
+        self._count_tokens = count_tokens
         assert 0 <= rank < world_size
         self.concatenates = concatenates or config.concat is None
         self._single, self._padded_duration, self._silence = Numbers.of(durations), padded_duration, silence
@@ -139,6 +145,10 @@ class BucketSampler(Sampler[list[str]]):
                     f"{state[key]}; restore it, or start a new experiment"
                 )
         self.position = state["position"]
+
+    def batches(self) -> list[dict[str, Seconds]]:
+        """Return the batches of the present epoch on all ranks: the duration of each utterance."""
+        return [{utt_id: self._items[utt_id] for utt_id in batch} for step in self._steps for batch in step]
 
     def _fingerprint(self) -> dict[str, Any]:
         self._plan = self._plan or self._plan_fingerprint()

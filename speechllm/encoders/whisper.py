@@ -174,7 +174,7 @@ class Whisper(nn.Module):
         if self.padding == "none":
             valid_B1T = length_mask(feat_lens_B, feats_BTF.shape[1])[:, None]
             hidden_BDT = gelu(encoder.conv1(hidden_BDT * valid_B1T)) * valid_B1T
-            mask_BL = valid_B1T[:, :, ::2][:, None]
+            mask_BL = valid_B1T[:, :, ::2][:, None].contiguous()  # else compiled for the strides of each batch
         else:
             hidden_BDT = gelu(encoder.conv1(hidden_BDT))
         hidden_BLD = gelu(encoder.conv2(hidden_BDT)).transpose(1, 2)

@@ -3,14 +3,14 @@
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from speechllm.build import Built, build, open_set, torch_dtype
-from speechllm.data.batch import BatchList, Collate, Loader
+from speechllm.data.batch import Batch, BatchList, Collate, Loader
 from speechllm.data.columns import Numbers, Strings
 from speechllm.data.concat import ConcatenatedDataset
 from speechllm.data.context import HotWords
@@ -24,12 +24,14 @@ from speechllm.models.prompt import Prompt
 from speechllm.models.weights import average_weights, load_weights, read_metadata, save_weights
 from speechllm.pretrained.directory import WEIGHTS, find_model
 from speechllm.provenance import file_fingerprint
+from speechllm.train.activations import largest_batch, measure_activations, verdict
 from speechllm.train.compilation import Compilation
 from speechllm.train.config import TrainConfig
 from speechllm.train.flops import FlopCounter
 from speechllm.train.loggers import check_loggers
 from speechllm.train.plan import make_plan, zero_stage
 from speechllm.train.quiet import silence_missing_gpu
+from speechllm.train.tokens import TokenCounter
 from speechllm.train.validation import Validator
 
 
@@ -69,18 +71,19 @@ def _train(
     config = replace(config, prompt=of_first_process(built.model.prompt.config))
     built.model.prompt = Prompt(config.prompt, built.model.decoder)
     start = _load_initial_weights(config, built, exp_dir, init_dir)
+    stage = zero_stage(deepspeed_config(config.train))
+    plan = make_plan(built.model, config.train.dtype, stage, world_size)
     if rank == 0:
-        stage = zero_stage(deepspeed_config(config.train))
         print(f"the plan, {world_size} process(es), ZeRO stage {stage}, {config.train.dtype}:")
-        print(make_plan(built.model, config.train.dtype, stage, world_size))
+        print(plan)
         print(start, flush=True)
     if config.train.activation_checkpointing:
         built.model.decoder.checkpoint_activations()
     collate = built.collate()
     torch.manual_seed(config.seed + rank)  # every rank drops out different units
-    sampler, loader, texts = _training_data(config, built, collate, train_dirs, exp_dir)
+    data = _training_data(config, built, collate, train_dirs, exp_dir)
     if config.train.ctc_steps > 0:
-        built.model.add_ctc_head(texts)
+        built.model.add_ctc_head(data.texts)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu", int(os.environ["LOCAL_RANK"]))
     flops = FlopCounter(built.model, config.train.dtype, device)
     wanted = config.train.compile if config.train.compile is not None else device.type == "cuda"
@@ -89,8 +92,8 @@ def _train(
     trainer = Trainer(
         engine,
         config.train,
-        sampler=sampler,
-        loader=loader,
+        sampler=data.sampler,
+        loader=data.loader,
         validator=_validator(config, built, collate, valid_dir),
         exp_dir=exp_dir,
         bases=built.bases,
@@ -100,6 +103,12 @@ def _train(
     if config.train.packing:
         built.model.decoder.pack_sequences()
     built.model.decoder.check()  # now that it is on its device
+    positions = largest_batch(data.sampler.batches(), data.count_tokens, packing=config.train.packing)
+    activations = measure_activations(engine, data.few, positions)
+    if rank == 0:
+        memory = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
+        cap = "data.batch_size" if config.data.batch_tokens is None else "data.batch_tokens"
+        print(verdict(activations, plan.bytes_per_gpu, memory, config.train, cap), flush=True)
     if compilation is not None:
         compilation.compile_layers(built.model)
     trainer.resume()
@@ -159,10 +168,23 @@ def _average(exp_dir: Path) -> str:
     return f"{exp_dir / 'model.safetensors'}: the average of steps {', '.join(map(str, steps))}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class _TrainingData:
+    """The utterances that are trained on."""
+
+    sampler: BucketSampler
+    loader: Loader
+    texts: Iterator[str]
+    """Transcripts, see ``ConcatenatedDataset.texts``."""
+    few: Batch
+    """Two utterances of median length."""
+    count_tokens: TokenCounter
+
+
 def _training_data(
     config: ExperimentConfig, built: Built, collate: Collate, train_dirs: Sequence[Path], exp_dir: Path
-) -> tuple[BucketSampler, Loader, Iterator[str]]:
-    """Return the sampler and the loader of the training utterances, and their transcripts."""
+) -> _TrainingData:
+    """Return the utterances that are trained on."""
     sets = [open_set(config, train_dir, training=True) for train_dir in train_dirs]
     for one in sets:
         one.check(built.dump_fingerprint)
@@ -178,6 +200,10 @@ def _training_data(
     stretch = options.augment.stretch if options.dump == "none" and options.augment is not None else 1.0
     concatenated = ConcatenatedDataset(dataset, options.concat, built.frontend, masks, stretch)
     lengths = concatenated.lengths(kept_N)
+    draw = None
+    if config.data.hot_words is not None:
+        draw = HotWords(concatenated.texts(kept_N), config.data.hot_words, config.seed).draw
+    count_tokens = TokenCounter(built.model, dataset, kept_N, draw)
     sampler = BucketSampler(
         lengths,
         config.data,
@@ -188,12 +214,16 @@ def _training_data(
         silence=concatenated.silence,
         shares=_shares(config.data.shares, sets, dataset, kept_N, lengths.ids),
         concatenates=config.train.ctc_steps == 0,
+        count_tokens=count_tokens,
     )
-    draw = None
-    if config.data.hot_words is not None:
-        draw = HotWords(concatenated.texts(kept_N), config.data.hot_words, config.seed).draw
-    loader = Loader(concatenated, sampler, collate, config.data.num_workers, draw)
-    return sampler, loader, concatenated.texts(kept_N)
+    middle_N = kept_N[np.argsort(dataset.table.durations_N[kept_N], kind="stable")[len(kept_N) // 2 :][:2]]
+    return _TrainingData(
+        sampler=sampler,
+        loader=Loader(concatenated, sampler, collate, config.data.num_workers, draw),
+        texts=concatenated.texts(kept_N),
+        few=collate([dataset[dataset.utt_ids[int(row)]] for row in middle_N]),
+        count_tokens=count_tokens,
+    )
 
 
 def _warn_of_long_texts(built: Built, dataset: SpeechDataset, kept_N: np.ndarray) -> None:

@@ -1,0 +1,110 @@
+"""Memory of activations, measured on a few utterances, and the settings that make a training fit."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from speechllm.data.batch import Batch
+from speechllm.interfaces import Seconds
+from speechllm.layers import repeated_layers
+from speechllm.train.config import TrainConfig
+from speechllm.train.plan import GIB
+from speechllm.train.protocol import Engine
+
+MARGIN = 0.9
+"""Share of the device's memory that is planned: the encoder's own activations and fragments need the rest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activations:
+    """Bytes that are kept for the backward pass of the largest batch."""
+
+    positions: int
+    """Positions of the LLM in that batch: tokens, and padding where there is no packing."""
+    kept: float
+    recomputed: float
+    """The same with activation checkpointing."""
+
+
+def measure_activations(engine: Engine, few: Batch, positions: int) -> Activations:
+    """Return the activations of a batch with so many positions, by those of a few utterances.
+
+    Bytes are proportional to positions. With activation checkpointing the inputs of the LLM's layers are kept, and the
+    activations of one layer at a time. To be called on every rank.
+
+    Args:
+        engine: of the training, not compiled.
+        few: some utterances.
+        positions: of the largest batch.
+    """
+    model = engine.module
+    engine.eval()  # in which no layer recomputes its activations
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    sizes: dict[int, int] = {}
+    found: list[Any] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        found.append(engine(few.to(engine.device), "llm"))  # kept until the sizes are added, so that no place is reused
+    work = found[0].work
+    engine.train()
+    layers = max(1, len(repeated_layers(dict(model.named_children())["decoder"])))
+    dtype = next(model.parameters()).dtype
+    inputs = layers * model.decoder.embedding_dim * dtype.itemsize * work.llm_positions
+    scale, total = positions / work.llm_positions, sum(sizes.values())
+    return Activations(
+        positions=positions, kept=scale * total, recomputed=min(scale * total, scale * (inputs + total / layers))
+    )
+
+
+def largest_batch(
+    batches: Sequence[Mapping[str, Seconds]],
+    count_tokens: Callable[[Mapping[str, Seconds]], Mapping[str, int]],
+    *,
+    packing: bool,
+) -> int:
+    """Return the LLM's positions in the largest of these batches."""
+    items = {utt_id: duration for batch in batches for utt_id, duration in batch.items()}
+    tokens = count_tokens(items)
+    if packing:
+        return max(sum(tokens[utt_id] for utt_id in batch) for batch in batches)
+    return max(len(batch) * max(tokens[utt_id] for utt_id in batch) for batch in batches)
+
+
+def verdict(found: Activations, state_bytes: float, memory: int | None, config: TrainConfig, batch_cap: str) -> str:
+    """Return whether the training fits into the memory of its device, and the setting to change.
+
+    Args:
+        found: activations of the largest batch.
+        state_bytes: weights, gradients and optimizer state on this device.
+        memory: of the device in bytes; None: not known.
+        config: the ``train`` section.
+        batch_cap: name of the setting that limits a batch.
+    """
+    text = (
+        f"activations of the largest batch, {found.positions} positions: {found.kept / GIB:.2f} GiB, with "
+        f"train.activation_checkpointing {found.recomputed / GIB:.2f} GiB"
+    )
+    if memory is None:
+        return text
+    room = MARGIN * memory
+    text += f"; the device has {memory / GIB:.0f} GiB: "
+    if state_bytes >= room:
+        return text + "does not fit; choose ZeRO stage 3 (train.deepspeed) or a smaller model"
+    if state_bytes + found.kept <= room:
+        faster = "fits without train.activation_checkpointing; set it to false, which is faster"
+        return text + (faster if config.activation_checkpointing else "fits")
+    if state_bytes + found.recomputed <= room:
+        slower = "does not fit; set train.activation_checkpointing: true"
+        return text + ("fits" if config.activation_checkpointing else slower)
+    positions = int(found.positions * (room - state_bytes) / found.recomputed)
+    advice = f"lower {batch_cap} for at most {positions} positions"
+    return text + f"does not fit; {advice}" + ("" if config.activation_checkpointing else ", with checkpointing")
