@@ -38,6 +38,8 @@ class Packed:
     def __init__(self, lens: list[int], device: torch.device) -> None:
         self.lens = lens
         self.longest = max(lens)
+        self.has_kernel = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+        """Whether the device has PyTorch's FlashAttention: Ampere or newer."""
         self.starts = to_device(torch.tensor([0, *accumulate(lens)], dtype=torch.int32), device)
         """First token of each sequence, and the number of all tokens (B + 1)."""
 
@@ -82,7 +84,7 @@ def _attend(
                 f"train.packing: found a sequence of {packed.longest} tokens, but the LLM attends to the last "
                 f"{window} only; set it to false"
             )
-    if key_BHUD.shape == value_BHUD.shape and _has_kernel(query_BHUD) and not dropout:
+    if key_BHUD.shape == value_BHUD.shape and _has_kernel(query_BHUD, packed) and not dropout:
         return _attend_at_once(query_BHUD, key_BHUD, value_BHUD, packed, scaling), None
     return _attend_uncompiled(query_BHUD, key_BHUD, value_BHUD, packed, dropout, scaling), None
 
@@ -107,12 +109,10 @@ def _check_options(packed: Packed | None, options: dict[str, Any]) -> None:
         )
 
 
-def _has_kernel(query_BHUD: Tensor) -> bool:
-    """Return whether PyTorch's FlashAttention can do it: on Ampere or newer, and for heads of up to 256."""
-    if not query_BHUD.is_cuda or query_BHUD.dtype not in (torch.bfloat16, torch.float16):
-        return False
+def _has_kernel(query_BHUD: Tensor, packed: Packed) -> bool:
+    """Return whether one kernel computes all sequences: in half precision, and for heads of up to 256."""
     head = query_BHUD.shape[3]
-    return head % 8 == 0 and head <= 256 and torch.cuda.get_device_capability(query_BHUD.device) >= (8, 0)
+    return packed.has_kernel and query_BHUD.dtype in (torch.bfloat16, torch.float16) and head % 8 == 0 and head <= 256
 
 
 def _attend_at_once(

@@ -34,9 +34,7 @@ class Compilation:
         Neither names nor values of parameters change. To be called before the first step, on every rank.
         """
         torch._dynamo.config.suppress_errors = True  # code that cannot be traced is computed as it is
-        torch.fx.experimental._config.use_duck_shape = (
-            False  # sizes equal by chance need no graph of their own
-        )
+        torch.fx.experimental._config.use_duck_shape = False  # sizes equal by chance need no graph of their own
         parts: dict[str, nn.Module] = dict(model.named_children())
         for layer in repeated_layers(parts["encoder"]) if "encoder" in parts else []:
             layer.compile(dynamic=True, backend=self._compile_graph)

@@ -1,6 +1,8 @@
 """Batches: every utterance once, within the limits, even over ranks, the same again after a resume."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -185,3 +187,38 @@ def test_utterances_are_joined_from_the_epoch_on_that_says_so() -> None:
     sampler.set_epoch(1)
     assert joined(sampler)
     assert BucketSampler(durations(), CONFIG, 7, concatenates=False).concatenates  # there is nothing to wait for
+
+
+def tokens_of(items: Mapping[str, float]) -> dict[str, int]:
+    return {utt_id: 20 + round(5 * duration) for utt_id, duration in items.items()}
+
+
+def test_with_packing_a_batch_costs_the_sums_of_its_tokens_and_seconds() -> None:
+    config = replace(CONFIG, batch_tokens=300, batch_duration=40.0, batch_size=40)
+    sampler = BucketSampler(durations(), config, 7, count_tokens=tokens_of)
+    batches = sampler.batches()
+    assert sorted(utt_id for batch in batches for utt_id in batch) == sorted(durations())
+    tokens = [sum(tokens_of(batch).values()) for batch in batches]
+    seconds = [sum(batch.values()) for batch in batches]
+    assert 280 < max(tokens) <= 300 and 35 < max(seconds) <= 40
+    one_more = tokens_of({"": 20.0})[""]  # each batch but the last of a bucket has no place for another utterance
+    assert np.mean([t + one_more > 300 or s + 20 > 40 for t, s in zip(tokens, seconds, strict=True)]) > 0.9
+    assert [list(batch) for batch in batches] == list(sampler)
+
+
+def test_an_utterance_beyond_the_caps_on_sums_is_a_batch_of_its_own() -> None:
+    config = replace(CONFIG, batch_tokens=30)
+    assert {len(batch) for batch in BucketSampler(durations(), config, 7, count_tokens=tokens_of)} == {1}
+
+
+def test_resume_with_a_cap_on_tokens_yields_what_remained_and_another_cap_is_refused() -> None:
+    config = replace(CONFIG, batch_tokens=300, concat=ConcatOptions(probability=0.5, duration=20))
+    sampler = BucketSampler(durations(), config, 7, 1, 2, count_tokens=tokens_of)
+    sampler.set_epoch(2)
+    batches, sampler.position = list(sampler), 5
+    resumed = BucketSampler(durations(), config, 7, 1, 2, count_tokens=tokens_of)
+    resumed.load_state_dict(sampler.state_dict())
+    assert list(resumed) == batches[5:]
+    other = BucketSampler(durations(), replace(config, batch_tokens=200), 7, 1, 2, count_tokens=tokens_of)
+    with pytest.raises(ConfigError, match="the caps of a batch"):
+        other.load_state_dict(sampler.state_dict())

@@ -80,7 +80,7 @@ def test_rounding_in_half_precision_is_no_reason_to_refuse_packing(family: str, 
 def test_the_kernel_is_given_no_attention_that_it_cannot_compute(
     family: str, option: str, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_packing, "_has_kernel", lambda _: True)
+    monkeypatch.setattr(_packing, "_has_kernel", lambda *_: True)
     decoder = CausalLM(tiny(family, tokenizer), tokenizer).eval()
     with pytest.raises(ConfigError, match=f"the LLM's attention has {option}"):
         decoder.pack_sequences()
