@@ -1,4 +1,4 @@
-"""The layers of which a model consists."""
+"""The repeated layers of a model."""
 
 from torch import nn
 

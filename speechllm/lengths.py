@@ -37,6 +37,7 @@ def map_segments(function: Callable[[Tensor, Tensor], Tensor], inputs_BLD: Tenso
     starts = torch.arange(0, length, size, device=lens_B.device)
     lens_P = (lens_B[:, None] - starts).clamp(0, size).flatten()
     used_P = lens_P > 0
+    # The boolean index waits for the device; it saves the computation of segments without a valid position.
     outputs_PQE = function(segments_PLD[used_P], lens_P[used_P])
     all_PQE = outputs_PQE.new_zeros(len(used_P), *outputs_PQE.shape[1:])
     return all_PQE.index_put((used_P,), outputs_PQE).reshape(batch, -1, outputs_PQE.shape[-1])

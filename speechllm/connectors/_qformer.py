@@ -76,6 +76,7 @@ class QFormer(nn.Module):
         """Return embeds_BSE, one embedding for each query; states beyond ``state_lens_B`` are masked."""
         length = states_BLD.shape[1]
         if self.locality is None:
+            # transformers reads from the device whether the mask hides a state: a wait for the encoder
             attention_mask = length_mask(state_lens_B, length).long()
         else:
             attention_mask = self.locality(state_lens_B, length)  # added to the logits as it is

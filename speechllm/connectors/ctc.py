@@ -130,6 +130,7 @@ class CTCConnector(BaseConnector):
         matrix_CE = self._embed(torch.tensor(self._units.ids, device=run_K.device))
         residual_KE = self.residual(hidden_BMH[kept_BM])
         states_KE = probs_BMC[kept_BM][:, 1:].to(matrix_CE.dtype) @ matrix_CE + residual_KE
+        # The CPU waits for the posteriors here, and at boolean indices: they decide the number of speech tokens
         speech_lens_B = starts_BM.sum(1)
         sums_RE = states_KE.new_zeros(int(speech_lens_B.sum()), states_KE.shape[1]).index_add(0, run_K, states_KE)
         means_RE = sums_RE / run_K.bincount(minlength=len(sums_RE))[:, None]

@@ -70,7 +70,7 @@ class BucketSampler(Sampler[list[str]]):
         silence: between utterances that ``config.concat`` concatenates, as it will be.
         shares: how much of its set each utterance stands for in an epoch, above 0 and up to 1; None: all.
         concatenates: whether ``config.concat`` is followed in the first epoch; ``set_epoch`` says so of the others.
-        count_tokens: counts what ``config.batch_tokens`` limits; needed only with it.
+        count_tokens: counts the tokens that ``config.batch_tokens`` limits; needed only with it.
 
     Raises:
         ConfigError: if there is no utterance.

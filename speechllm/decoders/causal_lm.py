@@ -203,6 +203,7 @@ class CausalLM(nn.Module):
         device, mask_BU, select_BU = embeds_BUE.device, mask_BU.cpu(), select_BU.cpu()
         if packed:
             places_U, sequences = mask_BU.flatten().nonzero()[:, 0], Packed(mask_BU.sum(1).tolist(), device)
+            # transformers reads from the device whether positions are of one sequence: a wait for the connector
             return self.model(
                 inputs_embeds=embeds_BUE.flatten(0, 1).index_select(0, to_device(places_U, device))[None],
                 position_ids=sequences.positions(),

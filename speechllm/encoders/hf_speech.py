@@ -128,6 +128,7 @@ class HFSpeech(nn.Module):
         Returns:
             states_BLD, zero where an utterance has ended, and the number of valid states of each.
         """
+        # The lengths are on the device: the CPU waits here for the kernels before the encoder's.
         segments = [
             feats_BTF[b, :length, 0].split(self.segment_frames) for b, length in enumerate(feat_lens_B.tolist())
         ]

@@ -30,7 +30,7 @@ class Activations:
 
 
 def measure_activations(engine: Engine, few: Batch, positions: int) -> Activations:
-    """Return the activations of a batch with so many positions, by those of a few utterances.
+    """Return the activations of a batch with ``positions`` positions, by those of a few utterances.
 
     Bytes are proportional to positions. With activation checkpointing the inputs of the LLM's layers are kept, and the
     activations of one layer at a time. To be called on every rank.
@@ -41,7 +41,7 @@ def measure_activations(engine: Engine, few: Batch, positions: int) -> Activatio
         positions: of the largest batch.
     """
     model = engine.module
-    engine.eval()  # in which no layer recomputes its activations
+    engine.eval()  # layers recompute their activations in training mode only
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     sizes: dict[int, int] = {}
     found: list[Any] = []
@@ -79,7 +79,7 @@ def largest_batch(
     return max(len(batch) * max(tokens[utt_id] for utt_id in batch) for batch in batches)
 
 
-def verdict(found: Activations, state_bytes: float, memory: int | None, config: TrainConfig, batch_cap: str) -> str:
+def verdict(found: Activations, state_bytes: float, memory: int | None, config: TrainConfig, batch_limit: str) -> str:
     """Return whether the training fits into the memory of its device, and the setting to change.
 
     Args:
@@ -87,7 +87,7 @@ def verdict(found: Activations, state_bytes: float, memory: int | None, config: 
         state_bytes: weights, gradients and optimizer state on this device.
         memory: of the device in bytes; None: not known.
         config: the ``train`` section.
-        batch_cap: name of the setting that limits a batch.
+        batch_limit: name of the setting that limits a batch.
     """
     text = (
         f"activations of the largest batch, {found.positions} positions: {found.kept / GIB:.2f} GiB, with "
@@ -95,16 +95,16 @@ def verdict(found: Activations, state_bytes: float, memory: int | None, config: 
     )
     if memory is None:
         return text
-    room = MARGIN * memory
+    usable = MARGIN * memory
     text += f"; the device has {memory / GIB:.0f} GiB: "
-    if state_bytes >= room:
+    if state_bytes >= usable:
         return text + "does not fit; choose ZeRO stage 3 (train.deepspeed) or a smaller model"
-    if state_bytes + found.kept <= room:
+    if state_bytes + found.kept <= usable:
         faster = "fits without train.activation_checkpointing; set it to false, which is faster"
         return text + (faster if config.activation_checkpointing else "fits")
-    if state_bytes + found.recomputed <= room:
+    if state_bytes + found.recomputed <= usable:
         slower = "does not fit; set train.activation_checkpointing: true"
         return text + ("fits" if config.activation_checkpointing else slower)
-    positions = int(found.positions * (room - state_bytes) / found.recomputed)
-    advice = f"lower {batch_cap} for at most {positions} positions"
+    positions = int(found.positions * (usable - state_bytes) / found.recomputed)
+    advice = f"lower {batch_limit} for at most {positions} positions"
     return text + f"does not fit; {advice}" + ("" if config.activation_checkpointing else ", with checkpointing")

@@ -5,8 +5,8 @@
 
 Weights are random, of the shapes of Whisper large-v2 and Llama 7B, with a Q-Former of 80 queries; nothing is
 downloaded. Utterances are noise of 5 to 30 s with 3.5 text tokens a second; data are in memory before the clock starts.
-The plain loop is what one would write with transformers: the encoder in the loop, padded sequences, logits of every
-position, AdamW without DeepSpeed. TFLOP/s are those of useful work, by ``FlopCounter``; of both loops the same.
+The plain loop uses transformers directly: the encoder in the loop, padded sequences, logits of every position, AdamW
+without DeepSpeed. TFLOP/s are those of useful work, by ``FlopCounter``; of both loops the same.
 """
 
 import argparse
@@ -143,7 +143,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tiny", action="store_true", help="tiny shapes, for any device")
     parser.add_argument("--steps", type=int, default=7, help="timed steps of a row (%(default)s)")
-    parser.add_argument("--limit", type=float, default=330, help="begin no row after so many seconds (%(default)s)")
+    parser.add_argument("--limit", type=float, default=330, help="seconds after which no row is begun (%(default)s)")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=None, help="default: on a GPU")
     args = parser.parse_args(arguments)
     end = time.monotonic() + args.limit
@@ -205,7 +205,7 @@ def batches_of(sizes: Sizes, number: int, device: torch.device) -> Iterator[Batc
 
 
 def training(bench: Bench) -> None:
-    """Add rows of ours: padded, packed, and packed with compiled layers, the default on a GPU."""
+    """Add rows of speechllm's training: padded, packed, and packed with compiled layers, the default on a GPU."""
     engine: Engine = start_engine(bench.model, TrainConfig(dtype="bfloat16", lr=1e-4))
     decoder = bench.model.decoder
     steps = [(number, batches_of(bench.sizes, number, bench.device)) for number in bench.sizes.batches]

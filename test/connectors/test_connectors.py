@@ -74,7 +74,8 @@ def test_lengths_are_as_announced(name: str) -> None:
     lens_B = torch.tensor([1, 7, 12])
     embeds_BSE, out_B, posteriors = connector(torch.randn(3, 12, 16), lens_B)
     announced_B = connector.output_lengths(lens_B)
-    assert (out_B <= announced_B).all() if posteriors else out_B.equal(announced_B)
+    assert out_B.equal(announced_B) if connector.exact_lengths else (out_B <= announced_B).all()
+    assert connector.exact_lengths == (posteriors is None)
     assert (posteriors is None) == (connector.subwords is None)
     assert embeds_BSE.shape == (3, out_B.max(), 24)
 

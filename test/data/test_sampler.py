@@ -220,5 +220,5 @@ def test_resume_with_a_cap_on_tokens_yields_what_remained_and_another_cap_is_ref
     resumed.load_state_dict(sampler.state_dict())
     assert list(resumed) == batches[5:]
     other = BucketSampler(durations(), replace(config, batch_tokens=200), 7, 1, 2, count_tokens=tokens_of)
-    with pytest.raises(ConfigError, match="the caps of a batch"):
+    with pytest.raises(ConfigError, match="the limits of a batch"):
         other.load_state_dict(sampler.state_dict())

@@ -169,7 +169,7 @@ OF_THE_CPU = {
     "causal_lm._logits",  # the same
     "speech_llm._speech_lens",  # of lengths that follow from those of the features
 }
-"""Functions that read values of tensors which are on the CPU, whatever the device."""
+"""Functions that read values of tensors which are on the CPU even if the model is on a GPU."""
 
 
 @pytest.mark.parametrize("packing", [False, True])
