@@ -62,6 +62,11 @@ class Strings(Sequence[str]):
             raise KeyError(string)
         return index
 
+    def sizes(self) -> np.ndarray:
+        """Return the number of bytes of each string (uint32)."""
+        sizes_N = np.diff(self._ends_N, prepend=self._ends_N.dtype.type(0)).astype(np.uint32)
+        return sizes_N if self._rows_M is None else sizes_N[self._rows_M]
+
     def take(self, rows_M: np.ndarray) -> Strings:
         """Return some of the strings, by their indices; the buffer is shared."""
         if len(rows_M) == len(self) and (np.diff(rows_M) == 1).all():

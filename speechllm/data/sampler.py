@@ -15,14 +15,14 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from speechllm.data.columns import Numbers
-from speechllm.data.concat import JOINT, draw_concatenated
+from speechllm.data.concat import JOINT, Groups, draw_concatenated
 from speechllm.data.config import DataConfig
 from speechllm.errors import ConfigError
 from speechllm.interfaces import Seconds
 
 PaddedDuration: TypeAlias = Callable[[Seconds], Seconds]
-CountTokens: TypeAlias = Callable[[Mapping[str, Seconds]], Mapping[str, int]]
-"""Numbers of tokens that the LLM reads of utterances with these durations."""
+CountTokens: TypeAlias = Callable[[Groups], np.ndarray]
+"""Numbers of tokens that the LLM reads of each group, whose utterances are rows of ``durations``."""
 
 
 def _unpadded(duration: Seconds) -> Seconds:
@@ -70,7 +70,7 @@ class BucketSampler(Sampler[list[str]]):
         silence: between utterances that ``config.concat`` concatenates, as it will be.
         shares: how much of its set each utterance stands for in an epoch, above 0 and up to 1; None: all.
         concatenates: whether ``config.concat`` is followed in the first epoch; ``set_epoch`` says so of the others.
-        count_tokens: counts the tokens that ``config.batch_tokens`` limits; needed only with it.
+        count_tokens: counts the tokens that ``config.batch_tokens`` limits; needed for it and ``largest_batch``.
 
     Raises:
         ConfigError: if there is no utterance.
@@ -146,9 +146,10 @@ class BucketSampler(Sampler[list[str]]):
                 )
         self.position = state["position"]
 
-    def batches(self) -> list[dict[str, Seconds]]:
-        """Return the batches of the present epoch on all ranks: the duration of each utterance."""
-        return [{utt_id: self._items[utt_id] for utt_id in batch} for step in self._steps for batch in step]
+    def largest_batch(self, *, packing: bool) -> int:
+        """Return the LLM's positions in the largest batch of the present epoch on all ranks, padding included."""
+        assert self._largest is not None
+        return self._largest[packing]
 
     def _fingerprint(self) -> dict[str, Any]:
         self._plan = self._plan or self._plan_fingerprint()
@@ -178,13 +179,26 @@ class BucketSampler(Sampler[list[str]]):
         size = max(-(-num_groups // self.config.num_buckets), self.config.batch_size)
         edges = range(int(rng.integers(1, size + 1)), num_groups, size)
         order = np.concatenate([rng.permutation(bucket) for bucket in np.split(order, edges)])
-        starts = _cut(padded_G[order], self.config)
+        tokens_G = self._count(lengths_G)
+        if self.config.batch_tokens is None or tokens_G is None:
+            starts = _cut(padded_G[order], self.config)
+        else:
+            starts = _cut_by_sums(padded_G[order], tokens_G[order], self.config, self.config.batch_tokens)
         self._order_G = order.astype(np.int32)
         self._starts_B, numbers = _make_even(starts, num_groups, self.world_size)
+        self._largest = None if tokens_G is None else _positions(tokens_G[order], self._starts_B)
         self.num_repeated = len(numbers) - len(self._starts_B) + 1
         steps_SR = np.array(numbers, np.int32).reshape(-1, self.world_size)
         self._steps_SR = steps_SR[rng.permutation(len(steps_SR))]
         self._plan = ""
+
+    def _count(self, lengths_G: np.ndarray) -> np.ndarray | None:
+        """Return the number of tokens of each group; None without ``count_tokens``."""
+        if self._count_tokens is None:
+            return None
+        singles_G = np.arange(len(lengths_G) + 1, dtype=np.int32)
+        bounds_G2 = np.stack([singles_G[:-1], singles_G[1:]], 1) if self._groups_G is None else self._groups_G
+        return self._count_tokens(Groups(self._rows_N, bounds_G2, lengths_G))
 
     def _keys(self, batch: int) -> list[str]:
         """Return the groups of a batch, each the ids of its utterances."""
@@ -254,6 +268,27 @@ def _cut(padded_N: np.ndarray, config: BatchCaps) -> list[int]:
             starts.append(place)
             longest = padded
     return starts
+
+
+def _cut_by_sums(padded_N: np.ndarray, tokens_N: np.ndarray, config: BatchCaps, batch_tokens: int) -> list[int]:
+    """Return where batches begin, each as large as the limits of the sums of seconds and tokens allow."""
+    starts = [0]
+    seconds, tokens = 0.0, 0
+    for place, (padded, count) in enumerate(zip(padded_N, tokens_N, strict=True)):
+        seconds, tokens = seconds + padded, tokens + int(count)
+        num_utts = place - starts[-1]
+        is_full = num_utts >= config.batch_size or seconds > config.batch_duration or tokens > batch_tokens
+        if num_utts and is_full:
+            starts.append(place)
+            seconds, tokens = padded, int(count)
+    return starts
+
+
+def _positions(tokens_G: np.ndarray, bounds: np.ndarray) -> tuple[int, int]:
+    """Return the LLM's positions in the largest of some batches: padded, and packed."""
+    sums_B = np.add.reduceat(tokens_G, bounds[:-1], dtype=np.int64)
+    longest_B = np.maximum.reduceat(tokens_G, bounds[:-1])
+    return int((np.diff(bounds) * longest_B).max()), int(sums_B.max())
 
 
 def _make_even(starts: list[int], num_groups: int, world_size: int) -> tuple[np.ndarray, list[int]]:

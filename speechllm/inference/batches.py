@@ -47,8 +47,7 @@ def largest_tokens(
 ) -> dict[str, int]:
     """Return the largest number of tokens of each utterance: prompt, speech and text of all beams."""
     lens_B = torch.tensor([num_frames[utt_id] for utt_id in durations])
-    state_lens_B = lens_B if model.encoder is None else model.encoder.output_lengths(lens_B)
-    speech = dict(zip(durations, model.connector.output_lengths(state_lens_B).tolist(), strict=True))
+    speech = dict(zip(durations, model.speech_tokens(lens_B).tolist(), strict=True))
     prompts = {
         utt_id: sum(map(len, model.prompt.parts(utt_id, None, contexts.get(utt_id, "")))) for utt_id in durations
     }

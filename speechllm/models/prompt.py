@@ -98,10 +98,6 @@ class Prompt:
             return self._tokenize(self.config.instructions[index], context.strip())
         return self._parts[index]
 
-    def num_tokens(self) -> int:
-        """Return the number of tokens around the speech, with the longest instruction."""
-        return max(len(before) + len(after) for before, after in self._parts)
-
     def _tokenize(self, instruction: str, context: str) -> tuple[list[int], list[int]]:
         text, begin = TEMPLATES.get(self.config.template, self.config.template), True
         if self.config.template == "chat":

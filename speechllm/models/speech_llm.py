@@ -126,6 +126,11 @@ class SpeechLLM(nn.Module):
         assert self.encoder is not None
         return self.encoder.output_lengths(batch.feat_lens_B)
 
+    def speech_tokens(self, lens_B: Tensor) -> Tensor:
+        """Return the largest numbers of speech tokens of inputs by their lengths, in frames or dumped states."""
+        state_lens_B = lens_B if self.encoder is None else self.encoder.output_lengths(lens_B)
+        return self.connector.output_lengths(state_lens_B)
+
     def count_targets(self, texts: list[str], objective: Objective = "llm") -> Targets:
         """Return the number of targets in transcripts, for the loss that ``forward`` computes."""
         tokens = sum(len(self.decoder.tokenize(text, end=True)) for text in texts) if objective == "llm" else 0

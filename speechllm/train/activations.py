@@ -1,6 +1,5 @@
 """Memory of activations, measured on a few utterances, and the settings that make a training fit."""
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +7,6 @@ import torch
 from torch import Tensor
 
 from speechllm.data.batch import Batch
-from speechllm.interfaces import Seconds
 from speechllm.layers import repeated_layers
 from speechllm.train.config import TrainConfig
 from speechllm.train.plan import GIB
@@ -63,20 +61,6 @@ def measure_activations(engine: Engine, few: Batch, positions: int) -> Activatio
     return Activations(
         positions=positions, kept=scale * total, recomputed=min(scale * total, scale * (inputs + total / layers))
     )
-
-
-def largest_batch(
-    batches: Sequence[Mapping[str, Seconds]],
-    count_tokens: Callable[[Mapping[str, Seconds]], Mapping[str, int]],
-    *,
-    packing: bool,
-) -> int:
-    """Return the LLM's positions in the largest of these batches."""
-    items = {utt_id: duration for batch in batches for utt_id, duration in batch.items()}
-    tokens = count_tokens(items)
-    if packing:
-        return max(sum(tokens[utt_id] for utt_id in batch) for batch in batches)
-    return max(len(batch) * max(tokens[utt_id] for utt_id in batch) for batch in batches)
 
 
 def verdict(found: Activations, state_bytes: float, memory: int | None, config: TrainConfig, batch_limit: str) -> str:

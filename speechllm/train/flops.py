@@ -8,19 +8,24 @@ from torch import nn
 from speechllm.models.speech_llm import Objective, SpeechLLM, Work
 
 PEAK_FLOPS = {
-    "B200": 2250e12,
-    "GH200": 989e12,
-    "H200": 989e12,
-    "H100 PCIe": 756e12,
-    "H100 NVL": 835e12,
-    "H100": 989e12,
-    "A100": 312e12,
-    "A40": 150e12,
-    "L40S": 362e12,
-    "RTX 4090": 165e12,
-    "RTX 3090": 71e12,
+    "NVIDIA B200": 2250e12,
+    "NVIDIA H200": 989e12,
+    "NVIDIA H100 80GB HBM3": 989e12,
+    "NVIDIA H100 PCIe": 756e12,
+    "NVIDIA A100-SXM4-40GB": 312e12,
+    "NVIDIA A100-SXM4-80GB": 312e12,
+    "NVIDIA A100-PCIE-40GB": 312e12,
+    "NVIDIA A100 80GB PCIe": 312e12,
+    "NVIDIA L40S": 362e12,
+    "NVIDIA A40": 149.7e12,
+    "NVIDIA A10": 125e12,
+    "NVIDIA L4": 121e12,
+    "NVIDIA GeForce RTX 4090": 165.2e12,
 }
-"""Peak of dense matrix products in half precision (FLOP/s), by words of a device's name; from NVIDIA's data sheets."""
+"""Peak of dense products of bfloat16 matrices (FLOP/s), by the device's whole name: variants have other peaks.
+
+From the data sheets' numbers without sparsity, or half of those with it.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +77,7 @@ class FlopCounter:
 
 def peak_flops(name: str) -> float | None:
     """Return the peak (FLOP/s) of a device by its name; None if it is not known."""
-    return next((peak for part, peak in PEAK_FLOPS.items() if all(word in name for word in part.split())), None)
+    return PEAK_FLOPS.get(name)
 
 
 def _weights(parameters: list[nn.Parameter], without: tuple[int, int] | None = None) -> Weights:

@@ -24,7 +24,7 @@ from speechllm.models.prompt import Prompt
 from speechllm.models.weights import average_weights, load_weights, read_metadata, save_weights
 from speechllm.pretrained.directory import WEIGHTS, find_model
 from speechllm.provenance import file_fingerprint
-from speechllm.train.activations import largest_batch, measure_activations, verdict
+from speechllm.train.activations import measure_activations, verdict
 from speechllm.train.compilation import Compilation
 from speechllm.train.config import TrainConfig
 from speechllm.train.flops import FlopCounter
@@ -103,7 +103,7 @@ def _train(
     if config.train.packing:
         built.model.decoder.pack_sequences()
     built.model.decoder.check()  # now that it is on its device
-    positions = largest_batch(data.sampler.batches(), data.count_tokens, packing=config.train.packing)
+    positions = data.sampler.largest_batch(packing=config.train.packing)
     activations = measure_activations(engine, data.few, positions)
     if rank == 0:
         memory = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
@@ -178,7 +178,6 @@ class _TrainingData:
     """Transcripts, see ``ConcatenatedDataset.texts``."""
     few: Batch
     """Two utterances of median length."""
-    count_tokens: TokenCounter
 
 
 def _training_data(
@@ -203,7 +202,6 @@ def _training_data(
     draw = None
     if config.data.hot_words is not None:
         draw = HotWords(concatenated.texts(kept_N), config.data.hot_words, config.seed).draw
-    count_tokens = TokenCounter(built.model, dataset, kept_N, draw)
     sampler = BucketSampler(
         lengths,
         config.data,
@@ -214,7 +212,7 @@ def _training_data(
         silence=concatenated.silence,
         shares=_shares(config.data.shares, sets, dataset, kept_N, lengths.ids),
         concatenates=config.train.ctc_steps == 0,
-        count_tokens=count_tokens,
+        count_tokens=TokenCounter(built.model, dataset, kept_N, draw),
     )
     middle_N = kept_N[np.argsort(dataset.table.durations_N[kept_N], kind="stable")[len(kept_N) // 2 :][:2]]
     return _TrainingData(
@@ -222,7 +220,6 @@ def _training_data(
         loader=Loader(concatenated, sampler, collate, config.data.num_workers, draw),
         texts=concatenated.texts(kept_N),
         few=collate([dataset[dataset.utt_ids[int(row)]] for row in middle_N]),
-        count_tokens=count_tokens,
     )
 
 
@@ -234,9 +231,8 @@ def _warn_of_long_texts(built: Built, dataset: SpeechDataset, kept_N: np.ndarray
     assert dataset.texts is not None, "training needs transcripts"
     some = kept_N[:: -(-len(kept_N) // 1000)]
     lens_B = torch.from_numpy(dataset.table.num_frames_N[some].astype(np.int64))
-    states_B = lens_B if built.model.encoder is None else built.model.encoder.output_lengths(lens_B)
     tokens_B = torch.tensor([len(built.model.decoder.tokenize(dataset.texts.at(int(row)))) for row in some])
-    left_out = (tokens_B > built.model.connector.output_lengths(states_B)).double().mean().item()
+    left_out = (tokens_B > built.model.speech_tokens(lens_B)).double().mean().item()
     if left_out > 0.05:
         print(
             f"train.ctc_steps: at least {left_out:.0%} of the utterances have more text tokens than speech tokens, "

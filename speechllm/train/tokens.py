@@ -1,48 +1,59 @@
 """Numbers of tokens that the LLM reads, known before any utterance is read."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 
+import numpy as np
 import torch
 
-from speechllm.data.concat import JOINT
-from speechllm.data.dataset import DumpDataset
-from speechllm.interfaces import Seconds
+from speechllm.data.concat import Groups
+from speechllm.data.dataset import SpeechDataset
 from speechllm.models.speech_llm import SpeechLLM
 
 SAMPLE = 1000
-"""Transcripts that are tokenised, for the mean number of tokens of a byte."""
+"""Utterances whose prompt and transcript are tokenised, for means."""
 
 
 class TokenCounter:
-    """Counts prompt, speech and text of utterances.
+    """Counts prompt, speech and text of utterances, without a number for each in memory.
 
     Speech tokens are the largest number that the connector makes of so much speech. Tokens of a text are estimated from
-    its bytes, since tokenising all transcripts of a large corpus takes minutes.
+    its bytes, since tokenising all transcripts of a large corpus takes minutes, and those of a prompt by their mean.
 
     Args:
         model: gives prompt, tokenizer and lengths.
         dataset: utterances with transcripts.
+        rows_N: the utterances to count.
+        draw_context: as for ``Loader``.
     """
 
-    def __init__(self, model: SpeechLLM, dataset: DumpDataset) -> None:
-        assert dataset.texts is not None, "training needs transcripts"
-        self._model, self._texts = model, dataset.texts
-        self._frame_rate = sum(dataset.num_frames.values()) / sum(dataset.durations.values())
-        texts = list(dataset.texts.values())
-        some = texts[:: -(-len(texts) // SAMPLE)]
-        tokens = sum(len(model.decoder.tokenize(text)) for text in some)
-        self._tokens_per_byte = tokens / max(1, sum(len(text.encode()) for text in some))
+    def __init__(
+        self,
+        model: SpeechLLM,
+        dataset: SpeechDataset,
+        rows_N: np.ndarray,
+        draw_context: Callable[[str, str, int], str] | None = None,
+    ) -> None:
+        table, texts = dataset.table, dataset.texts
+        assert table.texts is not None and texts is not None, "training needs transcripts"
+        self._model = model
+        self._frame_rate = table.num_frames_N[rows_N].sum() / table.durations_N[rows_N].sum()
+        self._texts = table.texts.take(rows_N)
+        step = -(-len(rows_N) // SAMPLE)
+        some = [(dataset.utt_ids[int(row)], texts.at(int(row))) for row in rows_N[::step]]
+        tokens = sum(len(model.decoder.tokenize(text)) for _, text in some)
+        self._tokens_per_byte = tokens / max(1, int(self._texts.sizes()[::step].sum()))
+        prompts = 0
+        for utt_id, text in some:
+            context = draw_context(utt_id, text, 0) if draw_context else dataset.contexts.get(utt_id, "")
+            prompts += sum(map(len, model.prompt.parts(utt_id, 0, context)))
+        self._prompt = prompts / len(some)
 
-    def __call__(self, durations: Mapping[str, Seconds]) -> dict[str, int]:
-        """Return the number of tokens of each utterance, or group of concatenated ones."""
-        lens_B = torch.tensor([round(duration * self._frame_rate) for duration in durations.values()])
-        encoder = self._model.encoder
-        state_lens_B = lens_B if encoder is None else encoder.output_lengths(lens_B)
-        speech = self._model.connector.output_lengths(state_lens_B).tolist()
-        around = self._model.prompt.num_tokens()
-        return {one: around + num + self.text(one) for one, num in zip(durations, speech, strict=True)}
-
-    def text(self, utt_id: str) -> int:
-        """Return the number of target tokens of an utterance or group, end-of-sequence included."""
-        num_bytes = sum(len(self._texts[one].encode()) + 1 for one in utt_id.split(JOINT))
-        return 1 + round(num_bytes * self._tokens_per_byte)
+    def __call__(self, groups: Groups) -> np.ndarray:
+        """Return the number of tokens of each group of concatenated utterances (int32), end-of-sequence included."""
+        lens_G = torch.from_numpy(np.round(groups.lengths_G * self._frame_rate).astype(np.int64))
+        speech_G = self._model.speech_tokens(lens_G).numpy()
+        ends_N = np.cumsum(self._texts.sizes()[groups.order_N] + 1, dtype=np.int64)  # a space between two
+        starts_G, ends_G = groups.bounds_G2.T
+        bytes_G = ends_N[ends_G - 1] - np.where(starts_G, ends_N[starts_G - 1], 0) - 1
+        found_G: np.ndarray = speech_G + np.round(self._prompt + 1 + bytes_G * self._tokens_per_byte).astype(np.int32)
+        return found_G.astype(np.int32)

@@ -1,12 +1,13 @@
-"""Speed of training at the paper's sizes beside a plain loop, in one run on one device.
+"""Speed of training at the paper's sizes beside a plain loop, and of decoding, in one run on one device.
 
-    python test/benchmarks/paper_scale.py          # on a GPU, at most six minutes
+    python test/benchmarks/paper_scale.py          # on a GPU
     python test/benchmarks/paper_scale.py --tiny   # the same code with tiny shapes, on any device
 
 Weights are random, of the shapes of Whisper large-v2 and Llama 7B, with a Q-Former of 80 queries; nothing is
 downloaded. Utterances are noise of 5 to 30 s with 3.5 text tokens a second; data are in memory before the clock starts.
 The plain loop uses transformers directly: the encoder in the loop, padded sequences, logits of every position, AdamW
-without DeepSpeed. TFLOP/s are those of useful work, by ``FlopCounter``; of both loops the same.
+without DeepSpeed. TFLOP/s are those of useful work, by ``FlopCounter``; of both loops the same. The second table is
+that of ``paper_scale_decoding.py``.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from typing import Any
 
 import torch
 import transformers
+from paper_scale_decoding import HEADER, DecodingBench, decoding, random_llm
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -139,11 +141,11 @@ class Bench:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Print one table."""
+    """Print a table of training and one of decoding."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tiny", action="store_true", help="tiny shapes, for any device")
     parser.add_argument("--steps", type=int, default=7, help="timed steps of a row (%(default)s)")
-    parser.add_argument("--limit", type=float, default=330, help="seconds after which no row is begun (%(default)s)")
+    parser.add_argument("--limit", type=float, default=540, help="seconds after which no row is begun (%(default)s)")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=None, help="default: on a GPU")
     args = parser.parse_args(arguments)
     end = time.monotonic() + args.limit
@@ -162,6 +164,13 @@ def main(arguments: list[str] | None = None) -> None:
     print("| | batch | windows/s | LLM tokens/s | TFLOP/s | of the matrix product | GiB |")
     print("|---|---|---|---|---|---|---|", *bench.rows, sep="\n", flush=True)
     torch.distributed.destroy_process_group()
+    del bench.model
+    torch._dynamo.reset()  # decoding is measured with the compiler as it is without training
+    torch._dynamo.config.suppress_errors, torch.fx.experimental._config.use_duck_shape = False, True
+    batches, num_tokens = ((4, 2), 12) if args.tiny else ((32, 8), 64)
+    searches = DecodingBench(random_llm(sizes.llm, device), num_tokens, min(3, args.steps), end)
+    decoding(searches, *batches, compiles=compiles)
+    print("", *HEADER, *searches.rows, sep="\n", flush=True)
 
 
 def random_model(sizes: Sizes, device: torch.device) -> SpeechLLM:

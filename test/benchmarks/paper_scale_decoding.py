@@ -29,6 +29,7 @@ from speechllm.interfaces import GenerationOptions
 EOS = 2
 PAPER = {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32}
 TINY = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+HEADER = ("| | batch | ms a token step | tokens/s |", "|---|---|---|---|")
 GREEDY, BEAMS = GenerationOptions(), GenerationOptions(num_beams=4)
 
 
@@ -140,7 +141,7 @@ def main(arguments: list[str] | None = None) -> None:
     decoding(bench, *batches, compiles=device.type == "cuda" if args.compile is None else args.compile)
     name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     print(f"{name}, bfloat16, torch {torch.__version__}; {bench.model.config.num_hidden_layers} layers\n")
-    print("| | batch | ms a token step | tokens/s |", "|---|---|---|---|", *bench.rows, sep="\n", flush=True)
+    print(*HEADER, *bench.rows, sep="\n", flush=True)
 
 
 if __name__ == "__main__":

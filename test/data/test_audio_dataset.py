@@ -13,6 +13,7 @@ import torch
 from toy_data import make_data_dir
 
 from speechllm.build import open_set
+from speechllm.connectors import fc
 from speechllm.data.audio_dataset import AudioDataset
 from speechllm.data.batch import Batch, Collate, Loader
 from speechllm.data.concat import ConcatenatedDataset
@@ -24,9 +25,14 @@ from speechllm.data.dump_dataset import DumpDataset
 from speechllm.data.kaldi.data_dir import read_data_dir, write_data_dir
 from speechllm.data.sampler import BucketSampler
 from speechllm.data.spec_augment import SpecAugment
+from speechllm.decoders import causal_lm
+from speechllm.encoders import whisper
 from speechllm.errors import ConfigError, DataError
 from speechllm.experiment import load_config
 from speechllm.frontends import log_mel, waveform
+from speechllm.models.prompt import PromptConfig
+from speechllm.models.speech_llm import SpeechLLM
+from speechllm.train.tokens import TokenCounter
 
 FRONTEND = log_mel.Config().build()
 AUGMENT = AugmentOptions(speeds=(0.9, 1.0, 1.1), snr=(5.0, 20.0), reverberation=(0.2, 0.5), probability=0.6)
@@ -170,8 +176,14 @@ def test_settings_that_cannot_work_are_refused(make: object, words: str) -> None
 
 
 @pytest.mark.parametrize("segments", [False, True])
-def test_a_list_costs_at_most_200_bytes_an_utterance(tmp_path: Path, segments: bool) -> None:
+def test_a_list_costs_at_most_200_bytes_an_utterance(
+    tmp_path: Path, segments: bool, tiny_whisper: Path, tiny_llm: Path
+) -> None:
     """Of the length of GigaSpeech's ids and transcripts, and of LibriSpeech's paths without segments."""
+    encoder = whisper.Config(path=str(tiny_whisper)).build()
+    decoder = causal_lm.Config(path=str(tiny_llm)).build()
+    connector = fc.Config().build(encoder.output_dim, decoder.embedding_dim, encoder.segment_states)
+    model = SpeechLLM(encoder, connector, decoder, PromptConfig())
     number = 4000
     ids = [f"POD{i // 200:010d}_S{i % 200:07d}" for i in range(number)]
     recordings = sorted({one.partition("_")[0] for one in ids})
@@ -187,14 +199,21 @@ def test_a_list_costs_at_most_200_bytes_an_utterance(tmp_path: Path, segments: b
     for name, lines in tables.items():
         (tmp_path / name).write_text("".join(f"{line}\n" for line in lines))
     del tables, ids
-    config = DataConfig(shares=(0.5,))
-    tracemalloc.start()
-    try:
+    config = DataConfig(shares=(0.5,), batch_tokens=2000)
+
+    def load() -> tuple[AudioDataset, ConcatenatedDataset, Loader]:
         dataset = AudioDataset(tmp_path, FRONTEND)
         rows_N, _ = select_for_training(dataset, config)
         joined = ConcatenatedDataset(dataset, None, FRONTEND)
-        one = Loader(joined, BucketSampler(joined.lengths(rows_N), config, 1), Collate(encoded=False))
-        one.sampler.state_dict()
+        counter = TokenCounter(model, dataset, rows_N)
+        sampler = BucketSampler(joined.lengths(rows_N), config, 1, count_tokens=counter)
+        sampler.state_dict()
+        return dataset, joined, Loader(joined, sampler, Collate(encoded=False))
+
+    load()  # memory that is allocated once is no part of a list
+    tracemalloc.start()
+    try:
+        dataset, joined, _loader = load()
         snapshot = tracemalloc.take_snapshot()
     finally:
         tracemalloc.stop()

@@ -1,12 +1,12 @@
 """Batches: every utterance once, within the limits, even over ranks, the same again after a resume."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from speechllm.data.concat import Groups
 from speechllm.data.config import ConcatOptions, DataConfig
 from speechllm.data.sampler import BucketSampler, sequential_batches
 from speechllm.errors import ConfigError
@@ -189,21 +189,24 @@ def test_utterances_are_joined_from_the_epoch_on_that_says_so() -> None:
     assert BucketSampler(durations(), CONFIG, 7, concatenates=False).concatenates  # there is nothing to wait for
 
 
-def tokens_of(items: Mapping[str, float]) -> dict[str, int]:
-    return {utt_id: 20 + round(5 * duration) for utt_id, duration in items.items()}
+def tokens_of(groups: Groups) -> np.ndarray:
+    assert len(groups.order_N) == (groups.bounds_G2[:, 1] - groups.bounds_G2[:, 0]).sum()
+    return (20 + np.round(5 * groups.lengths_G)).astype(np.int32)
 
 
 def test_with_packing_a_batch_costs_the_sums_of_its_tokens_and_seconds() -> None:
     config = replace(CONFIG, batch_tokens=300, batch_duration=40.0, batch_size=40)
     sampler = BucketSampler(durations(), config, 7, count_tokens=tokens_of)
-    batches = sampler.batches()
-    assert sorted(utt_id for batch in batches for utt_id in batch) == sorted(durations())
-    tokens = [sum(tokens_of(batch).values()) for batch in batches]
-    seconds = [sum(batch.values()) for batch in batches]
+    batches, lengths = list(sampler), durations()
+    assert sorted(utt_id for batch in batches for utt_id in batch) == sorted(lengths)
+    tokens = [sum(20 + round(5 * lengths[utt_id]) for utt_id in batch) for batch in batches]
+    seconds = [sum(lengths[utt_id] for utt_id in batch) for batch in batches]
     assert 280 < max(tokens) <= 300 and 35 < max(seconds) <= 40
-    one_more = tokens_of({"": 20.0})[""]  # each batch but the last of a bucket has no place for another utterance
+    one_more = 20 + 5 * 20  # each batch but the last of a bucket has no place for another utterance
     assert np.mean([t + one_more > 300 or s + 20 > 40 for t, s in zip(tokens, seconds, strict=True)]) > 0.9
-    assert [list(batch) for batch in batches] == list(sampler)
+    longest = [20 + round(5 * max(lengths[utt_id] for utt_id in batch)) for batch in batches]
+    assert sampler.largest_batch(packing=True) == max(tokens)
+    assert sampler.largest_batch(packing=False) == max(len(b) * n for b, n in zip(batches, longest, strict=True))
 
 
 def test_an_utterance_beyond_the_caps_on_sums_is_a_batch_of_its_own() -> None:
