@@ -59,7 +59,7 @@ def test_a_batch_moves_and_keeps_the_rest() -> None:
     batch = Collate(encoded=False)(log_mels(120, 47))
     moved = batch.to("meta")
     assert moved.inputs.is_meta
-    assert moved.feat_lens_B.is_meta
+    assert moved.feat_lens_B.device.type == "cpu"  # read by the CPU, which must not wait for a device
     assert (moved.utt_ids, moved.texts, moved.durations) == (
         ["u120", "u47"],
         ["text of u120", "text of u47"],
