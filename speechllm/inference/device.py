@@ -1,4 +1,4 @@
-"""The device of a decoding job."""
+"""The device of a decoding job, and its name."""
 
 import torch
 
@@ -7,3 +7,11 @@ def job_device(job: int) -> torch.device:
     """Return the device of a job: the visible GPUs are assigned in turn; without any, the CPU."""
     count = torch.cuda.device_count()
     return torch.device("cuda", (job - 1) % count) if count else torch.device("cpu")
+
+
+def describe_device(device: torch.device) -> str:
+    """Return the name of a GPU, or the number of threads of the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'s' * (threads > 1)}"

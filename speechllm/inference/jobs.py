@@ -57,8 +57,10 @@ def decode_jobs(
         mine = share(durations, nj, number)
         if not finished_job(out_dir, number, list(mine), fingerprint):
             model = loaded()
-            decode_job(model.recognize, model.batches(mine) if mine else [], durations, out_dir, number, fingerprint)
-            write_job_record(out_dir, number, model.details())
+            batches = list(model.batches(mine)) if mine else []
+            decode_job(model.recognize, batches, durations, out_dir, number, fingerprint)
+            largest = max(map(len, batches), default=0)
+            write_job_record(out_dir, number, {**model.details(), "batch_size": largest})
         elif job is not None:
             print(f"{out_dir}: job {job} of {nj} is complete, nothing to do")
     if job is None:

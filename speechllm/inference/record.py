@@ -18,7 +18,8 @@ def write_job_record(out_dir: Path, job: int, details: Mapping[str, Any]) -> Non
     Args:
         out_dir: directory of the hypotheses.
         job: number of the job, from 1.
-        details: further entries; ``detected`` counts utterances by detected language.
+        details: further entries; ``detected`` counts utterances by detected language, ``batch_size`` is that of the
+            largest batch.
     """
     _write(out_dir / f"run.{job}.yaml", {**run_record(), **details})
 
@@ -39,6 +40,8 @@ def merge_job_records(out_dir: Path, nj: int, details: Mapping[str, Any]) -> Non
     for record in records:
         detected.update(record.pop("detected", {}))
     merged = {**records[0], "command": run_record()["command"], **details}
+    if sizes := [record["batch_size"] for record in records if "batch_size" in record]:
+        merged["batch_size"] = max(sizes)
     if detected:
         merged["detected"] = dict(detected.most_common())
     _write(out_dir / "run.yaml", merged)

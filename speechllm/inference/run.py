@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from speechllm import config as configs
 from speechllm.build import Built, load_model, open_set, torch_dtype
 from speechllm.data.audio.read import read_audio
@@ -14,13 +16,16 @@ from speechllm.data.sampler import by_duration
 from speechllm.errors import DataError
 from speechllm.experiment import ExperimentConfig
 from speechllm.inference.batches import decoding_batches
-from speechllm.inference.device import job_device
+from speechllm.inference.device import describe_device, job_device
 from speechllm.inference.jobs import Loaded, decode_jobs
 from speechllm.inference.recognize import Recognizer, recognizer
 from speechllm.inference.whisper_baseline import SAMPLE_RATE, WhisperBaseline
 from speechllm.interfaces import Hypothesis, Seconds
 from speechllm.models.weights import check_exists
 from speechllm.provenance import file_fingerprint, fingerprint
+
+INPUTS = {"none": "audio", "features": "features", "encoder": "encoder states"}
+"""What decoding reads, by ``data.dump``; the time of a decoding does not include its computation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +54,15 @@ def decode(model_dir: Path, config: ExperimentConfig, sets: Sequence[SetToDecode
     check_exists(model_dir / "model.safetensors")
     weights = file_fingerprint(model_dir / "model.safetensors")
 
+    device = job_device(job or 1)
+
     @functools.cache
     def load() -> tuple[Built, Recognizer]:
         built = load_model(model_dir, config, torch_dtype(config.decode.dtype))
-        device = job_device(job or 1)
         return built, recognizer(built, config.decode, device)
 
     for one in sets:
-        _decode_set(one, config, weights, load, nj, job)
+        _decode_set(one, config, weights, load, device, nj, job)
 
 
 def _decode_set(
@@ -64,6 +70,7 @@ def _decode_set(
     config: ExperimentConfig,
     weights: str,
     load: Callable[[], tuple[Built, Recognizer]],
+    device: torch.device,
     nj: int,
     job: int | None,
 ) -> None:
@@ -85,6 +92,7 @@ def _decode_set(
             lambda durations: decoding_batches(
                 durations, num_frames, contexts, built.model, config.decode, built.padded_duration
             ),
+            lambda: {"device": describe_device(device), "input": INPUTS[config.data.dump]},
         )
 
     decode_jobs(
@@ -150,6 +158,7 @@ def _baseline_set(
 
         def details() -> dict[str, Any]:
             found: dict[str, Any] = {"model": search[0], "language": whisper.describe_language()}
+            found |= {"device": describe_device(whisper.model.device), "input": INPUTS["none"]}
             if whisper.detected:
                 found["detected"] = dict(whisper.detected)
                 whisper.detected.clear()  # each job has its own

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from speechllm.errors import DataError
+from speechllm.report import rtfx
 from speechllm.report.runs import describe_runs
 from speechllm.score.directory import SUMMARY, Rate, Summary, read_summary, write_whole
 from speechllm.score.failures import BURST_WORDS
@@ -105,8 +106,12 @@ def removed_by_normalizer(summary: Summary) -> str:
 
 
 def report(exps: Sequence[Path], command: str) -> str:
-    """Return what is generated: for each experiment its runs and the tables of WER and, where taken, CER."""
-    parts = []
+    """Return the generated Markdown: of each experiment its runs and the tables of WER and, where taken, CER.
+
+    WER and RTFx of several experiments are in one table above.
+    """
+    speed = _compare_speed(exps) if len(exps) > 1 else ""
+    parts = [speed] if speed else []
     for exp in exps:
         scores = collect(exp)
         parts.append(f"## {exp.name}\n\n{describe_runs(exp, command)}\n### WER\n\n{table(scores)}")
@@ -118,6 +123,16 @@ def report(exps: Sequence[Path], command: str) -> str:
             for path in sorted((exp / "decode").glob(f"*/score/{NON_SPEECH_TABLE}"))
         ]
     return "\n".join(parts)
+
+
+def _compare_speed(exps: Sequence[Path]) -> str:
+    """Return the section of WER and RTFx; '' if no experiment has a decoding with times."""
+    systems: dict[str, dict[str, rtfx.Decoded]] = {}
+    for exp in exps:
+        for name, score in find_scores(exp).items():
+            if not is_control(name) and (decoded := rtfx.read_decoded(score)):
+                systems.setdefault(exp.name, {})[name] = decoded
+    return f"{rtfx.TITLE}\n\n{rtfx.NOTE}\n\n{rtfx.rtfx_table(systems)}" if systems else ""
 
 
 def update(path: Path, generated: str) -> None:

@@ -114,6 +114,7 @@ def test_without_a_job_all_that_is_left_is_decoded_and_merged(
     assert (sorted(decoded[3:]), len(loads)) == (["a", "b", "c"], 3)
     assert read_table(tmp_path / "text") == {"a": "said a", "b": "said b", "c": "said c"}
     assert [list(share(DURATIONS, 2, job)) for job in (1, 2)] == [["a", "c"], ["b"]]
+    assert yaml.safe_load((tmp_path / "run.yaml").read_text())["batch_size"] == 2  # of job 1
 
 
 def test_a_job_that_dies_leaves_no_share(tmp_path: Path) -> None:
