@@ -1,0 +1,2 @@
+# shellcheck shell=bash source=egs/cmd.sh
+. ../cmd.sh

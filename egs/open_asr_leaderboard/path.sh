@@ -1,0 +1,2 @@
+# shellcheck shell=bash source=utils/path.sh
+. ../../utils/path.sh

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# The model of ../librispeech/run_mini.sh, tested on a tiny set in a parquet file, made on the spot.
+#
+#   ./run_mini.sh                                      on the CPU, with data, dump and exp in mini/
+#   ./run_mini.sh --help                               every option, as of run.sh
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+exec ../../utils/run_mini.sh open_asr_leaderboard \
+  --trained ../librispeech/mini/exp/quickstart \
+  --test_sets test \
+  --normalizer whisper-english \
+  --baseline en \
+  "$@" \
+  --typed ./run_mini.sh "$@"
