@@ -13,6 +13,9 @@ def __getattr__(name: str) -> Any:
     """Import what a user of the library needs when it is asked for, because it takes seconds."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from speechllm import api
+    from speechllm.collector import collector_paused
+
+    with collector_paused():
+        from speechllm import api
 
     return getattr(api, name)

@@ -11,6 +11,7 @@ MAY_IMPORT = {
     "errors": [],
     "registry": ["interfaces"],
     "atomic": [],
+    "collector": [],
     "lock": [],
     "ranges": [],
     "failures": [],
@@ -40,7 +41,7 @@ MAY_IMPORT = {
     "bin": ["*"],
     "__main__": ["bin"],
 }
-LOWEST = {"errors", "atomic", "lock", "ranges", "provenance"}  # which any package may import
+LOWEST = {"errors", "atomic", "collector", "lock", "ranges", "provenance"}  # which any package may import
 SIBLINGS_APART = {"frontends", "encoders", "connectors", "decoders", "corpora"}
 FORMATS = "speechllm.data.importers."
 FILES = sorted(ROOT.rglob("*.py"))
