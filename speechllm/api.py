@@ -18,6 +18,7 @@ import torch
 
 from speechllm.atomic import new_dir
 from speechllm.build import Built, load_model, torch_dtype
+from speechllm.collector import collector_paused
 from speechllm.config import to_dict
 from speechllm.data.context import context_case
 from speechllm.data.dataset import example_of
@@ -27,6 +28,7 @@ from speechllm.inference.recognize import recognizer
 from speechllm.inference.transcribe import Audio, Transcriber, check_options
 from speechllm.inference.transcript import Transcript
 from speechllm.interfaces import ComponentConfig, Seconds
+from speechllm.models.int8 import quantize_linears
 from speechllm.models.weights import save_weights
 from speechllm.pretrained.card import model_card
 from speechllm.pretrained.directory import CONFIG, PARTS, WEIGHTS, TrainedModel, read_model, write_config
@@ -43,6 +45,7 @@ def load(
     device: str = "auto",
     overrides: Iterable[str] = (),
     merge_lora: bool = False,
+    quantize: Literal["int8"] | None = None,
     trust_components: bool = False,
 ) -> "Model":
     """Load a trained model.
@@ -54,6 +57,8 @@ def load(
         overrides: ``section.key=value`` strings for the search (``decode.search.num_beams=4``), the precision
             (``decode.dtype=bfloat16``), the prompt, or where the base models are (``encoder.path=...``).
         merge_lora: add the LLM's adapters to its weights: faster, the same up to rounding; it cannot be saved then.
+        quantize: ``int8``: 8-bit linear layers of encoder and LLM on the CPU; adapters are merged, and a text may
+            change with its batch.
         trust_components: import the modules outside speechllm that the model names as its components, and so run their
             code; otherwise such a model is refused.
 
@@ -61,12 +66,30 @@ def load(
         ConfigError: if there is no such model or device, its base models are not found, or are others than it was
             trained with.
     """
-    target = _device(device)
-    trained = read_model(name, overrides, trust_components=trust_components)
-    built = load_model(trained.path, trained.config, torch_dtype(trained.config.decode.dtype))
-    if merge_lora:
-        built.model.decoder.merge_adapters()
-    return Model(trained, built, target, is_merged=merge_lora)
+    with collector_paused():
+        target = _device(device)
+        trained = read_model(name, overrides, trust_components=trust_components)
+        if quantize is not None:
+            _check_quantize(quantize, target, trained.config.decode.dtype)
+        built = load_model(trained.path, trained.config, torch_dtype(trained.config.decode.dtype))
+        if merge_lora or quantize is not None:
+            built.model.decoder.merge_adapters()
+        if quantize is not None:
+            built.model.decoder.check()  # in float32, since rounding exceeds its tolerance
+            for part in PARTS:
+                quantize_linears(built.model.get_submodule(part))
+        return Model(trained, built, target, is_merged=merge_lora or quantize is not None, quantize=quantize)
+
+
+def _check_quantize(quantize: str, device: torch.device, dtype: str) -> None:
+    """Raise ConfigError unless ``quantize`` is known, the device the CPU, and the precision float32."""
+    if quantize != "int8":
+        raise ConfigError(f"quantize: found {quantize!r}, expected int8, or None")
+    if device.type != "cpu" or dtype != "float32":
+        raise ConfigError(
+            f"quantize: found device {device.type} and decode.dtype {dtype}, expected cpu and float32; "
+            "on a GPU use decode.dtype=bfloat16"
+        )
 
 
 def _device(name: str) -> torch.device:
@@ -92,7 +115,9 @@ _Part = TypeVar("_Part", bound=ComponentConfig)
 class Model:
     """A trained model, ready to recognise speech; made by ``load``."""
 
-    def __init__(self, trained: TrainedModel, built: Built, device: torch.device, *, is_merged: bool) -> None:
+    def __init__(
+        self, trained: TrainedModel, built: Built, device: torch.device, *, is_merged: bool, quantize: str | None = None
+    ) -> None:
         self._path = trained.path
         self.config: ExperimentConfig = trained.config
         self.about = trained.about
@@ -101,7 +126,7 @@ class Model:
         self.speech_llm = built.model
         self.max_window: Seconds = max(trained.config.data.max_duration, _joined(trained.config))
         """Maximum window: the longest speech in training (seconds)."""
-        self._bases, self._is_merged = built.bases, is_merged
+        self._bases, self._is_merged, self._quantize = built.bases, is_merged, quantize
         self._recognize = recognizer(built, trained.config.decode, device)
 
     from_pretrained = staticmethod(load)
@@ -174,7 +199,8 @@ class Model:
         """
         parts = [file_fingerprint(self._path / WEIGHTS), self._bases, to_dict(self.config)]
         window = [] if max_window in (None, self.max_window) else [max_window]
-        return fingerprint(*parts, *window, *([{"context": context}] if context else []))
+        quantize = [self._quantize] if self._quantize else []
+        return fingerprint(*parts, *window, *quantize, *([{"context": context}] if context else []))
 
     def save_pretrained(
         self,

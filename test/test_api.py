@@ -104,6 +104,25 @@ def test_a_merged_model_says_the_same(exp_dir: Path, model: Model, audio: dict[s
         merged.save_pretrained(exp_dir / "never")
 
 
+@pytest.mark.skipif(not torch.cpu._is_vnni_supported(), reason="8-bit layers need VNNI instructions")
+def test_an_8_bit_model_transcribes_and_is_not_saved(exp_dir: Path, model: Model, audio: dict[str, Path]) -> None:
+    quantized = load(exp_dir, quantize="int8", device="cpu")
+    layers = [type(one).__name__ for one in quantized.speech_llm.modules()]
+    assert layers.count("Int8Linear") == 2 * 6 + 2 * 7 + 1  # Whisper's two layers, Llama's two and its output layer
+    one, same = (each.transcribe(audio["short.wav"]) for each in (quantized, model))
+    assert one.duration == same.duration and len(one.segments) == len(same.segments)
+    assert quantized.fingerprint() != model.fingerprint()
+    with pytest.raises(ConfigError, match="merged"):
+        quantized.save_pretrained(exp_dir / "never")
+
+
+def test_8_bit_layers_are_for_float32_on_the_cpu(exp_dir: Path) -> None:
+    with pytest.raises(ConfigError, match=r"quantize: found device cpu and decode\.dtype bfloat16"):
+        load(exp_dir, quantize="int8", device="cpu", overrides=["decode.dtype=bfloat16"])
+    with pytest.raises(ConfigError, match="quantize: found 'int4', expected int8"):
+        load(exp_dir, quantize="int4", device="cpu")  # type: ignore[arg-type]
+
+
 def test_packed_it_works_where_nothing_else_is(
     model: Model, audio: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

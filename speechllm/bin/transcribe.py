@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_renamed(parser, "--longest", "--max_window")
     parser.add_argument("--max_window", type=float, help="maximum window in seconds, at least 1; default: as trained")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (%(default)s)")
+    parser.add_argument("--quantize", choices=("int8",), help="8-bit linear layers: faster on a CPU")
     add_set(parser, "overrides, e.g. decode.search.num_beams=4")
     words = "times of words, in json, and as cues of srt and vtt"
     parser.add_argument("--word_times", dest="set", action="append_const", const="decode.word_times=true", help=words)
@@ -45,7 +46,6 @@ def run(args: argparse.Namespace) -> int:
     check_options(args.batch_size, args.max_window)
     with inputs.find_inputs(args.files) as (found, errors):
         outputs.check_outputs(found, args.out, args.format)
-        num_files = len(found) + len(errors)
         durations, unreadable = outputs.measure(outputs.missing_outputs(found, args.out, args.format))
         num_errors = len(errors) + len(unreadable)
         for error in errors + unreadable:
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         if len(found) > len(unreadable):  # there are files to transcribe, or transcripts of an earlier run to check
             num_errors += _transcribe(args, durations)
     if num_errors:
-        outputs.report(f"speechllm transcribe: {num_errors} of {num_files} files left out")
+        outputs.report(f"speechllm transcribe: {num_errors} of {len(found) + len(errors)} files left out")
     return 3 if num_errors else 0
 
 
@@ -61,12 +61,12 @@ def _transcribe(args: argparse.Namespace, durations: "dict[Input, Seconds]") -> 
     """Transcribe the files that can be opened; return how many of them could not be read to the end."""
     from transformers.utils import logging
 
-    from speechllm.api import load
+    from speechllm import load
     from speechllm.inference import inputs, outputs
 
     logging.disable_progress_bar()  # that of loading weights
     loading = {"device": args.device, "overrides": args.set, "trust_components": args.trust_components}
-    model = load(args.model, merge_lora=True, **loading)
+    model = load(args.model, merge_lora=True, quantize=args.quantize, **loading)
     context = inputs.read_context(args.context_file) if args.context_file else args.context
     options = {"batch_size": args.batch_size, "max_window": args.max_window, "context": context}
     with outputs.progress_bar(sum(durations.values())) as progress:

@@ -1,0 +1,56 @@
+"""8-bit weights and activations of linear layers on the CPU, without calibration.
+
+Each output channel of a weight and each row of the input has a scale of its own: its largest magnitude is 127. Products
+are summed as integers, exactly, so a row's output does not depend on the other rows of a batch.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from speechllm.errors import ConfigError
+
+LEVELS = 127
+SMALLEST = 1e-30  # largest magnitude of a row of zeros, so that nothing is divided by 0
+
+
+class Int8Linear(nn.Module):
+    """A linear layer that computes in 8-bit integers; float32 to float32.
+
+    Args:
+        linear: layer with the weights, in float32.
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        weight_OI = linear.weight.detach()
+        self._scale_O = weight_OI.amax(1).maximum(-weight_OI.amin(1)).clamp(min=SMALLEST) / LEVELS
+        levels_OI = (weight_OI / self._scale_O[:, None]).round_().to(torch.int8)
+        self._packed = torch.ops.onednn.qlinear_prepack(levels_OI, None)
+        self._zero_O = torch.zeros(self.out_features, dtype=torch.int32)
+        self.bias = linear.bias
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return outputs (..., out_features) of inputs (..., in_features)."""
+        scale = inputs.abs().amax(-1, keepdim=True).clamp_(min=SMALLEST).div_(LEVELS)
+        levels = (inputs / scale).round_().to(torch.int8)
+        product = torch.ops.onednn.qlinear_pointwise(
+            levels, 1.0, 0, self._packed, self._scale_O, self._zero_O, None, 1.0, 0, torch.float32, "none", [], ""
+        )
+        product *= scale
+        return product if self.bias is None else product.add_(self.bias)
+
+
+def quantize_linears(module: nn.Module) -> int:
+    """Replace the linear layers in ``module`` by 8-bit ones; return their number.
+
+    Raises:
+        ConfigError: if the CPU has no 8-bit instructions (VNNI): without them it would be slower and less exact.
+    """
+    if not torch.cpu._is_vnni_supported():
+        raise ConfigError("quantize: found a CPU without VNNI instructions, expected AVX-512 VNNI; leave quantize out")
+    linears = [(name, one) for name, one in module.named_modules() if type(one) is nn.Linear]
+    for name, linear in linears:
+        parent, _, last = name.rpartition(".")
+        setattr(module.get_submodule(parent), last, Int8Linear(linear))
+    return len(linears)
