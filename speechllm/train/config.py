@@ -46,7 +46,7 @@ class TrainConfig:
     activation_checkpointing: bool = False
     """Recompute the LLM's activations in the backward pass: less memory, more time."""
     compile: bool | None = None
-    """Compile the layers of the encoder and the LLM; null: on a GPU."""
+    """Compile the layers of the encoder and the LLM; null: on a GPU, but not with ZeRO stage 3."""
     packing: bool = False
     """Lay the sequences of a batch one behind the other instead of padding them: the same loss, in less time."""
     deepspeed: str | None = None

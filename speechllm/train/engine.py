@@ -47,6 +47,11 @@ def deepspeed_config(config: TrainConfig) -> dict[str, Any]:
     # without ZeRO, DeepSpeed in half precision waits for the GPU at every parameter, hundreds of times a step
     stage = 1 if torch.cuda.is_available() and config.dtype != "float32" else 0
     settings["zero_optimization"] = {"stage": stage, **settings.get("zero_optimization", {})}
+    if config.compile and settings["zero_optimization"]["stage"] == 3:
+        raise ConfigError(
+            f"train.compile: found true with ZeRO stage 3 ({config.deepspeed}), where layers are divided into many "
+            "graphs; set it to false or null, or choose a lower stage"
+        )
     settings |= {
         "train_micro_batch_size_per_gpu": 1,  # batches vary in size; DeepSpeed only counts with it
         "gradient_accumulation_steps": config.accumulation,

@@ -86,7 +86,7 @@ def _train(
         built.model.add_ctc_head(data.texts)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu", int(os.environ["LOCAL_RANK"]))
     flops = FlopCounter(built.model, config.train.dtype, device)
-    wanted = config.train.compile if config.train.compile is not None else device.type == "cuda"
+    wanted = config.train.compile if config.train.compile is not None else device.type == "cuda" and stage < 3
     compilation = Compilation(lambda warning: print(warning, flush=True)) if wanted else None
     engine = start_engine(built.model, config.train)
     trainer = Trainer(

@@ -12,9 +12,12 @@ from speechllm.connectors import fc
 from speechllm.data.batch import Batch
 from speechllm.decoders import causal_lm
 from speechllm.encoders import whisper
+from speechllm.errors import ConfigError
 from speechllm.models.prompt import PromptConfig
 from speechllm.models.speech_llm import SpeechLLM
 from speechllm.train.compilation import Compilation
+from speechllm.train.config import TrainConfig
+from speechllm.train.engine import deepspeed_config
 from speechllm.train.metrics import read_metrics
 
 TEXTS = ["the quick brown fox", "she had", "all year", "a dark suit in greasy wash water", "lazy dog"]
@@ -117,15 +120,15 @@ def test_a_compiler_that_fails_is_one_warning_and_changes_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_training_with_compiled_layers_under_every_zero_stage(toy: Toy, tmp_path: Path, stage: int) -> None:
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_training_with_compiled_layers_by_zero_stage(toy: Toy, tmp_path: Path, stage: int) -> None:
     settings = tmp_path / "zero.json"
     settings.write_text(json.dumps({"zero_optimization": {"stage": stage}}))
     options = [f"train.deepspeed={settings}", "train.packing=true", "decoder.lora={rank: 4, dropout: 0.0}"]
     options += ["train.decode_utterances=1", "train.max_steps=4", "train.valid_every=4", "connector.dropout=0.0"]
     found = []
     for compiled in ("false", "true"):
-        result = toy.run(tmp_path / compiled, *options, f"train.compile={compiled}", processes=1 + (stage == 3))
+        result = toy.run(tmp_path / compiled, *options, f"train.compile={compiled}")
         assert result.returncode == 0, result.stderr[-3000:]
         rows = read_metrics(tmp_path / compiled / "metrics.jsonl")
         found.append([row["loss"] for row in rows])
@@ -133,3 +136,12 @@ def test_training_with_compiled_layers_under_every_zero_stage(toy: Toy, tmp_path
     assert "cannot be compiled" not in result.stdout
     assert rows[3]["compiled_graphs"] <= 12  # measured: 9, since packed attention divides a layer on a CPU
     assert "graphs compiled so far" in result.stdout
+
+
+def test_compiling_is_refused_with_zero_stage_3(tmp_path: Path) -> None:
+    """With the hooks of its parameters, a step of the toy experiment had 46 graphs instead of 9."""
+    settings = tmp_path / "zero.json"
+    settings.write_text(json.dumps({"zero_optimization": {"stage": 3}}))
+    with pytest.raises(ConfigError, match="found true with ZeRO stage 3"):
+        deepspeed_config(TrainConfig(deepspeed=str(settings), compile=True))
+    assert deepspeed_config(TrainConfig(deepspeed=str(settings)))["zero_optimization"] == {"stage": 3}
