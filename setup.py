@@ -31,6 +31,7 @@ setup(
         "torch==2.11.0",
         "torchaudio==2.11.0",
         "transformers>=5.0,<6",
+        "regex>=2025.10.22",
         "peft>=0.18",
         "deepspeed>=0.18,<0.20",
         "sentencepiece>=0.2",

@@ -5,7 +5,7 @@
 #   --corpus            module in speechllm/corpora
 #   --corpus_dir        where the corpus is, or is to be downloaded
 #   --corpus_maker      Python program that makes the corpus in corpus_dir, instead of the download
-#   --normalizer        text normaliser of the scores: none, librispeech, gigaspeech, whisper-english or english
+#   --normalizer        text normaliser of the scores: none, librispeech, gigaspeech, whisper-english, whisper-basic or english
 # Sets, by name or by the path of a data directory, such as ../commonvoice/data/test of another recipe
 #   --train_sets        training sets, "train train_sp0.9 train_sp1.1 train_aug"; data.shares of the YAML says how much of each an
 #                       epoch has, in this order

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--normalizer",
         default="none",
-        help="none, librispeech, gigaspeech, whisper-english or english (default: %(default)s)",
+        help="none, librispeech, gigaspeech, whisper-english, whisper-basic or english (%(default)s)",
     )
     parser.add_argument("--spelling", type=Path, help="normalizer.json of a Whisper model, for the English normalizers")
     parser.add_argument("--truncated", type=Path, help="ids of the utterances whose hypothesis reached max_new_tokens")

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--normalizer",
         default="none",
-        help="none, librispeech, gigaspeech, whisper-english or english (default: %(default)s)",
+        help="none, librispeech, gigaspeech, whisper-english, whisper-basic or english (%(default)s)",
     )
     add_inference_config(parser)
     parser.add_argument("--baseline", action="store_true", help="score the decoding of speechllm baseline as well")

@@ -10,6 +10,8 @@ Every normaliser has a version, which changes whenever its output may; both stan
                     unknown words are left out, as GigaSpeech's own scoring has it (Chen et al. 2021)
 ``whisper-english`` Whisper's normaliser for English, as transformers keeps it (Radford et al. 2022,
                     appendix C): lower case, no fillers, contractions spelled out, numbers as digits
+``whisper-basic``   Whisper's normaliser for all other languages, likewise: lower case, compatibility forms unified,
+                    text in brackets left out, punctuation and symbols become spaces
 ``english``         ``whisper-english``, with two rules that make numbers and spelled words independent of
                     their grouping: every digit is a word (``nine one six nine``, ``9169`` and ``9,169`` are
                     ``9 1 6 9``), and two or more single letters in a row are one word (``A B C``, ``A.B.C.``,
@@ -19,6 +21,9 @@ Every normaliser has a version, which changes whenever its output may; both stan
 ``librispeech`` deletes digits, and all letters that are not Latin: a hypothesis with ``9169`` for ``nine one six nine``
 is then scored as if the words were missing. ``Normalizer.ignores_characters`` finds such texts, and every score counts
 them. Choose ``english`` where systems may write numbers or spelled words in different ways.
+
+``whisper-basic`` replaces combining marks by spaces, too, which separates the vowel signs of Thai, Lao, Burmese and the
+scripts of India from the text: choose ``none`` for these.
 """
 
 import hashlib
@@ -27,12 +32,14 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import regex
 
 from speechllm.errors import ConfigError, DataError
 
-NAMES = ("none", "librispeech", "gigaspeech", "whisper-english", "english")
+NAMES = ("none", "librispeech", "gigaspeech", "whisper-english", "whisper-basic", "english")
 FILLERS = "UH UHH UM EH MM HM AH HUH HA ER OOF HEE ACH EEE EW"
 TAGS = "<UNK> <COMMA> <PERIOD> <QUESTIONMARK> <EXCLAMATIONPOINT> <SIL> <NOISE> <MUSIC> <OTHER>"
 NOT_SCORED = frozenset(f"{FILLERS} {TAGS}".split())
@@ -53,6 +60,8 @@ class Normalizer:
     name: str
     version: str
     apply: Callable[[str], str]
+    splits_letters: bool = False
+    """Whether each letter becomes a word, see ``split_letters``."""
 
     def __call__(self, text: str) -> str:
         """Return the normalised text, its words separated by single spaces."""
@@ -88,9 +97,31 @@ def normalizer(name: str, spelling: Path | None = None) -> Normalizer:
         return Normalizer(name=name, version="1", apply=_librispeech)
     if name == "gigaspeech":
         return Normalizer(name=name, version="1", apply=_gigaspeech)
+    if name == "whisper-basic":
+        from transformers.models.whisper.english_normalizer import BasicTextNormalizer
+
+        return Normalizer(name=name, version=_of_transformers(), apply=BasicTextNormalizer())
     if name in ("whisper-english", "english"):
         return _of_whisper(name, spelling)
     raise ConfigError(f"normalizer: found {name!r}, expected one of {', '.join(NAMES)}")
+
+
+def split_letters(normalize: Normalizer) -> Normalizer:
+    """Return a normaliser whose words are the letters of another's text: word error rates become character error rates.
+
+    For languages without spaces between words. A letter is a grapheme cluster of Unicode, as in Whisper's option
+    ``split_letters``; spaces do not count.
+    """
+    return replace(
+        normalize,
+        version=f"{normalize.version}, letters split",
+        apply=lambda text: " ".join(regex.findall(r"\X", normalize(text))),
+        splits_letters=True,
+    )
+
+
+def _of_transformers() -> str:
+    return f"transformers {importlib.metadata.version('transformers')}"
 
 
 def _librispeech(text: str) -> str:
@@ -111,7 +142,7 @@ def _of_whisper(name: str, spelling: Path | None) -> Normalizer:
         mapping = _read_spelling(spelling)
         digest = hashlib.sha256(json.dumps(mapping, sort_keys=True).encode()).hexdigest()[:8]
         described = f"{len(mapping)} spellings {digest}"
-    version = f"transformers {importlib.metadata.version('transformers')}, {described}"
+    version = f"{_of_transformers()}, {described}"
     whisper = EnglishTextNormalizer(mapping)
     if name == "whisper-english":
         return Normalizer(name=name, version=version, apply=whisper)

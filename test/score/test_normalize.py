@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from speechllm.errors import ConfigError, DataError
-from speechllm.score.normalize import NAMES, normalizer
+from speechllm.score.normalize import NAMES, normalizer, split_letters
 
 
 def test_none_changes_only_white_space() -> None:
@@ -49,9 +49,7 @@ def test_every_normalizer_names_itself_with_a_version() -> None:
 
 
 def test_unknown_name() -> None:
-    with pytest.raises(
-        ConfigError, match="found 'whisper', expected one of none, librispeech, gigaspeech, whisper-english, english"
-    ):
+    with pytest.raises(ConfigError, match=f"found 'whisper', expected one of {', '.join(NAMES)}"):
         normalizer("whisper")
 
 
@@ -121,3 +119,32 @@ def test_english_counts_digits_apart_and_spelled_words_whole() -> None:
 )
 def test_deleted_digits_and_letters_are_found(name: str, text: str, ignores: bool) -> None:
     assert normalizer(name).ignores_characters(text) is ignores
+
+
+SCRIPTS = {
+    "Straße, “GRÖSSE” – ﬁnden (lacht) 5\u00a0%": "straße grösse finden 5",  # noqa: RUF001
+    "Être ou ne pas être [rires]?": "être ou ne pas être",
+    "Съешь ЕЩЁ этих булок!": "съешь ещё этих булок",
+    "今天天气很好，我们去公园。": "今天天气很好 我们去公园",  # noqa: RUF001
+    "東京タワーは３３３メートル。": "東京タワーは333メートル",
+    "مرحبا، كيف حالك؟": "مرحبا كيف حالك",
+    "สวัสดีครับ": "สว สด คร บ",
+    "안녕하세요, 세계!": "안녕하세요 세계",
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), SCRIPTS.items())
+def test_whisper_basic_equals_that_of_transformers(text: str, expected: str) -> None:
+    from transformers.models.whisper.english_normalizer import BasicTextNormalizer
+
+    normalize = normalizer("whisper-basic")
+    assert normalize(text) == BasicTextNormalizer()(text).strip() == expected
+    assert normalize.version.startswith("transformers ")
+    letters = split_letters(normalize)
+    assert letters(text) == " ".join(BasicTextNormalizer(split_letters=True)(text).split())
+    assert letters(text).replace(" ", "") == expected.replace(" ", "")
+    assert str(letters).endswith(", letters split)")
+
+
+def test_a_letter_keeps_its_marks() -> None:
+    assert split_letters(normalizer("none"))("สวัสดี ครับ") == "ส วั ส ดี ค รั บ"
