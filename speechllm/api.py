@@ -22,6 +22,7 @@ from speechllm.collector import collector_paused
 from speechllm.config import to_dict
 from speechllm.data.context import context_case
 from speechllm.data.dataset import example_of
+from speechllm.data.language import language_name
 from speechllm.errors import ConfigError, DataError
 from speechllm.experiment import ExperimentConfig, base_name, base_path
 from speechllm.inference.recognize import recognizer
@@ -132,7 +133,13 @@ class Model:
     from_pretrained = staticmethod(load)
 
     def transcribe(
-        self, audio: Audio, *, batch_size: int = 8, max_window: Seconds | None = None, context: str = ""
+        self,
+        audio: Audio,
+        *,
+        batch_size: int = 8,
+        max_window: Seconds | None = None,
+        context: str = "",
+        language: str = "",
     ) -> Transcript:
         """Return the transcript of a recording of any length; longer speech than a window is cut at pauses.
 
@@ -142,21 +149,35 @@ class Model:
             batch_size: windows recognised at once; changes no text in float32.
             max_window: maximum window in seconds, at least 1; None: as in training.
             context: text for the prompt, such as hot words with commas between.
+            language: code (``de``) or English name of the language, for models whose prompt has a place for it.
 
         Raises:
             DataError: if the file or samples cannot be read.
-            ConfigError: if the model's prompt has no place for a context.
+            ConfigError: if the model's prompt has no place for a context or language that is given, or has one for a
+                language and none is given.
         """
-        return next(self.transcribe_all([audio], batch_size=batch_size, max_window=max_window, context=context))
+        return next(
+            self.transcribe_all(
+                [audio], batch_size=batch_size, max_window=max_window, context=context, language=language
+            )
+        )
 
     def transcribe_all(
-        self, audios: Iterable[Audio], *, batch_size: int = 8, max_window: Seconds | None = None, context: str = ""
+        self,
+        audios: Iterable[Audio],
+        *,
+        batch_size: int = 8,
+        max_window: Seconds | None = None,
+        context: str = "",
+        language: str = "",
     ) -> Iterator[Transcript]:
         """Yield the transcripts of recordings, in order; ``audios`` is read as they are asked for.
 
         Arguments and errors are those of ``transcribe``. A batch may hold windows of several recordings.
         """
-        for result in self.transcribe_each(audios, batch_size=batch_size, max_window=max_window, context=context):
+        for result in self.transcribe_each(
+            audios, batch_size=batch_size, max_window=max_window, context=context, language=language
+        ):
             if isinstance(result, DataError):
                 raise result
             yield result
@@ -168,6 +189,7 @@ class Model:
         batch_size: int = 8,
         max_window: Seconds | None = None,
         context: str = "",
+        language: str = "",
         progress: Callable[[Seconds], None] | None = None,
     ) -> Iterator[Transcript | DataError]:
         """As ``transcribe_all``, but yield an error in place of the transcript of an unreadable recording, and go on.
@@ -180,9 +202,10 @@ class Model:
                 "context: found a context, but the prompt of the model has no place for it; expected a model trained "
                 "with prompt.context, or prompt.context among the overrides"
             )
+        name = self._language_name(language)
         cased = context_case(" ".join(context.split()), self.config.data.transcript)
         transcriber = Transcriber(
-            lambda batch: self._recognize([example_of(samples_N, self.frontend, cased) for samples_N in batch]),
+            lambda batch: self._recognize([example_of(samples_N, self.frontend, cased, name) for samples_N in batch]),
             sample_rate=self.frontend.sample_rate,
             max_window=max_window or self.max_window,
             batch_size=batch_size,
@@ -190,17 +213,29 @@ class Model:
         )
         return transcriber(audio)
 
-    def fingerprint(self, max_window: Seconds | None = None, context: str = "") -> str:
+    def _language_name(self, language: str) -> str:
+        """Return the English name for the prompt, empty if the prompt has no place for one and none is given."""
+        if bool(language) != self.config.prompt.takes_language:
+            found, has = (repr(language), "no place") if language else ("none", "a place")
+            raise ConfigError(
+                f"language: found {found}, but the prompt of the model has {has} for a language, {{language}}; "
+                f"{'leave the language out' if language else 'give one, such as de'}"
+            )
+        return language_name(language, "language") if language else ""
+
+    def fingerprint(self, max_window: Seconds | None = None, context: str = "", language: str = "") -> str:
         """Return the fingerprint of all that a transcript depends on except the audio.
 
         Args:
             max_window: as for ``transcribe``.
             context: as for ``transcribe``.
+            language: as for ``transcribe``.
         """
         parts = [file_fingerprint(self._path / WEIGHTS), self._bases, to_dict(self.config)]
         window = [] if max_window in (None, self.max_window) else [max_window]
         quantize = [self._quantize] if self._quantize else []
-        return fingerprint(*parts, *window, *quantize, *([{"context": context}] if context else []))
+        given = [{name: text} for name, text in (("context", context), ("language", language)) if text]
+        return fingerprint(*parts, *window, *quantize, *given)
 
     def save_pretrained(
         self,

@@ -12,6 +12,8 @@ from speechllm.data.batch import Collate
 from speechllm.data.dataset import SpeechDataset
 from speechllm.data.derive.augment import Augmentation, Augmenter, is_augmented
 from speechllm.data.dump_dataset import DumpDataset
+from speechllm.data.kaldi.data_dir import read_language
+from speechllm.data.language import language_name
 from speechllm.errors import ConfigError
 from speechllm.experiment import ExperimentConfig, base_name, base_path
 from speechllm.interfaces import Encoder, Frontend, Seconds
@@ -79,8 +81,22 @@ def open_set(config: ExperimentConfig, directory: Path, *, training: bool = Fals
 
     Raises:
         DataError: if the set is incomplete.
-        ConfigError: if its audio would be augmented twice.
+        ConfigError: if its audio would be augmented twice, or the prompt has a place for its language, which is not
+            recorded.
     """
+    dataset = _open_dump_or_audio(config, directory, training=training)
+    if config.prompt.takes_language:
+        language = read_language(directory)
+        if language is None:
+            raise ConfigError(
+                f"{directory}: found no file language, expected the code of its language, such as de, for "
+                "{language} in the prompt; write it to the data directory, and run stage 2 again"
+            )
+        dataset.languages = [language_name(language, f"{directory}/language")]
+    return dataset
+
+
+def _open_dump_or_audio(config: ExperimentConfig, directory: Path, *, training: bool) -> SpeechDataset:
     if config.data.dump != "none":
         return DumpDataset(directory, config.data.transcript)
     change = None

@@ -72,6 +72,7 @@ class Utterances(Protocol):
     encoded: bool  # whether ``inputs`` are states
     epoch: int
     contexts: list[str]  # texts for the prompts; an empty list: none
+    languages: list[str]  # English names for the prompts; an empty list: none
 
 
 class Frontend(Protocol):

@@ -377,3 +377,29 @@ def test_what_would_collide_is_refused(
 def test_import_brings_no_torch() -> None:
     code = "import sys, speechllm; speechllm.__version__; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_language_is_named_in_prompts_with_a_place_for_it(
+    exp_dir: Path, model: Model, audio: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = audio["short.wav"]
+    with pytest.raises(ConfigError, match="found 'de', but the prompt of the model has no place for a language"):
+        model.transcribe(short, language="de")
+    asked, german = (
+        load(exp_dir, overrides=[f"prompt.template='hear {name} <speech> say'"]) for name in ("{language}", "German")
+    )
+    expected = german.transcribe(short).segments[0].nbest
+    for language in ("de", "German", "de-AT"):
+        assert asked.transcribe(short, language=language).segments[0].nbest == expected
+    assert asked.transcribe(short, language="fr").segments[0].nbest != expected
+    assert asked.fingerprint(language="de") != asked.fingerprint(language="fr")
+    with pytest.raises(ConfigError, match="language: found none, but .* has a place for a language"):
+        asked.transcribe(short)
+    with pytest.raises(ConfigError, match="found the language 'xx', expected one of Whisper's codes"):
+        asked.transcribe(short, language="xx")
+    command = ["transcribe", "--model", str(exp_dir), "--device", "cpu", "--format", "json", str(short)]
+    printed = []
+    for option in (["{language}", "--language", "de"], ["German"]):
+        assert main([*command, "--set", f"prompt.template='hear {option[0]} <speech> say'", *option[1:]]) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     context = parser.add_mutually_exclusive_group()
     context.add_argument("--context", default="", metavar="TEXT", help="text for the prompt, such as hot words")
     context.add_argument("--context_file", type=Path, metavar="FILE", help="file of that text; hot words, one a line")
+    parser.add_argument("--language", default="", help="language of the speech, for prompts that name it, e.g. de")
     add_renamed(parser, "--longest", "--max_window")
     parser.add_argument("--max_window", type=float, help="maximum window in seconds, at least 1; default: as trained")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (%(default)s)")
@@ -68,13 +69,13 @@ def _transcribe(args: argparse.Namespace, durations: "dict[Input, Seconds]") -> 
     loading = {"device": args.device, "overrides": args.set, "trust_components": args.trust_components}
     model = load(args.model, merge_lora=True, quantize=args.quantize, **loading)
     context = inputs.read_context(args.context_file) if args.context_file else args.context
-    options = {"batch_size": args.batch_size, "max_window": args.max_window, "context": context}
+    options = {"max_window": args.max_window, "context": context, "language": args.language}
     with outputs.progress_bar(sum(durations.values())) as progress:
 
         def transcribe(paths: Iterable[Path]) -> "Iterator[Transcript | DataError]":
-            return model.transcribe_each(paths, **options, progress=progress)
+            return model.transcribe_each(paths, batch_size=args.batch_size, progress=progress, **options)
 
         if args.out is None:
             return outputs.print_transcripts(list(durations), transcribe, args.format)
-        fingerprint = model.fingerprint(args.max_window, context)
+        fingerprint = model.fingerprint(**options)
         return outputs.write_transcripts(list(durations), transcribe, args.out, args.format, fingerprint)

@@ -36,6 +36,8 @@ class Batch:
     epoch: int = 0
     contexts: list[str] = field(default_factory=list)
     """Texts for the prompts, empty strings where an utterance has none; an empty list: no utterance has one."""
+    languages: list[str] = field(default_factory=list)
+    """English names of the languages for the prompts, likewise."""
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch with its inputs on ``device``."""
@@ -68,6 +70,7 @@ class Collate:
             durations=[example.duration for example in examples],
             encoded=self.encoded,
             contexts=[example.context for example in examples],
+            languages=[example.language for example in examples],
         )
 
 

@@ -126,4 +126,5 @@ class ConcatenatedDataset(Dataset[Example]):
             text=change_case(" ".join(one.text for one in examples if one.text), self._dataset.transcript),
             duration=len(inputs_TF) / self._frame_rate,
             context=join_contexts(one.context for one in examples),
+            language=join_contexts(one.language for one in examples),
         )

@@ -33,11 +33,13 @@ class Example:
     duration: Seconds
     context: str = ""
     """Text for the prompt, in the case of the transcripts; empty if there is none."""
+    language: str = ""
+    """English name of the language, for prompts with a place for it."""
 
 
-def example_of(samples_N: np.ndarray, frontend: Frontend, context: str = "") -> Example:
+def example_of(samples_N: np.ndarray, frontend: Frontend, context: str = "", language: str = "") -> Example:
     """Return samples at the frontend's rate as an utterance without id and transcript."""
-    return Example("", frontend.extract(samples_N), "", len(samples_N) / frontend.sample_rate, context)
+    return Example("", frontend.extract(samples_N), "", len(samples_N) / frontend.sample_rate, context, language)
 
 
 class Listed(NamedTuple):
@@ -121,6 +123,8 @@ class SpeechDataset(Dataset[Example]):
         contexts: Mapping[str, str] | None = None,
     ) -> None:
         self.contexts = contexts or {}
+        self.languages = [""] * len(readers)
+        """English name of the language of each set, for prompts with a place for it."""
         self.where, self.table, self.transcript = where, table, transcript
         self.readers, self._sets_N, self._rows_N = readers, sets_N, rows_N
         self.utt_ids = table.ids
@@ -145,7 +149,7 @@ class SpeechDataset(Dataset[Example]):
         own_row = row if self._rows_N is None else int(self._rows_N[row])
         duration, num_frames = self.table.durations_N[row].item(), self.table.num_frames_N[row].item()
         example = self.readers[self.set_of(row)].read(Listed(utt_id, own_row, text, duration, num_frames), epoch)
-        return replace(example, context=self.contexts[utt_id]) if utt_id in self.contexts else example
+        return replace(example, context=self.contexts.get(utt_id, ""), language=self.languages[self.set_of(row)])
 
     def set_of(self, row: int) -> int:
         """Return the number of the set that an utterance is of."""
@@ -216,7 +220,9 @@ def combine_datasets(datasets: Sequence[SpeechDataset]) -> SpeechDataset:
     where = " + ".join(one.where for one in datasets)
     readers = [one.readers[0] for one in datasets]
     contexts = {utt_id: context for one in datasets for utt_id, context in one.contexts.items()}
-    return SpeechDataset(where, table, readers, datasets[0].transcript, sets_N, rows_N, contexts)
+    combined = SpeechDataset(where, table, readers, datasets[0].transcript, sets_N, rows_N, contexts)
+    combined.languages = [one.languages[0] for one in datasets]
+    return combined
 
 
 def change_case(text: str, transcript: TranscriptCase) -> str:

@@ -4,7 +4,7 @@
     feats.JOB.yaml                                     tables, audio files and frontend that they were made from;
                                                        written last, so that a shard without it is not finished
     utt2num_frames  frontend.yaml  feats.scp           all jobs together, and their fingerprint
-    text  utt2spk  spk2utt  utt2dur  context           copied from the data directory
+    text  utt2spk  spk2utt  utt2dur  context  language  copied from the data directory
     feats.yaml                                         as for a shard; written last of all
 
 Features are Kaldi matrices, compressed (16 bits a value) or float32; float16 states are numpy arrays in
@@ -33,6 +33,7 @@ from speechllm.data.kaldi.contents import (
     speech,
 )
 from speechllm.data.kaldi.data_dir import Utterance, iter_table, write_table
+from speechllm.data.kaldi.target import LANGUAGE
 from speechllm.errors import ConfigError, DataError
 from speechllm.lock import exclusive_lock
 
@@ -41,7 +42,7 @@ __all__ = ["check_fingerprint", "dump_job", "finished_job", "merge_dump", "read_
 Extract = Callable[[np.ndarray], np.ndarray]
 """samples_N to feats_TF (float32) or states_LD (float16)."""
 
-COPIED = ("text", "utt2spk", "spk2utt", "utt2dur", "context")
+COPIED = ("text", "utt2spk", "spk2utt", "utt2dur", "context", LANGUAGE)
 KALDI_16_BIT = 3  # compression method: one scale for a whole matrix
 
 

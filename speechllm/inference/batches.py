@@ -17,6 +17,7 @@ def decoding_batches(
     model: SpeechLLM,
     config: DecodeConfig,
     padded_duration: PaddedDuration,
+    language: str = "",
 ) -> list[list[str]]:
     """Return batches of utterance ids: every utterance once, the longest first.
 
@@ -27,8 +28,9 @@ def decoding_batches(
         model: gives the numbers of tokens.
         config: limits of a batch.
         padded_duration: duration that the encoder computes for an utterance.
+        language: English name, for the prompt.
     """
-    tokens = largest_tokens(durations, num_frames, contexts, model, config)
+    tokens = largest_tokens(durations, num_frames, contexts, model, config, language)
     found = []
     for batch in sequential_batches(durations, config, padded_duration):
         longest = max(tokens[utt_id] for utt_id in batch)
@@ -44,12 +46,14 @@ def largest_tokens(
     contexts: Mapping[str, str],
     model: SpeechLLM,
     config: DecodeConfig,
+    language: str = "",
 ) -> dict[str, int]:
     """Return the largest number of tokens of each utterance: prompt, speech and text of all beams."""
     lens_B = torch.tensor([num_frames[utt_id] for utt_id in durations])
     speech = dict(zip(durations, model.speech_tokens(lens_B).tolist(), strict=True))
     prompts = {
-        utt_id: sum(map(len, model.prompt.parts(utt_id, None, contexts.get(utt_id, "")))) for utt_id in durations
+        utt_id: sum(map(len, model.prompt.parts(utt_id, None, contexts.get(utt_id, ""), language)))
+        for utt_id in durations
     }
     return {
         utt_id: config.search.num_beams * (prompts[utt_id] + speech[utt_id] + config.max_new_tokens(duration))

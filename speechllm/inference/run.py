@@ -81,6 +81,8 @@ def _decode_set(
     contexts = dataset.contexts if config.prompt.takes_context else {}
     made_from = [weights, configs.to_dict(config), one.shuffled, dataset.fingerprint()]
     made_from += [sorted(contexts.items())] if contexts else []
+    [language] = dataset.languages
+    made_from += [{"language": language}] if language else []
 
     def loaded() -> Loaded:
         built, recognize = load()
@@ -90,7 +92,7 @@ def _decode_set(
                 [replace(dataset[speech[utt_id]], context=contexts.get(utt_id, "")) for utt_id in utt_ids]
             ),
             lambda durations: decoding_batches(
-                durations, num_frames, contexts, built.model, config.decode, built.padded_duration
+                durations, num_frames, contexts, built.model, config.decode, built.padded_duration, language
             ),
             lambda: {"device": describe_device(device), "input": INPUTS[config.data.dump]},
         )

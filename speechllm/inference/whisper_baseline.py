@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
+from speechllm.data.language import language_code
 from speechllm.errors import ConfigError
 from speechllm.interfaces import Hypothesis
 
@@ -132,7 +132,7 @@ def _language_token(path: str, options: Any, language: str | None) -> str | None
     """Return the token of a language, such as ``<|de|>``; None if none is given or the model has one only."""
     if language is None:
         return None
-    code = TO_LANGUAGE_CODE.get(language.lower(), language.lower().partition("-")[0])  # zh-CN is zh
+    code = language_code(language)
     if not _is_multilingual(options):
         if code != "en":
             raise ConfigError(

@@ -1,7 +1,8 @@
 """The prompt: what the LLM reads around the speech, saved with the model and used wherever it is.
 
 A template holds ``<speech>`` once, ``{instruction}`` where one of the instructions goes, and maybe ``{context}`` where
-the context of an utterance goes: a text such as hot words. Without a context nothing is there.
+the context of an utterance goes: a text such as hot words. Without a context nothing is there. Where template or
+instructions hold ``{language}``, the English name of the language of the utterance goes.
 """
 
 import zlib
@@ -12,6 +13,7 @@ from speechllm.interfaces import Decoder
 
 SPEECH = "<speech>"
 CONTEXT = "{context}"
+LANGUAGE = "{language}"
 INSTRUCTIONS = ("Transcribe the speech.",)
 TEMPLATES = {
     "plain": "<speech>{instruction}",
@@ -25,9 +27,9 @@ class PromptConfig:
     """A template and the instructions that fill it."""
 
     template: str = "chat"
-    """plain, vicuna, chat (the LLM's own chat template), or a text with <speech>, {instruction} and {context}."""
+    """plain, vicuna, chat (the LLM's own), or a text with <speech>, {instruction}, {context} and {language}."""
     instructions: tuple[str, ...] = INSTRUCTIONS
-    """One is drawn per utterance and epoch in training; the first is used in decoding."""
+    """One is drawn per utterance and epoch in training; the first is used in decoding. May hold {language}."""
     context: str | None = None
     """Text with {context}, in its place in the template or else before <speech>; null: without contexts."""
     chat_text: str | None = None
@@ -63,6 +65,11 @@ class PromptConfig:
         """Whether the prompt has a place for the context of an utterance."""
         return self.context is not None or CONTEXT in self.template
 
+    @property
+    def takes_language(self) -> bool:
+        """Whether the prompt has a place for the language of an utterance."""
+        return any(LANGUAGE in text for text in (self.template, *self.instructions))
+
 
 class Prompt:
     """The token ids before and after the speech, for each instruction.
@@ -81,31 +88,36 @@ class Prompt:
             config = replace(config, chat_text=decoder.chat(TEMPLATES["chat"]))
         self.config = config
         self._decoder = decoder
-        self._parts = [self._tokenize(instruction, "") for instruction in config.instructions]
+        self._parts = [self._tokenize(instruction, "", "") for instruction in config.instructions]
 
-    def parts(self, utt_id: str, epoch: int | None, context: str = "") -> tuple[list[int], list[int]]:
+    def parts(
+        self, utt_id: str, epoch: int | None, context: str = "", language: str = ""
+    ) -> tuple[list[int], list[int]]:
         """Return the ids before and after the speech.
 
         Args:
             utt_id: of the utterance.
             epoch: of training; None in decoding.
             context: of the utterance; it has no effect in a prompt without a place for it.
+            language: English name of the language of the utterance, likewise.
         """
         index = 0
         if epoch is not None:  # a hash and no random generator, so that a resumed run draws the same
             index = zlib.crc32(f"{utt_id} {epoch}".encode()) % len(self._parts)
-        if context.strip() and self.config.takes_context:
-            return self._tokenize(self.config.instructions[index], context.strip())
+        context = context.strip() if self.config.takes_context else ""
+        if context or (language and self.config.takes_language):
+            return self._tokenize(self.config.instructions[index], context, language)
         return self._parts[index]
 
-    def _tokenize(self, instruction: str, context: str) -> tuple[list[int], list[int]]:
+    def _tokenize(self, instruction: str, context: str, language: str) -> tuple[list[int], list[int]]:
         text, begin = TEMPLATES.get(self.config.template, self.config.template), True
         if self.config.template == "chat":
             assert self.config.chat_text is not None
             text, begin = self.config.chat_text, False  # chat templates write the beginning token themselves
         if self.config.takes_context and CONTEXT not in text:
             text = text.replace(SPEECH, CONTEXT + SPEECH)
-        before, after = text.replace("{instruction}", instruction).split(SPEECH)
+        text = text.replace("{instruction}", instruction).replace(LANGUAGE, language)
+        before, after = text.split(SPEECH)
         return self._ids(before, context, begin=begin), self._ids(after, context, begin=False)
 
     def _ids(self, part: str, context: str, *, begin: bool) -> list[int]:

@@ -103,9 +103,9 @@ class SpeechLLM(nn.Module):
 
     def prompts(self, batch: Utterances, output: ConnectorOutput, epoch: int | None = None) -> list[Tensor]:
         """Return the prompt embeddings (U, E) of each utterance, its speech in place."""
-        contexts = batch.contexts or [""] * len(batch.utt_ids)
-        utts = zip(batch.utt_ids, contexts, strict=True)
-        parts = [self.prompt.parts(utt_id, epoch, context) for utt_id, context in utts]
+        nothing = [""] * len(batch.utt_ids)
+        utts = zip(batch.utt_ids, batch.contexts or nothing, batch.languages or nothing, strict=True)
+        parts = [self.prompt.parts(utt_id, epoch, context, language) for utt_id, context, language in utts]
         before = self._embed([ids for ids, _ in parts], output.embeds_BSE.device)
         after = self._embed([ids for _, ids in parts], output.embeds_BSE.device)
         return splice(before, output.embeds_BSE, self._speech_lens(batch, output), after)

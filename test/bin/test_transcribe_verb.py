@@ -32,11 +32,18 @@ class LoudnessModel:
     max_window = 4.0
     loaded: list[str]
 
-    def fingerprint(self, max_window: float | None = None, context: str = "") -> str:
-        return f"toy {max_window or self.max_window} {context}"
+    def fingerprint(self, max_window: float | None = None, context: str = "", language: str = "") -> str:
+        return f"toy {max_window or self.max_window} {context} {language}"
 
     def transcribe_each(
-        self, audio: Iterable[Path], *, batch_size: int, max_window: float | None, context: str, progress: Any
+        self,
+        audio: Iterable[Path],
+        *,
+        batch_size: int,
+        max_window: float | None,
+        context: str,
+        language: str,
+        progress: Any,
     ) -> Iterator[Transcript | DataError]:
         def recognize(batch: list[np.ndarray]) -> list[list[Hypothesis]]:
             texts = [f"{1000 * np.abs(samples_N).max():.0f} \u00e9" for samples_N in batch]

@@ -1,5 +1,6 @@
 """Decoding a dump with a whole model: batch size, jobs and order change nothing, and long speech goes through."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,6 +84,19 @@ def test_several_sets_are_decoded_by_a_model_that_is_loaded_once(
     run.decode(exp_dir, experiment.read_experiment(exp_dir), sets, nj=1, job=None)
     texts = [read_table(one.out_dir / "text", allow_empty=True) for one in sets]
     assert len(loads) == 1 and texts[0] == decode(exp_dir, tmp_path / "alone") != texts[1]
+
+
+def test_the_language_of_a_set_is_in_its_prompts(exp_dir: Path, tmp_path: Path) -> None:
+    shutil.copytree(exp_dir / "dump", tmp_path / "dump")
+    config = experiment.read_experiment(exp_dir)
+    texts = {}
+    for name, language in (("{language}", "de"), ("German", "de"), ("{language}", "fr")):
+        (tmp_path / "dump/language").write_text(f"{language}\n")
+        asked = replace(config, prompt=replace(config.prompt, template=f"hear {name} <speech> say"))
+        one = run.SetToDecode(source=tmp_path / "dump", out_dir=tmp_path / f"{name} {language}")
+        run.decode(exp_dir, asked, [one], nj=1, job=None)
+        texts[name, language] = read_table(one.out_dir / "text", allow_empty=True)
+    assert texts["{language}", "de"] == texts["German", "de"] != texts["{language}", "fr"]
 
 
 def test_a_packed_model_decodes_a_dump_as_its_experiment_does(

@@ -171,3 +171,25 @@ def test_a_context_is_text_whatever_it_holds(decoder: CausalLM) -> None:
 def test_a_context_text_holds_the_place_once(context: str) -> None:
     with pytest.raises(ConfigError, match="expected a text that holds {context} once, and no <speech>"):
         PromptConfig(context=context)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        PromptConfig(template="hear {language} <speech> {context}say {instruction}", instructions=("it.",)),
+        PromptConfig(template="hear <speech>{instruction}", instructions=("Write the {language} speech.",)),
+        PromptConfig(instructions=("Write the {language} speech.",), context="words: {context} "),
+    ],
+)
+def test_a_language_has_its_place(config: PromptConfig, decoder: CausalLM) -> None:
+    named = replace(
+        config,
+        template=config.template.replace("{language}", "German"),
+        instructions=tuple(text.replace("{language}", "German") for text in config.instructions),
+    )
+    assert config.takes_language and not named.takes_language
+    for context in ("", "fox"):
+        expected = Prompt(named, decoder).parts("a", None, context)
+        assert Prompt(config, decoder).parts("a", None, context, "German") == expected
+        assert Prompt(named, decoder).parts("a", None, context, "French") == expected
+        assert Prompt(config, decoder).parts("a", None, context, "French") != expected
