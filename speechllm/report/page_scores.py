@@ -34,7 +34,8 @@ def headline(exps: Sequence[Path]) -> str:
         lines = "".join(f"<span>{html.escape(other)}: {_rate(one)}</span>" for other, one in others)
         low, high = summary.wer.interval
         cards.append(
-            f"<div><span>{html.escape(name)}</span><strong>{summary.wer.counts.percentages[4]:.1f}% WER</strong>"
+            f"<div><span>{html.escape(name)}</span>"
+            f"<strong>{summary.wer.counts.percentages[4]:.1f}% {summary.rate_name}</strong>"
             f"<span>95% interval {low:.1f} to {high:.1f}</span>{lines}</div>"
         )
     return "".join(cards)
@@ -48,6 +49,7 @@ def scores_table(exps: Sequence[Path]) -> str:
     for exp in exps:
         for name, summary in collect(exp).items():
             label = f"{exp.resolve().name}: {name}" if len(exps) > 1 else name
+            label += " (CER)" if summary.unit == "character" else ""
             rows.append(("td", (label, *_cells(summary))))
             used.setdefault(summary.normalizer, []).append(label)
             if line := removed_by_normalizer(summary):

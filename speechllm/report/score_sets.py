@@ -5,21 +5,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from speechllm.data.derive.sets import DataSet
-from speechllm.data.kaldi.data_dir import read_data_dir
+from speechllm.data.kaldi.data_dir import read_data_dir, read_language
 from speechllm.data.kaldi.recordings import files_and_channels
+from speechllm.data.language import WITHOUT_SPACES, language_code
 from speechllm.report import tables
 from speechllm.score import biasing, directory, transcripts
 from speechllm.score.biasing import score_biasing
 from speechllm.score.nist import ctm
 from speechllm.score.nist.stm import Segment
 from speechllm.score.non_speech import TABLE, score_non_speech
-from speechllm.score.normalize import normalizer
+from speechllm.score.normalize import normalizer, split_letters
 
 
 def score_sets(sets: Sequence[DataSet], exp_dir: Path, tag: str, normalizer_name: str) -> str:
     """Score sets into ``score`` below their hypotheses, and return the tables.
 
-    A data directory with ``ref.stm`` is scored by recordings; one without transcripts is non-speech.
+    A data directory with ``ref.stm`` is scored by recordings; one without transcripts is non-speech. One whose language
+    has no spaces between words is scored by characters.
 
     Args:
         sets: the sets, decoded.
@@ -40,21 +42,24 @@ def score_sets(sets: Sequence[DataSet], exp_dir: Path, tag: str, normalizer_name
             parts.append(table)
             continue
         else:
+            by_letters = language_code(read_language(data_dir) or "") in WITHOUT_SPACES
+            normalize = normalizer(normalizer_name, None)
             scored = directory.score_files(
                 data_dir / "text",
                 out_dir / "text",
-                normalizer(normalizer_name, None),
+                split_letters(normalize) if by_letters else normalize,
                 truncated=out_dir / "truncated",
                 utt2dur=data_dir / "utt2dur",
             )
         directory.write_directory(out_dir / "score", scored)
-        if (data_dir / "context").exists():
+        if (data_dir / "context").exists() and scored.summary.unit == "word":
             table = score_biasing(scored.words, data_dir / "context", normalizer(normalizer_name, None))
             directory.write_whole(out_dir / "score" / biasing.TABLE, table)
             parts.append(f"{out_dir.name}, words in the contexts and others:\n\n{table}")
         scores[out_dir.name] = scored.summary
         parts.append(f"{out_dir.name}: {tables.describe(scored.summary)}")
-    return "\n".join(([tables.table(scores)] if scores else []) + parts)
+    found = [tables.table(scores, characters=characters) for characters in (False, True)]
+    return "\n".join([one for one in found if one] + parts)
 
 
 def write_ctm(data_dir: Path, hyp: Path, out: Path) -> str:

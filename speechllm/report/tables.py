@@ -62,15 +62,20 @@ def dataset_name(directory: Path, root: Path) -> str:
 
 
 def table(scores: dict[str, Summary], *, characters: bool = False) -> str:
-    """Return a Markdown table with a row for each score: ESPnet's columns, the interval, and what was counted."""
-    columns = ("dataset", *("Chr" if characters and name == "Wrd" else name for name in COLUMNS), *COUNTED)
-    rows = [columns]
+    """Return a Markdown table with a row for each score: ESPnet's columns, the interval, and what was counted.
+
+    Sets of languages without spaces between words, whose only rate is the CER, are in the table of ``characters``
+    alone; '' if no score belongs in the table.
+    """
+    rows = [("dataset", *("Chr" if characters and name == "Wrd" else name for name in COLUMNS), *COUNTED)]
     for name, summary in scores.items():
         rate = summary.cer if characters else summary.wer
+        if summary.unit == "character":
+            rate = summary.wer if characters else None
         if rate is not None:
-            raw = f"{summary.raw.percentages[4]:.1f}"
+            raw = f"{summary.raw.percentages[4]:.1f}{' (CER)' if summary.unit == 'character' else ''}"
             rows.append((name, *_cells(rate), *counted(summary), summary.normalizer, raw))
-    return markdown_table(rows)
+    return markdown_table(rows) if len(rows) > 1 else ""
 
 
 def describe(summary: Summary) -> str:
@@ -78,14 +83,14 @@ def describe(summary: Summary) -> str:
     low, high = summary.wer.interval
     empty, _, _, loops, truncated, bursts, refusals = counted(summary)
     raw = summary.raw.percentages[4]
-    error_rate = summary.wer.counts.percentages[4]
+    error_rate, name = summary.wer.counts.percentages[4], summary.rate_name
     successful = "none decoded successfully"
     if summary.successful is not None:
         counts = summary.successful.counts
-        successful = f"{counts.sentences} decoded successfully, WER {counts.percentages[4]:.2f}%"
+        successful = f"{counts.sentences} decoded successfully, {name} {counts.percentages[4]:.2f}%"
     return (
-        f"WER {error_rate:.2f}%, 95% interval {low:.2f} to {high:.2f} (bootstrap over utterances), "
-        f"normalizer {summary.normalizer}; raw WER {raw:.2f}%.\n"
+        f"{name} {error_rate:.2f}%, 95% interval {low:.2f} to {high:.2f} (bootstrap over utterances), "
+        f"normalizer {summary.normalizer}; raw {name} {raw:.2f}%.\n"
         f"Hypotheses: {empty} empty, {loops} in a repetition loop, truncated: {truncated}, {bursts} with a deletion "
         f"burst of at least {BURST_WORDS} words, {refusals} refusals; {successful}.\n{removed_by_normalizer(summary)}"
     )
@@ -114,10 +119,12 @@ def report(exps: Sequence[Path], command: str) -> str:
     parts = [speed] if speed else []
     for exp in exps:
         scores = collect(exp)
-        parts.append(f"## {exp.name}\n\n{describe_runs(exp, command)}\n### WER\n\n{table(scores)}")
+        parts.append(f"## {exp.name}\n\n{describe_runs(exp, command)}")
+        if by_words := table(scores):
+            parts.append(f"### WER\n\n{by_words}")
         parts += [f"{name}: {line}" for name, one in scores.items() if (line := removed_by_normalizer(one))]
-        if any(summary.cer for summary in scores.values()):
-            parts.append(f"### CER\n\n{table(scores, characters=True)}")
+        if by_characters := table(scores, characters=True):
+            parts.append(f"### CER\n\n{by_characters}")
         parts += [
             f"### Hallucinated words on non-speech: {path.parent.parent.name}\n\n{path.read_text(encoding='utf-8')}"
             for path in sorted((exp / "decode").glob(f"*/score/{NON_SPEECH_TABLE}"))

@@ -10,16 +10,16 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from speechllm.errors import DataError
 from speechllm.score import analysis, failures, transcripts, wer
 from speechllm.score.nist import ctm, glm, stm, telephone
-from speechllm.score.normalize import Normalizer, normalizer
+from speechllm.score.normalize import Normalizer, normalizer, split_letters
 from speechllm.score.sclite import format_result
-from speechllm.score.wer import Counts, ScoredUtterance
+from speechllm.score.wer import Counts, ScoredUtterance, Unit
 
 SUMMARY = "score.json"
 
@@ -59,6 +59,13 @@ class Summary:
     """Utterances to which the LLM answers instead of transcribing them; see ``failures.refusals``."""
     successful: Rate | None
     """Word error rate of the utterances that fail in none of these ways; None: there are none."""
+    unit: Unit = "word"
+    """``character``: each letter counts as a word, in a language without spaces between words."""
+
+    @property
+    def rate_name(self) -> str:
+        """WER or, if each letter counts as a word, CER."""
+        return "CER" if self.unit == "character" else "WER"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,12 +120,15 @@ def score_files(
     words = wer.score(ref, hyp, normalize, alternatives=alternatives)
     chars = wer.score(ref, hyp, normalize, "character") if characters else None
     durations = None if utt2dur is None else transcripts.read_durations(utt2dur, ref)
-    raw = words if normalize.name == "none" else wer.score(ref, hyp, normalizer("none"))
+    plain = split_letters(normalizer("none")) if normalize.splits_letters else normalizer("none")
+    raw = words if normalize.name == "none" else wer.score(ref, hyp, plain)
     stripped = Stripped(
         references=[utt_id for utt_id, text in ref.items() if normalize.ignores_characters(text)],
         hypotheses=[utt_id for utt_id in ref if normalize.ignores_characters(hyp[utt_id])],
     )
     summary = _summarize(words, chars, cut, str(normalize), raw, stripped)
+    if normalize.splits_letters:
+        summary = replace(summary, unit="character")
     return Scored(summary=summary, words=words, characters=chars, durations=durations, files={})
 
 

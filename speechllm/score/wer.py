@@ -206,7 +206,9 @@ def _token_pair(ref: str, hyp: str, normalizer: Normalizer, unit: Unit) -> tuple
 
 def _tokens(text: str, normalizer: Normalizer, unit: Unit) -> list[str]:
     """Split into words, or into characters with ``<space>`` between words as ESPnet's scoring does."""
-    normalized = text if normalizer.name == "none" and unit == "word" else normalizer(text)
+    normalized = (
+        text if normalizer.name == "none" and unit == "word" and not normalizer.splits_letters else normalizer(text)
+    )
     if unit == "word":
         return [*map(sys.intern, normalized.split())]
     return ["<space>" if char == " " else char for char in normalized]
