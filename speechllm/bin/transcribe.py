@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _transcribe(args: argparse.Namespace, durations: "dict[Input, Seconds]") -> int:
     """Transcribe the files that can be opened; return how many of them could not be read to the end."""
-    from transformers.utils import logging
+    from transformers.utils.logging import disable_progress_bar
 
     from speechllm import load
     from speechllm.inference import inputs, outputs
@@ -77,5 +77,5 @@ def _transcribe(args: argparse.Namespace, durations: "dict[Input, Seconds]") -> 
 
         if args.out is None:
             return outputs.print_transcripts(list(durations), transcribe, args.format)
-        fingerprint = model.fingerprint(**options)
-        return outputs.write_transcripts(list(durations), transcribe, args.out, args.format, fingerprint)
+        made_by = model.fingerprint(**options)
+        return outputs.write_transcripts(list(durations), transcribe, args.out, args.format, made_by)
