@@ -13,6 +13,11 @@ def add_set(parser: argparse.ArgumentParser, text: str = "overrides of the YAML;
     parser.add_argument("--set", action="extend", type=split_overrides, default=[], metavar="KEY=VALUE", help=text)
 
 
+def add_switch(parser: argparse.ArgumentParser, name: str, override: str, text: str) -> None:
+    """Declare an option that stands for an override given by --set."""
+    parser.add_argument(name, dest="set", action="append_const", const=override, help=text)
+
+
 def add_config(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """Declare --config, --set and --trust_components, the arguments of ``read_config``."""
     parser.add_argument("--config", required=required, help="experiment YAML, or a trained model")

@@ -1,6 +1,6 @@
 """Transcribe audio files, folders of them, or standard input (-) with a trained model.
 
-Links to folders are followed, hidden files left out. Unreadable files are listed, and the exit status is 3.
+Links to folders are followed, hidden files left out. Unreadable files are listed; the exit status is then 3.
 """
 
 import argparse
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speechllm.bin._arguments import add_set, add_trust
+from speechllm.bin._arguments import add_set, add_switch, add_trust
 from speechllm.bin._renamed import add_renamed
 
 if TYPE_CHECKING:
@@ -34,8 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (%(default)s)")
     parser.add_argument("--quantize", choices=("int8",), help="8-bit linear layers: faster on a CPU")
     add_set(parser, "overrides, e.g. decode.search.num_beams=4")
-    words = "times of words, in json, and as cues of srt and vtt"
-    parser.add_argument("--word_times", dest="set", action="append_const", const="decode.word_times=true", help=words)
+    add_switch(parser, "--word_times", "decode.word_times=true", "times of words, in json, srt and vtt")
     add_trust(parser)
 
 
@@ -65,7 +64,7 @@ def _transcribe(args: argparse.Namespace, durations: "dict[Input, Seconds]") -> 
     from speechllm import load
     from speechllm.inference import inputs, outputs
 
-    logging.disable_progress_bar()  # that of loading weights
+    disable_progress_bar()  # that of loading weights
     loading = {"device": args.device, "overrides": args.set, "trust_components": args.trust_components}
     model = load(args.model, merge_lora=True, quantize=args.quantize, **loading)
     context = inputs.read_context(args.context_file) if args.context_file else args.context
@@ -77,5 +76,5 @@ def _transcribe(args: argparse.Namespace, durations: "dict[Input, Seconds]") -> 
 
         if args.out is None:
             return outputs.print_transcripts(list(durations), transcribe, args.format)
-        made_by = model.fingerprint(**options)
-        return outputs.write_transcripts(list(durations), transcribe, args.out, args.format, made_by)
+        fingerprint = model.fingerprint(**options)
+        return outputs.write_transcripts(list(durations), transcribe, args.out, args.format, fingerprint)
