@@ -15,7 +15,8 @@ from page_blocks import read_blocks, read_page
 from toy_tree import ROOT, copy_tree, run_in
 
 from speechllm.bin import pseudo_label
-from speechllm.data.kaldi.data_dir import read_data_dir
+from speechllm.data.kaldi.data_dir import read_data_dir, read_language
+from speechllm.experiment import load_config
 
 PAGE = read_page("egs/OWN_DATA.md")
 BLOCKS = read_blocks("egs/OWN_DATA.md")
@@ -169,7 +170,7 @@ MAKERS = {
 
 
 def test_every_block_is_run() -> None:
-    assert set(BLOCKS) == {*MAKERS, "new_recipe", "run", "fine_tune", "pseudo_label"}
+    assert set(BLOCKS) == {*MAKERS, "new_recipe", "run", "fine_tune", "another_language", "pseudo_label"}
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -214,6 +215,20 @@ def test_fine_tuning(recipe: Path) -> None:
     assert "compared exp/base-smollm2-ctc exp/train\n" in result.stdout
 
 
+def test_another_language(recipe: Path, mine: Path) -> None:
+    """The YAML is read, the language is that of each set, and the run is dry."""
+    make_folder(mine)
+    commands = BLOCKS["import_folder"].replace(MINE, str(mine)) + BLOCKS["another_language"]
+    commands = commands.replace("./run.sh", "./run.sh --dry_run")
+    result = run_in(recipe.parents[1], recipe, "bash", "-euc", commands)
+    assert result.returncode == 0, result.stderr
+    assert [read_language(recipe / "data" / name) for name in SIZES] == ["de"] * 3
+    config = load_config(recipe / "conf/german.yaml")
+    assert config.prompt.takes_language
+    assert "--config conf/german.yaml" in result.stdout
+    assert "speechllm score_sets --normalizer whisper-basic --data data exp/german test\n" in result.stderr
+
+
 def test_pseudo_labels(recipe: Path, mine: Path) -> None:
     """The speech is imported; the other commands, not run, fit its name."""
     shutil.copytree(mine / "wavs", mine / "speech")
@@ -240,4 +255,4 @@ def test_the_models_are_known() -> None:
 def test_the_table_of_formats_is_that_of_the_code() -> None:
     from speechllm.data.kaldi.data_dir import TABLES
 
-    assert re.findall(r"^\| `([\w.]+)` \|", PAGE, re.MULTILINE) == [*TABLES, "dropped"]
+    assert re.findall(r"^\| `([\w.]+)` \|", PAGE, re.MULTILINE) == [*TABLES, "language", "dropped"]

@@ -1,18 +1,24 @@
 """Common Voice, as released, with what is wrong in it."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from speechllm.build import open_set
 from speechllm.corpora import commonvoice
 from speechllm.data.kaldi.data_dir import read_data_dir, read_language
 from speechllm.data.kaldi.validate import validate_data_dir
 from speechllm.errors import DataError
+from speechllm.experiment import load_config
 
 REAL = Path(__file__).parents[3] / "shared/data/common_voice"
+RECIPE = Path(__file__).parents[2] / "egs/commonvoice/run.sh"
 HEADER = "client_id\tpath\tsentence\tup_votes"
 
 
@@ -121,3 +127,43 @@ def test_real_clips(tmp_path: Path) -> None:
     shutil.copy(REAL / "manifest.tsv", tmp_path / "en/test.tsv")
     commonvoice.prepare(tmp_path / "en", tmp_path / "data", ["test"])
     assert validate_data_dir(tmp_path / "data/test", open_audio=True).num_utts == 18
+
+
+GERMAN = ["Das Wetter ist schön.", "Wir gehen in den Park.", "Übermorgen fährt er heim.", "Die Straße ist gesperrt!"]
+TOY = """
+frontend: {{type: log_mel}}
+encoder: {{type: whisper, path: {whisper}, padding: none}}
+connector: {{type: fc, hidden: 32, stack: 8}}
+decoder: {{type: causal_lm, path: {llm}}}
+prompt: {{template: "hear {{language}} <speech> say"}}
+data: {{batch_size: 2, num_buckets: 1}}
+train: {{dtype: float32, max_steps: 2, lr: 1e-3, warmup_steps: 1, log_every: 1, valid_every: 2, keep_best: 1}}
+"""
+
+
+@pytest.mark.slow
+def test_another_language_goes_through_all_stages(
+    language: Path, tmp_path: Path, tiny_whisper: Path, tiny_llm: Path
+) -> None:
+    german = language.rename(language.with_name("de"))
+    for table in german.glob("*.tsv"):
+        header, *rows = table.read_text().splitlines()
+        for k, row in enumerate(rows):
+            fields = row.split("\t")
+            rows[k] = "\t".join([*fields[:2], GERMAN[int(fields[1][1:-4]) % 4], fields[3]])
+        table.write_text("\n".join([header, *rows, ""]), encoding="utf-8")
+    (tmp_path / "toy.yaml").write_text(TOY.format(whisper=tiny_whisper, llm=tiny_llm))
+    command = [RECIPE, "--lang", "de", "--release", "cv", "--normalizer", "whisper-basic", "--stage", "1"]
+    command += ["--config", tmp_path / "toy.yaml", "--ngpu", "0", "--nj", "1", "--work_dir", tmp_path / "work"]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "VIRTUAL_ENV": sys.prefix, "COMMON_VOICE": str(tmp_path)}
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    config = load_config(tmp_path / "toy.yaml")
+    for name in ("train", "dev", "test"):
+        assert read_language(tmp_path / "work/data" / name) == "de"
+        (dumped,) = (tmp_path / "work/dump").glob(f"*/{name}")
+        opened = open_set(config, dumped)
+        assert {opened[utt_id].language for utt_id in opened.utt_ids} == {"German"}
+    assert "übermorgen fährt er heim" in (tmp_path / "work/exp/toy/decode/test/score/ref.trn").read_text("utf-8")
+    assert "whisper-basic (transformers " in (tmp_path / "work/exp/toy/RESULTS.md").read_text("utf-8")

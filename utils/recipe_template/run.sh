@@ -6,7 +6,7 @@
 #   ./run.sh --stage 3 --ngpu 4                        training and what follows it
 #   ./run.sh --help                                    every option
 #
-# The normaliser keeps only the letters A to Z: for another language than English, write --normalizer none.
+# The normaliser keeps only the letters A to Z: for another language than English, write --normalizer whisper-basic.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
