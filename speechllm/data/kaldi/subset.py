@@ -7,7 +7,15 @@ import hashlib
 from collections.abc import Sequence, Set
 from pathlib import Path
 
-from speechllm.data.kaldi.data_dir import Utterance, directory_fingerprint, is_made, read_data_dir, write_data_dir
+from speechllm.data.kaldi.data_dir import (
+    Utterance,
+    directory_fingerprint,
+    is_made,
+    read_data_dir,
+    read_language,
+    write_data_dir,
+    write_language,
+)
 from speechllm.data.kaldi.table import read_table
 from speechllm.data.kaldi.target import check_apart, check_target
 from speechllm.errors import DataError
@@ -64,6 +72,7 @@ def subset_data_dir(
         _check_number(source, random, chosen)
         chosen = sorted(chosen, key=lambda utt: _draw(seed, utt.utt_id))[:random]
     write_data_dir(target, chosen, fingerprint=fingerprint)
+    write_language(target, read_language(source))
     return True
 
 
@@ -89,6 +98,8 @@ def combine_data_dirs(sources: Sequence[str | Path], target: str | Path) -> bool
         utts |= found
         dropped |= read_table(source / "dropped") if (source / "dropped").is_file() else {}
     write_data_dir(target, utts.values(), dropped, fingerprint)
+    if len(languages := set(map(read_language, sources))) == 1:
+        write_language(target, languages.pop())
     return True
 
 

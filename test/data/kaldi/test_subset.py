@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from speechllm.data.kaldi.data_dir import read_data_dir, write_data_dir
+from speechllm.data.kaldi.data_dir import Utterance, read_data_dir, read_language, write_data_dir, write_language
 from speechllm.data.kaldi.subset import combine_data_dirs, hold_out_speakers, subset_data_dir
 from speechllm.data.kaldi.validate import validate_data_dir
 from speechllm.errors import DataError
@@ -108,3 +108,18 @@ def test_some_speakers_must_be_held_out_and_some_left(data: Path, tmp_path: Path
     with pytest.raises(DataError, match=f"found 4 speakers, asked to hold out {number}"):
         hold_out_speakers(data, tmp_path / "train", tmp_path / "valid", number)
     assert not (tmp_path / "train").exists()
+
+
+def test_the_language_is_that_of_the_sources(tmp_path: Path) -> None:
+    for name, language in (("a", "de"), ("b", "de"), ("c", "fr")):
+        utts = [
+            Utterance(utt_id=f"{name}{i}", speaker=f"{name}{i}", path=tmp_path / "x.wav", duration=1.0) for i in (1, 2)
+        ]
+        write_data_dir(tmp_path / name, utts)
+        write_language(tmp_path / name, language)
+    subset_data_dir(tmp_path / "a", tmp_path / "part", first=1)
+    combine_data_dirs([tmp_path / "a", tmp_path / "b"], tmp_path / "same")
+    combine_data_dirs([tmp_path / "a", tmp_path / "c"], tmp_path / "mixed")
+    hold_out_speakers(tmp_path / "c", tmp_path / "train", tmp_path / "valid", 1)
+    found = {name: read_language(tmp_path / name) for name in ("part", "same", "mixed", "train", "valid")}
+    assert found == {"part": "de", "same": "de", "mixed": None, "train": "fr", "valid": "fr"}
