@@ -23,6 +23,7 @@ CHAT_TEMPLATE = (
 )
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell makes its background processes ignore
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup ignores
 
 
 @pytest.fixture(scope="session")
