@@ -1,4 +1,4 @@
-"""Make a copy of a Kaldi data directory in a room, among noise, through a codec, to train or test on as well."""
+"""Make a copy of a data directory with reverberation, noise or codec compression."""
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path

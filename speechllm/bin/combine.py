@@ -1,4 +1,4 @@
-"""Join Kaldi data directories into one; an utterance in two of them is an error."""
+"""Combine data directories into one; an utterance in two of them is an error."""
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path

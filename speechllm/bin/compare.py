@@ -1,4 +1,4 @@
-"""Compare two experiments, or two score directories: is the one better, and where?
+"""Compare two experiments, or two score directories, by significance tests and by utterance.
 
 For each set that both have scored: the difference of the word error rates with its bootstrap interval,
 and the matched-pair test (MAPSSWE, as NIST's sc_stats), two-tailed; p below 0.05 is commonly called significant.

@@ -1,4 +1,4 @@
-"""Join neighbouring utterances of a Kaldi data directory into longer ones, in the order of the audiobook."""
+"""Concatenate neighbouring utterances of a data directory, in the order of their ids."""
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Serve a page, to this machine alone, on which a trained model can be tried with a microphone or a file."""
+"""Serve a page on this machine that transcribes a microphone or a file."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""Make the derived sets among some, such as train_sp0.9, and validate all of them.
+"""Make derived sets, such as train_sp0.9, and validate all sets given.
 
 X_train2 and X_valid2 are X without two speakers, and these alone; X_sp0.9 is X at another speed; X_aug is X with the
 noise, reverberation and codecs of data.augment; X_cat60 is X with neighbours concatenated up to 60 seconds; non_speech

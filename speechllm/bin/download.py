@@ -1,4 +1,4 @@
-"""Download sets of a corpus that may be had freely, as far as they are not there yet.
+"""Download the missing sets of a corpus that is freely available.
 
 Goes on where an earlier run was cut off, verifies the published checksums and unpacks. The shell variable
 OPENSLR_URL names a mirror of https://www.openslr.org/resources.

@@ -1,4 +1,4 @@
-"""Compute features (or the frozen encoder's states) of sets, in jobs, and merge their shards.
+"""Compute features or encoder states of sets, in jobs, and merge their shards.
 
 The dump of a set is DUMP/FRONTEND/SET; FRONTEND names what experiments have to have in common to share it.
 """

@@ -1,4 +1,4 @@
-"""Sort Kaldi data directories and drop what cannot be used; see DIR/dropped and DIR/.backup*."""
+"""Sort data directories and drop unusable utterances; see DIR/dropped and DIR/.backup*."""
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path

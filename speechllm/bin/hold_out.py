@@ -1,4 +1,4 @@
-"""Split a Kaldi data directory in two: the speech of some speakers for validation, all other for training."""
+"""Split a data directory by speaker into training and validation."""
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Write a Kaldi data directory of a corpus as you have it: see egs/OWN_DATA.md, and validate it.
+"""Import your own audio and transcripts as a data directory; see egs/OWN_DATA.md.
 
 SOURCE is a folder of audio with a .txt beside each file, a table `path<TAB>text[<TAB>speaker]` (.tsv, .csv), lines
 `text (id)` (.trn, .transcription), a Hugging Face data set on disk, a manifest of Lhotse or NeMo, or a Kaldi directory.

@@ -1,4 +1,4 @@
-"""Print what a trained model is made of, how it was trained and what it scored."""
+"""Print the parts, the training and the scores of a trained model."""
 
 import argparse
 

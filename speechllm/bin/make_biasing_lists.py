@@ -1,4 +1,4 @@
-"""Write a data directory with a biasing list for each utterance: its rare words and distractors, as its context.
+"""Write a data directory with biasing lists: rare words and distractors of each utterance.
 
 Rare words are those beyond the most frequent of training transcripts (arXiv 2104.02194).
 """

@@ -1,4 +1,4 @@
-"""Write the hypotheses of segments as a CTM file, whose words can be scored against an STM file of the recordings.
+"""Write the hypotheses of segments as a CTM file, to be scored against an STM file.
 
 Words have the times in words.ctm beside HYP, which decode writes with decode.word_times; without it they are spread
 evenly over their segment. DATA may hold Kaldi's reco2file_and_channel; without it every recording is channel 1 of a

@@ -1,4 +1,4 @@
-"""Make a data directory without speech (silence, noises, hum and others), to see, or to teach, what is heard in it."""
+"""Make a data directory of silence, synthetic noise and hum, for training or testing."""
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path

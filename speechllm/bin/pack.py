@@ -1,4 +1,4 @@
-"""Pack a trained experiment into a directory that works on another machine, and upload it to the hub with --push."""
+"""Pack a trained model for another machine; --push uploads it to the hub."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Make a copy of a Kaldi data directory that is spoken faster or slower, to train on as well."""
+"""Make a copy of a data directory at another speed."""
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path

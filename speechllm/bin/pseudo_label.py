@@ -1,4 +1,4 @@
-"""Transcribe a data directory with a model, and keep the utterances whose transcripts are probably right.
+"""Transcribe a data directory with Whisper, and keep the utterances of high confidence.
 
 The hypotheses go to OUT_decode; with them, other filters take seconds. OUT lists the utterances left out in its file
 dropped, with the reason. With --max_wer the transcripts of DATA are kept where the hypothesis agrees with them.

@@ -1,4 +1,4 @@
-"""Write EXP/report.html: scores, plots, and every utterance with its alignment and, where it is at hand, its audio."""
+"""Write EXP/report.html: scores, plots, alignments and audio."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Count the words that were recognised where nothing is said, by kind of sound."""
+"""Count hallucinated words on non-speech, by kind of sound."""
 
 import argparse
 from pathlib import Path

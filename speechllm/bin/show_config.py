@@ -1,4 +1,4 @@
-"""Print an experiment's YAML with every default filled in and every field explained."""
+"""Print a configuration with all defaults and a description of each field."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Make a Kaldi data directory of some of the utterances of another; all conditions given must hold."""
+"""Make a data directory of the utterances that satisfy all given conditions."""
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path

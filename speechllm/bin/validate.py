@@ -1,4 +1,4 @@
-"""Check Kaldi data directories; list all that is wrong, and exit non-zero if anything is."""
+"""List the errors of data directories; the exit status is 1 if there are any."""
 
 import sys
 from argparse import ArgumentParser, Namespace
