@@ -17,6 +17,7 @@ def tables(*options: str) -> list[list[list[str]]]:
     return [[[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()] for table in found]
 
 
+@pytest.mark.slow
 def test_it_prints_training_with_the_plain_loop_and_decoding() -> None:
     training, decoding = tables("--no-compile")
     header, _, *found = training
@@ -30,6 +31,7 @@ def test_it_prints_training_with_the_plain_loop_and_decoding() -> None:
     assert len(decoding) == 2 + 6 and all(float(row[2]) > 0 and float(row[3]) > 0 for row in decoding[2:])
 
 
+@pytest.mark.slow
 def test_rows_beyond_the_limit_are_not_reached() -> None:
     for table in tables("--no-compile", "--limit", "0"):
         assert {row[2] for row in table[2:]} == {"not reached"}

@@ -60,6 +60,7 @@ def test_the_first_is_described(capsys: pytest.CaptureFixture[str]) -> None:
     assert "not on this machine" not in printed
 
 
+@pytest.mark.slow
 @needs_bases
 @pytest.mark.parametrize("noise", [pink, brown, hum])
 def test_the_first_writes_nothing_in_noise(noise: Callable[[int, np.random.Generator], np.ndarray]) -> None:
@@ -85,6 +86,7 @@ def test_the_first_reads_a_book_that_it_never_heard() -> None:
     assert counts.errors <= 8  # measured: 4
 
 
+@pytest.mark.slow
 @needs_bases
 @pytest.mark.skipif(not RECORDINGS.is_dir(), reason="needs Debian's pocketsphinx-testdata")
 def test_words_of_the_first_have_times_within_known_speech() -> None:

@@ -44,6 +44,7 @@ def test_tokens_of_the_vicuna_prompt(tiny_vicuna: Path) -> None:
     assert decoder.tokenize("Hello", end=True)[-1] == 2
 
 
+@pytest.mark.slow
 def test_a_training_step_and_its_plan(
     tmp_path: Path, tiny_whisper: Path, tiny_vicuna: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

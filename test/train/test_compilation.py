@@ -101,6 +101,7 @@ def test_one_graph_serves_all_layers_and_batches(
     assert compilation.summary().startswith("train.compile: 2 graphs compiled so far, in ")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_compiler")
 def test_a_compiler_that_fails_is_one_warning_and_changes_nothing(
     tiny_whisper: Path, tiny_llm: Path, monkeypatch: pytest.MonkeyPatch

@@ -47,6 +47,7 @@ def assert_same(exp_dir: Path, whole: Path) -> None:
         assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_the_same_weights_follow(toy: Toy, tmp_path: Path) -> None:
     """Also between two log lines, and where the terminal sends the signal to the workers of the loader, too."""
     whole, ended = tmp_path / "whole", tmp_path / "ended"
