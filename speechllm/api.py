@@ -125,7 +125,7 @@ class Model:
         self.device = device
         self.frontend = built.frontend
         self.speech_llm = built.model
-        self.max_window: Seconds = max(trained.config.data.max_duration, _joined(trained.config))
+        self.max_window: Seconds = max(trained.config.data.max_duration, _concat_duration(trained.config))
         """Maximum window: the longest speech in training (seconds)."""
         self._bases, self._is_merged, self._quantize = built.bases, is_merged, quantize
         self._recognize = recognizer(built, trained.config.decode, device)
@@ -318,8 +318,8 @@ class Model:
         return str(self.about.get("bases", {}).get(part) or base_name(getattr(self.config, part)))
 
 
-def _joined(config: ExperimentConfig) -> Seconds:
-    """Return the length to which training joined utterances at random; 0 if it did not."""
+def _concat_duration(config: ExperimentConfig) -> Seconds:
+    """Return the largest duration of random concatenation in training (seconds); 0 without it."""
     return config.data.concat.duration if config.data.concat is not None else 0.0
 
 

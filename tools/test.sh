@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Set up what the tests need, and run linters, fast tests and slow tests; with arguments only pytest, which gets them.
+# Install the dependencies, and run linters, fast tests and slow tests. With arguments, run pytest with these arguments.
 #
 #   bash tools/test.sh [--active] [PYTEST ARGUMENT ...]
 set -euo pipefail

@@ -14,7 +14,7 @@ def add_set(parser: argparse.ArgumentParser, text: str = "overrides of the YAML;
 
 
 def add_switch(parser: argparse.ArgumentParser, name: str, override: str, text: str) -> None:
-    """Declare an option that stands for an override given by --set."""
+    """Declare an option that adds an override to those of --set."""
     parser.add_argument(name, dest="set", action="append_const", const=override, help=text)
 
 

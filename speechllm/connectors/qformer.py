@@ -2,7 +2,7 @@
 
 arXiv 2309.13963, section 2 (QF). With Whisper large-v2 (1280) and a 13B LLM (5120) it has
 24,463,872 parameters with 60 queries and 24,479,232 with 80. Speech of several windows is read in
-one call over its joined states.
+one call over its concatenated states.
 """
 
 from dataclasses import dataclass

@@ -1,9 +1,9 @@
-"""Utterances joined into longer ones: at random while training, or once and for all, in the order of the audiobook.
+"""Utterances concatenated into longer ones: at random while training, or once, in the order of the audiobook.
 
 Random concatenation is the paper's cure for deletions (arXiv 2309.13963, section 3): it keeps a Q-Former from learning
-to ignore the end of its window. It joins what is in the dump, anew every epoch. Each utterance begins on a hop
-boundary, since the silence before it is rounded up to whole frames, so the joined features are those of the joined
-samples, but for the frames whose window of analysis reaches across the joint.
+to ignore the end of its window. Utterances of the dump are concatenated anew every epoch. Each utterance begins on a
+hop boundary, since the silence before it is rounded up to whole frames. Concatenated features therefore equal the
+features of concatenated samples, but for the frames whose window of analysis reaches across a boundary.
 """
 
 import math
@@ -21,7 +21,7 @@ from speechllm.data.dataset import Example, SpeechDataset, change_case
 from speechllm.data.spec_augment import SpecAugment
 from speechllm.interfaces import Frontend, Seconds
 
-JOINT = " "  # stands between the ids of joined utterances, in none of which it can occur
+SEPARATOR = " "  # stands between the ids of concatenated utterances, in none of which it can occur
 
 
 class Groups(NamedTuple):
@@ -38,13 +38,13 @@ class Groups(NamedTuple):
 def draw_concatenated(
     lengths_N: np.ndarray, options: ConcatOptions, silence: Seconds, rng: np.random.Generator
 ) -> Groups:
-    """Draw which utterances are joined; every utterance occurs once.
+    """Draw the groups of utterances; every utterance occurs once.
 
     Args:
         lengths_N: duration of each utterance.
         options: how often, and up to which length.
         silence: between two utterances, as it will be.
-        rng: draws the order, and who is joined.
+        rng: draws the order, and which are concatenated.
     """
     order_N = rng.permutation(len(lengths_N)).astype(np.int32)
     starts, lengths = array("i"), array("d")
@@ -65,11 +65,11 @@ def draw_concatenated(
 
 
 class ConcatenatedDataset(Dataset[Example]):
-    """Training utterances, several of which can be asked for as one: ``dataset["first second third"]``.
+    """Training utterances, alone or concatenated: ``dataset["first second third"]`` is one example.
 
     Args:
-        dataset: of features, if any are to be joined.
-        options: the silence between utterances; None: none are joined.
+        dataset: of features, if any are to be concatenated.
+        options: the silence between utterances; None: none are concatenated.
         frontend: whose features they are.
         masks: SpecAugment of each utterance; None: none.
         stretch: factor by which augmentation lengthens an utterance at most.
@@ -84,7 +84,7 @@ class ConcatenatedDataset(Dataset[Example]):
         stretch: float = 1.0,
     ) -> None:
         self._dataset, self._masks, self._stretch = dataset, masks, stretch
-        self._joins = options is not None
+        self._concatenates = options is not None
         self._frame_rate = frontend.frame_rate
         self._silence_frames = math.ceil(options.silence * frontend.frame_rate) if options else 0
         self._silence_value = frontend.silence_value
@@ -92,9 +92,9 @@ class ConcatenatedDataset(Dataset[Example]):
         """Between two utterances, rounded up to whole frames."""
 
     def lengths(self, rows_N: np.ndarray) -> Numbers:
-        """Return the largest durations of single utterances, as frames count them where they are joined."""
+        """Return the largest durations of single utterances, as frames count them where they are concatenated."""
         table = self._dataset.table
-        values_N = table.num_frames_N[rows_N] / self._frame_rate if self._joins else table.durations_N[rows_N]
+        values_N = table.num_frames_N[rows_N] / self._frame_rate if self._concatenates else table.durations_N[rows_N]
         return Numbers(table.ids.take(rows_N), values_N * self._stretch)
 
     def texts(self, rows_N: np.ndarray) -> Iterator[str]:
@@ -103,16 +103,16 @@ class ConcatenatedDataset(Dataset[Example]):
         for row in rows_N:
             text = self._dataset.texts.at(int(row))
             yield text
-            if self._joins:
+            if self._concatenates:
                 yield change_case(f"{text} {text}", self._dataset.transcript)
 
     def __getitem__(self, key: str) -> Example:
-        """Read the utterances of a group and join them, without augmentation."""
+        """Read the utterances of a group and concatenate them, without augmentation."""
         return self.read(key, None)
 
     def read(self, key: str, epoch: int | None) -> Example:
-        """Read the utterances of a group as training does in ``epoch``, and join them."""
-        examples = [self._dataset.read(utt_id, epoch) for utt_id in key.split(JOINT)]
+        """Read the utterances of a group as training does in ``epoch``, and concatenate them."""
+        examples = [self._dataset.read(utt_id, epoch) for utt_id in key.split(SEPARATOR)]
         if self._masks is not None and epoch is not None:
             examples = [self._masks(one, epoch) for one in examples]
         if len(examples) == 1:

@@ -167,7 +167,7 @@ class DataConfig:
             return
         if self.dump == "encoder":
             raise ConfigError(
-                "concat: utterances are joined before the encoder, but dump is 'encoder'; set dump: features, or "
+                "concat: utterances are concatenated before the encoder, but dump is 'encoder'; set dump: features, or "
                 "concatenate them in a data directory of their own (speechllm concatenate)"
             )
         if self.batch_duration < self.concat.duration:

@@ -156,7 +156,7 @@ def _is_finished(
 
 
 def merge_dump(data_dir: str | Path, out_dir: str | Path, nj: int) -> None:
-    """Join the shards of ``nj`` jobs, once every utterance is there exactly once.
+    """Merge the shards of ``nj`` jobs, once every utterance is there exactly once.
 
     Raises:
         DataError: if a job has not finished, or its shard was made from other utterances, with another

@@ -15,7 +15,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from speechllm.data.columns import Numbers
-from speechllm.data.concat import JOINT, Groups, draw_concatenated
+from speechllm.data.concat import SEPARATOR, Groups, draw_concatenated
 from speechllm.data.config import DataConfig
 from speechllm.errors import ConfigError
 from speechllm.interfaces import Seconds
@@ -53,8 +53,8 @@ class BucketSampler(Sampler[list[str]]):
     single utterance are up to ``world_size - 1`` batches repeated; ``num_repeated`` counts them.
 
     With ``shares`` an epoch has only that share of the utterances; the next goes on where it ended, so all of them
-    have occurred after 1 / share epochs. With ``config.concat``, a batch names groups of utterances, joined anew every
-    epoch by ``draw_concatenated``.
+    have occurred after 1 / share epochs. With ``config.concat``, a batch names groups of utterances, which
+    ``draw_concatenated`` draws anew every epoch.
 
     ``position`` is the number of batches of this epoch that the trainer has taken from the loader
     (``batch.Loader`` counts them, so batches read ahead are not lost); iteration starts there.
@@ -105,8 +105,8 @@ class BucketSampler(Sampler[list[str]]):
     def set_epoch(self, epoch: int, *, concatenates: bool = True) -> None:
         """Draw the batches of ``epoch`` and go to its beginning; the present epoch is left where it is.
 
-        ``joins`` says whether ``config.concat`` is followed in it. An epoch that is left before its end has not had
-        every utterance; with ``shares``, the others come again in a later round.
+        ``concatenates`` says whether ``config.concat`` applies to it. An epoch that is left before its end has not
+        had every utterance; with ``shares``, the others come again in a later round.
         """
         concatenates = concatenates or self.config.concat is None
         if (epoch, concatenates) != (self.epoch, self.concatenates):
@@ -206,7 +206,7 @@ class BucketSampler(Sampler[list[str]]):
 
     def _key(self, group: int) -> str:
         first, end = (group, group + 1) if self._groups_G is None else self._groups_G[group]
-        return JOINT.join(self._single.ids[int(row)] for row in self._rows_N[first:end])
+        return SEPARATOR.join(self._single.ids[int(row)] for row in self._rows_N[first:end])
 
     def _taken(self) -> np.ndarray:
         """Return the utterances of this epoch, by number: those in a window that moves by its own width every epoch."""

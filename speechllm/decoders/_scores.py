@@ -1,4 +1,4 @@
-"""Scores of the next token in a search: the LLM's logits, joined with CTC, without n-grams that occurred before."""
+"""Scores of the next token in a search: the LLM's logits, combined with CTC, without n-grams that occurred before."""
 
 from collections.abc import Sequence
 

@@ -1,8 +1,8 @@
 """Self-supervised encoders of waveforms in transformers: HuBERT, WavLM, wav2vec 2.0, for speech of any length.
 
 They were trained on utterances of some seconds, and their attention grows with the square of the length, so longer
-speech is cut into segments that are encoded each alone and whose states are joined. An utterance is always encoded at
-its true length.
+speech is cut into segments. Each segment is encoded alone, and their states are concatenated. An utterance is always
+encoded at its true length.
 """
 
 from collections.abc import Sequence
@@ -134,8 +134,8 @@ class HFSpeech(nn.Module):
         ]
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.learns):
             states = self._encode([one_N for utterance in segments for one_N in utterance])
-        joined = [torch.cat([states.pop(0) for _ in utterance]) for utterance in segments]
-        return pad_sequence(joined, batch_first=True), self.output_lengths(feat_lens_B)
+        concatenated = [torch.cat([states.pop(0) for _ in utterance]) for utterance in segments]
+        return pad_sequence(concatenated, batch_first=True), self.output_lengths(feat_lens_B)
 
     def _encode(self, segments: Sequence[Tensor]) -> list[Tensor]:
         """Return states_LD of each segment, which do not depend on the others."""

@@ -1,8 +1,8 @@
-"""Pseudo-labels: transcripts by a model for speech without any, less those that are probably wrong.
+"""Pseudo-labels: hypotheses of a model as the transcripts of untranscribed speech, filtered.
 
-Hypotheses are filtered by confidence and by failures that a trained model would learn to repeat, as is usual in
-self-training (Kahn et al. 2020, arXiv 1909.09116). Where the speech has transcripts already, such as the prompts that
-were read, these are kept, and utterances whose hypothesis differs too much from them are left out.
+Utterances are dropped for low confidence and for failures that a trained model would repeat, as is usual in
+self-training (Kahn et al. 2020, arXiv 1909.09116). Existing transcripts, such as prompts, can be kept instead; then
+utterances are dropped if the hypothesis differs too much from them.
 """
 
 import json
@@ -23,6 +23,7 @@ from speechllm.provenance import fingerprint
 from speechllm.score.align import align_all
 from speechllm.score.failures import LOOP_REPEATS, most_repeats
 from speechllm.score.normalize import Normalizer
+from speechllm.score.wer import ScoredUtterance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,9 +126,9 @@ def _label(
 
 def _wer(ref: str, hyp: str) -> float:
     """Return the word error rate in percent; infinite for words where the reference has none."""
-    words = ref.split()
-    (alignment,) = align_all([(words, hyp.split())])
-    errors = sum(map(alignment.count, "SDI"))
+    words, found = ref.split(), hyp.split()
+    (alignment,) = align_all([(words, found)])
+    errors = ScoredUtterance(utt_id="", ref=words, hyp=found, alignment=alignment).errors
     return 100 * errors / len(words) if words else math.inf * errors if errors else 0.0
 
 

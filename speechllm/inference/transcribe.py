@@ -1,4 +1,4 @@
-"""From recordings of any length to transcripts: cut into windows, recognised in batches, joined again."""
+"""From recordings of any length to transcripts: cut into windows, recognised in batches, concatenated again."""
 
 import math
 import os

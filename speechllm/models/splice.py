@@ -21,7 +21,7 @@ class Spliced:
 
 
 def splice(before: list[Tensor], speech_BSE: Tensor, speech_lens: list[int], after: list[Tensor]) -> list[Tensor]:
-    """Join prefix (U, E), speech and suffix (U, E) of each utterance to one prompt (U, E)."""
+    """Concatenate prefix (U, E), speech and suffix (U, E) of each utterance to one prompt (U, E)."""
     return [
         torch.cat([head, speech_SE[:length].to(head.dtype), tail])
         for head, speech_SE, length, tail in zip(before, speech_BSE, speech_lens, after, strict=True)

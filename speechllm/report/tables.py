@@ -62,7 +62,7 @@ def dataset_name(directory: Path, root: Path) -> str:
 
 
 def table(scores: dict[str, Summary], *, characters: bool = False) -> str:
-    """Return a Markdown table with a row for each score: ESPnet's columns, the interval, and what was counted.
+    """Return a Markdown table with a row for each score: ESPnet's columns, the interval and the counts of failures.
 
     Sets of languages without spaces between words, whose only rate is the CER, are in the table of ``characters``
     alone; '' if no score belongs in the table.

@@ -8,7 +8,7 @@ import soundfile
 import torch
 from toy_data import make_data_dir, make_dump
 
-from speechllm.data.concat import JOINT, ConcatenatedDataset, draw_concatenated
+from speechllm.data.concat import SEPARATOR, ConcatenatedDataset, draw_concatenated
 from speechllm.data.config import ConcatOptions, DataConfig
 from speechllm.data.dump import dump_job, merge_dump
 from speechllm.data.dump_dataset import DumpDataset
@@ -24,7 +24,7 @@ def draw(probability: float, seed: int = 0) -> dict[str, float]:
     lengths_N = np.array(list(LENGTHS.values()))
     drawn = draw_concatenated(lengths_N, ConcatOptions(probability=probability), 0.1, np.random.default_rng(seed))
     ids = list(LENGTHS)
-    keys = [JOINT.join(ids[row] for row in drawn.order_N[start:end]) for start, end in drawn.bounds_G2]
+    keys = [SEPARATOR.join(ids[row] for row in drawn.order_N[start:end]) for start, end in drawn.bounds_G2]
     assert keys == sorted(keys)
     return dict(zip(keys, drawn.lengths_G.tolist(), strict=True))
 
@@ -32,16 +32,16 @@ def draw(probability: float, seed: int = 0) -> dict[str, float]:
 @pytest.mark.parametrize("probability", [0.0, 0.4, 1.0])
 def test_every_utterance_occurs_once_and_groups_are_as_long_as_they_say(probability: float) -> None:
     joined = draw(probability)
-    assert sorted(utt_id for key in joined for utt_id in key.split(JOINT)) == sorted(LENGTHS)
+    assert sorted(utt_id for key in joined for utt_id in key.split(SEPARATOR)) == sorted(LENGTHS)
     for key, length in joined.items():
-        parts = [LENGTHS[utt_id] for utt_id in key.split(JOINT)]
+        parts = [LENGTHS[utt_id] for utt_id in key.split(SEPARATOR)]
         assert length == pytest.approx(sum(parts) + 0.1 * (len(parts) - 1))
         assert length <= 30.0 or len(parts) == 1
 
 
 def test_the_probability_is_that_of_an_utterance_to_be_followed() -> None:
     assert draw(0.0).keys() == LENGTHS.keys()
-    followed = np.mean([len(key.split(JOINT)) > 1 for seed in range(20) for key in draw(0.4, seed)])
+    followed = np.mean([len(key.split(SEPARATOR)) > 1 for seed in range(20) for key in draw(0.4, seed)])
     assert 0.33 < followed < 0.47
     assert np.mean(list(draw(1.0).values())) > 20
 
@@ -56,7 +56,7 @@ def test_a_resumed_epoch_is_the_same_and_the_next_is_another() -> None:
     resumed.load_state_dict(sampler.state_dict())
     assert list(resumed) == second[4:]
     assert {key for batch in first for key in batch} != {key for batch in second for key in batch}
-    assert sorted(u for batch in second for key in batch for u in key.split(JOINT)) == sorted(LENGTHS)
+    assert sorted(u for batch in second for key in batch for u in key.split(SEPARATOR)) == sorted(LENGTHS)
     assert max(sum(1 for _ in batch) for batch in first) <= config.batch_size
 
 
@@ -64,7 +64,7 @@ def test_ranks_share_one_draw() -> None:
     config = DataConfig(concat=ConcatOptions(probability=0.5))
     ranks = [list(BucketSampler(LENGTHS, config, 3, rank, 3, silence=0.1)) for rank in range(3)]
     keys = [key for batches in ranks for batch in batches for key in batch]
-    assert sorted(u for key in keys for u in key.split(JOINT)) == sorted(LENGTHS)
+    assert sorted(u for key in keys for u in key.split(SEPARATOR)) == sorted(LENGTHS)
 
 
 def test_joined_features_are_those_of_joined_samples(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_joined_features_are_those_of_joined_samples(tmp_path: Path) -> None:
     dataset = DumpDataset(tmp_path / "dump", "sentence")
     joined = ConcatenatedDataset(dataset, ConcatOptions(silence=0.095), frontend)
     keys = ["spk1-001", "spk0-000", "spk0-002"]
-    example = joined[JOINT.join(keys)]
+    example = joined[SEPARATOR.join(keys)]
 
     assert example.utt_id == "spk1-001 spk0-000 spk0-002"
     assert example.text == "So it is so it is so it is"
@@ -118,7 +118,7 @@ def test_a_single_utterance_is_left_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dump": "encoder"}, "utterances are joined before the encoder, but dump is 'encoder'"),
+        ({"dump": "encoder"}, "utterances are concatenated before the encoder, but dump is 'encoder'"),
         ({"batch_duration": 29.0, "max_duration": 20.0}, "expected at least concat.duration"),
     ],
 )

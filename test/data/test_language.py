@@ -8,7 +8,7 @@ from toy_data import make_data_dir
 
 from speechllm.build import open_set
 from speechllm.data.batch import Collate
-from speechllm.data.concat import JOINT, ConcatenatedDataset
+from speechllm.data.concat import SEPARATOR, ConcatenatedDataset
 from speechllm.data.config import ConcatOptions
 from speechllm.data.dataset import combine_datasets
 from speechllm.data.dump import dump_job, merge_dump
@@ -68,7 +68,7 @@ def test_concatenated_utterances_have_the_languages_of_both(tmp_path: Path) -> N
     both = combine_datasets([open_set(options, make_set(tmp_path, language)) for language in ("de", "fr")])
     joint = ConcatenatedDataset(both, ConcatOptions(duration=10.0), FRONTEND)
     first, *_, last = both.utt_ids
-    assert joint[f"{first}{JOINT}{last}"].language == "German, French"
+    assert joint[f"{first}{SEPARATOR}{last}"].language == "German, French"
 
 
 def test_a_set_without_a_language_is_an_error_only_where_the_prompt_has_a_place(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def make_biasing_lists(
         target: data directory.
         train: data directories of the training transcripts.
         common: most frequent words that are no hot words.
-        distractors: number of distractors in each list, less where there are not so many rare words.
+        distractors: number of distractors in each list; fewer if there are not enough rare words.
         seed: of the draws.
 
     Returns:

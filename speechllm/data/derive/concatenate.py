@@ -1,6 +1,6 @@
-"""Utterances joined once and for all, in the order of the audiobook: long test sets and long training sets.
+"""Utterances concatenated once, in the order of the audiobook: long test sets and long training sets.
 
-arXiv 2309.13963, table 6: neighbours of one chapter are joined up to T seconds. The joined audio is written as FLAC
+arXiv 2309.13963, table 6: neighbours of one chapter are concatenated up to T seconds. Their audio is written as FLAC
 (as WAV where it goes beyond full scale), so the new data directory is like any other. Each utterance begins on a hop
 boundary of 10 ms: the silence before it is rounded up.
 """
@@ -24,12 +24,12 @@ HOP = 160  # samples
 
 
 def concatenate_data_dir(source: str | Path, target: str | Path, duration: Seconds, silence: Seconds = 0.1) -> bool:
-    """Write a data directory of neighbouring utterances joined, and their audio into ``<target>_audio``.
+    """Write a data directory of neighbouring utterances concatenated, and their audio into ``<target>_audio``.
 
     Args:
         source: data directory with transcripts.
         target: data directory.
-        duration: a joined utterance is at most this long; a single one that is longer stays as it is.
+        duration: a concatenated utterance is at most this long; a single one that is longer stays as it is.
         silence: between two utterances, at least.
 
     Returns:
@@ -43,16 +43,16 @@ def concatenate_data_dir(source: str | Path, target: str | Path, duration: Secon
             f"concatenate: found {duration} s and a silence of {silence} s, expected more than 0, and at least 0"
         )
     utts = read_data_dir(source).utts
-    groups = {_joined_id(group): group for group in neighbours(utts, duration, silence)}
+    groups = {_concatenated_id(group): group for group in neighbours(utts, duration, silence)}
 
     def make(utt: Utterance) -> np.ndarray:
         parts = [read_audio(part.path, SAMPLE_RATE, part.start, part.end) for part in groups[utt.utt_id]]
         return joined_samples(parts, silence)
 
-    joined = [_joined(utt_id, group) for utt_id, group in groups.items()]
+    concatenated = [_concatenated(utt_id, group) for utt_id, group in groups.items()]
     files = {utt.path for utt in utts}
     return write_with_audio(
-        source, target, joined, make, by=f"concatenate {duration} {silence}", title="concatenate", files=files
+        source, target, concatenated, make, by=f"concatenate {duration} {silence}", title="concatenate", files=files
     )
 
 
@@ -75,12 +75,12 @@ def neighbours(utts: Sequence[Utterance], duration: Seconds, silence: Seconds) -
 
 
 def chapter(utt: Utterance) -> tuple[str, str]:
-    """Return what only utterances share that may be joined: the speaker, and the id up to its last hyphen."""
+    """Return what only utterances share that may be concatenated: the speaker, and the id up to its last hyphen."""
     return utt.speaker, utt.utt_id.rpartition("-")[0]
 
 
 def joined_samples(parts: Sequence[np.ndarray], silence: Seconds) -> np.ndarray:
-    """Return utterances (samples_N at 16 kHz) joined, each beginning on a hop boundary."""
+    """Return utterances (samples_N at 16 kHz) concatenated, each beginning on a hop boundary."""
     samples_N = parts[0]
     for part_N in parts[1:]:
         start = -(-(len(samples_N) + round(silence * SAMPLE_RATE)) // HOP) * HOP
@@ -88,12 +88,12 @@ def joined_samples(parts: Sequence[np.ndarray], silence: Seconds) -> np.ndarray:
     return samples_N
 
 
-def _joined_id(group: Sequence[Utterance]) -> str:
+def _concatenated_id(group: Sequence[Utterance]) -> str:
     """Return the id of a run: that of its first utterance, and the number of the others."""
     return f"{group[0].utt_id}+{len(group) - 1}" if len(group) > 1 else group[0].utt_id
 
 
-def _joined(utt_id: str, group: Sequence[Utterance]) -> Utterance:
+def _concatenated(utt_id: str, group: Sequence[Utterance]) -> Utterance:
     text = " ".join(utt.text or "" for utt in group)
     context = join_contexts(utt.context for utt in group)
     return replace(group[0], utt_id=utt_id, start=0.0, end=None, recording="", text=text, context=context)

@@ -20,7 +20,7 @@ Tables = dict[str, dict[str, str]]
 def fix_data_dir(path: str | Path) -> dict[str, str]:
     """Sort the tables, drop what cannot be used, and build spk2utt and utt2dur anew from the audio.
 
-    An utterance without words is dropped, except where none has words: a set in which nothing is said. An utterance
+    An utterance without words is dropped, except in a non-speech set, where none has words. An utterance
     without a context gets an empty one. The tables as they were are kept in ``.backup/``, those before a second run in
     ``.backup.2/``; ``dropped`` lists every utterance that was left out, now or earlier, with the reason. A valid
     directory is left alone.
