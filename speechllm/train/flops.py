@@ -24,7 +24,7 @@ PEAK_FLOPS = {
 }
 """Peak of dense products of bfloat16 matrices (FLOP/s), by the device's whole name: variants have other peaks.
 
-From the data sheets' numbers without sparsity, or half of those with it.
+Published numbers without sparsity, or half of those with it.
 """
 
 
