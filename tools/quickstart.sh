@@ -35,23 +35,23 @@ dtype=$(utils/cpu_dtype.sh)
 cd egs/librispeech
 ./run_mini.sh --test_sets "test_mini test_mini_shuffled" --set "train.dtype=$dtype"
 
-say "Some test utterances: what was said, and what was recognised."
+say "Some test utterances: reference and hypothesis."
 awk '{ id = $1; $1 = "" }
-  NR == FNR { said[id] = $0; next }
-  FNR % 24 == 1 { printf "%s\n  said      %s\n  recognised%s\n", id, said[id], $0 }' \
+  NR == FNR { reference[id] = $0; next }
+  FNR % 24 == 1 { printf "%s\n  reference  %s\n  hypothesis%s\n", id, reference[id], $0 }' \
   mini/data/test_mini/text mini/exp/quickstart/decode/test_mini/text
 cd ../..
 
-say "4 of 4: a person reading Jane Austen, recognised by the model that ships with speechllm, trained on other readers."
+say "4 of 4: a recording of Jane Austen, transcribed by the shipped model, which was trained on other readers."
 recordings=/usr/share/pocketsphinx/test/data/librivox
 if [ ! -d "$recordings" ]; then
   echo "Left out: the recording is in Debian's package pocketsphinx-testdata."
 elif ! python tools/offline_models/fetch_models.py whisper-base.en; then
-  echo "Left out: the model's encoder, Whisper base.en, could not be had."
+  echo "Left out: the model's encoder, Whisper base.en, could not be downloaded."
 else
   name=sense_and_sensibility_01_austen_64kb-0930
-  speechllm transcribe "$recordings/$name.wav" | sed 's/^/  recognised /'
-  sed -n "s|<s> \\(.*\\) </s> ($name)|  said       \\1|p" "$recordings/transcription"
+  speechllm transcribe "$recordings/$name.wav" | sed 's/^/  hypothesis /'
+  sed -n "s|<s> \\(.*\\) </s> ($name)|  reference  \\1|p" "$recordings/transcription"
 fi
 
 say "Done. The scores are in egs/librispeech/mini/exp/quickstart/decode/test_mini/score. Try speechllm transcribe on yours."

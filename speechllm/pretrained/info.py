@@ -28,7 +28,7 @@ def describe(trained: TrainedModel) -> str:
     trained_parts = ", ".join(f"{number:,} of the {part}" for part, number in sorted(sizes.items()))
     lines["trained"] = f"{sum(sizes.values()):,} parameters ({trained_parts}), {weights.stat().st_size / 2**20:.1f} MiB"
     lines["prompt"] = repr(config.prompt.template)
-    lines["longest speech"] = f"{config.data.max_duration:g} s at once, what is longer window by window"
+    lines["maximum window"] = f"{config.data.max_duration:g} s; longer speech is cut into windows"
     lines["training data"] = ", ".join(about.get("training_data", [])) or "not recorded"
     width = max(map(len, lines)) + 2
     scores = f"\n{score_table(about['scores'])}" if about.get("scores") else ""
