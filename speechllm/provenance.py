@@ -3,7 +3,9 @@
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -41,10 +43,29 @@ def files_fingerprint(files: Iterable[Path]) -> str:
 
 
 def run_record() -> dict[str, Any]:
-    """Return the command of this process, the date, the commit and the versions, as ``run.yaml`` holds them."""
+    """Return command, date, commit, hardware and versions of this process, as ``run.yaml`` holds them."""
     name = Path(sys.argv[0]).name
     command = shlex.join(["speechllm" if name == "__main__.py" else name, *sys.argv[1:]])  # python -m speechllm
-    return {"command": command, "date": time.strftime("%F %T"), "git": git_hash(), "versions": versions()}
+    return {
+        "command": command,
+        "date": time.strftime("%F %T"),
+        "git": git_hash(),
+        "hardware": hardware(),
+        "versions": versions(),
+    }
+
+
+def hardware() -> str:
+    """Return the number of usable cores and the name of the CPU, and the GPUs if this process has loaded torch."""
+    cpu = platform.processor() or platform.machine()
+    if (table := Path("/proc/cpuinfo")).exists():
+        names = re.findall(r"^model name\s*: (.*)$", table.read_text(encoding="utf-8"), re.MULTILINE)
+        cpu = names[0] if names else cpu
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    parts = [f"{cores} x {cpu}"]
+    if torch := sys.modules.get("torch"):
+        parts += [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
+    return ", ".join(parts)
 
 
 def versions() -> dict[str, str]:

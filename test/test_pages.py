@@ -1,6 +1,7 @@
 """The documentation against the code: links, verbs, options of run.sh, recipes and shape letters exist."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ from toy_tree import ROOT
 import speechllm
 from speechllm import interfaces
 from speechllm.bin import verbs
+from speechllm.report.record import read_record
+from speechllm.report.result_tables import TABLE, fill_page, records_of
 
 PAGES = sorted(
     str(path.relative_to(ROOT))
@@ -19,6 +22,8 @@ PAGES = sorted(
     for path in ROOT.glob(pattern)
     if not {"exp", "mini"} & set(path.parts)
 )
+
+WITH_RESULTS = [page for page in PAGES if TABLE.search(read_page(page))]
 
 LIMITS = {"egs/librispeech/RESULTS.md": 150} | {page: 120 for page in PAGES if page == "README.md" or "/notes/" in page}
 
@@ -49,6 +54,23 @@ def test_verbs_exist(page: str) -> None:
 @pytest.mark.parametrize("page", LIMITS)
 def test_a_page_is_short(page: str) -> None:
     assert len(read_page(page).splitlines()) <= LIMITS[page]
+
+
+@pytest.mark.parametrize("page", WITH_RESULTS)
+def test_tables_equal_the_records(page: str, tmp_path: Path) -> None:
+    for folder in {path.parent for path in records_of(ROOT / page)}:
+        shutil.copytree(folder, tmp_path / folder.relative_to(ROOT))
+    copy = tmp_path / page
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    copy.write_text(read_page(page), encoding="utf-8")
+    fill_page(copy)
+    assert copy.read_text(encoding="utf-8") == read_page(page), "run speechllm fill_tables"
+
+
+def test_every_record_has_a_command_and_is_in_a_table() -> None:
+    shown = {path.resolve() for page in WITH_RESULTS for path in records_of(ROOT / page)}
+    assert set(ROOT.glob("egs/*/results/*.json")) == shown
+    assert all(read_record(path).command for path in shown)
 
 
 def test_options_of_run_sh_are_those_of_the_page() -> None:

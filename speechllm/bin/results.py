@@ -1,7 +1,8 @@
 """Collect the scores of experiments in tables.
 
-Every score.json below EXP/decode makes a row. With --output, what stands between the lines
-"<!-- generated: begin -->" and "<!-- generated: end -->" of that file is replaced.
+Every score.json below EXP/decode makes a row. With --output, the tables replace the text between the lines
+"<!-- generated: begin -->" and "<!-- generated: end -->" of that file, and EXP/record.json is written: scores,
+commands, versions and hardware, from which speechllm fill_tables fills tables.
 """
 
 import argparse
@@ -12,17 +13,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("exps", metavar="EXP", nargs="+", type=Path, help="experiment directory, e.g. exp/<name>")
     parser.add_argument(
-        "--output", type=Path, help="Markdown file to update, e.g. RESULTS.md; made where it is not there"
+        "--output", type=Path, help="Markdown file to update, e.g. RESULTS.md; each EXP gets record.json"
     )
     parser.add_argument("--command", default="", help="the exact command that led to the scores, to be written down")
 
 
 def run(args: argparse.Namespace) -> int | None:
     """Print the tables, and update the file."""
+    from speechllm.report import record
     from speechllm.report import tables as results
 
     generated = results.report([exp.resolve() for exp in args.exps], args.command)
     print(generated, end="")
     if args.output is not None:
         results.update(args.output, generated)
+        for exp in args.exps:
+            record.write_record(exp / record.RESULTS_RECORD, record.record_of(exp, args.command))
     return None

@@ -19,7 +19,8 @@ from speechllm.errors import ConfigError, DataError
 from speechllm.experiment import ExperimentConfig, inference_overrides, load_config, read_experiment
 from speechllm.models.weights import read_metadata
 from speechllm.registry import outside_components
-from speechllm.report.tables import collect
+from speechllm.report.record import scores_of
+from speechllm.report.set_score import known_entries
 
 CONFIG = "config.json"
 EXPERIMENT = "config.yaml"
@@ -180,22 +181,12 @@ def _about(exp_dir: Path) -> dict[str, Any]:
     record = exp_dir / "run.yaml"
     run = yaml.safe_load(record.read_text(encoding="utf-8")) if record.is_file() else {}
     try:
-        scores = collect(exp_dir)
+        scores = {name: known_entries(score) for name, score in scores_of(exp_dir).items()}
     except DataError:
         scores = {}  # nothing was decoded and scored yet
-    rows = {}
-    for name, summary in scores.items():
-        counts = summary.wer.counts
-        rows[name] = {
-            "wer": round(counts.percentages[4], 4),
-            "interval": [round(bound, 4) for bound in summary.wer.interval],
-            "utterances": counts.sentences,
-            "words": counts.words,
-            "normalizer": summary.normalizer,
-        }
     steps = read_metadata(exp_dir / WEIGHTS).get("steps", [])
     about = {"name": exp_dir.resolve().name, "command": run.get("command", ""), "git": run.get("git", "")}
-    return {**about, "steps": steps, "training_data": training_data(about), "scores": rows}
+    return {**about, "steps": steps, "training_data": training_data(about), "scores": scores}
 
 
 def _with_bases(config: ExperimentConfig, near: Path) -> ExperimentConfig:

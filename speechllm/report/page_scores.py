@@ -4,11 +4,30 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
-from speechllm.report.tables import collect, counted, is_control, removed_by_normalizer
+from speechllm.report.record import scores_of
+from speechllm.report.set_score import SetScore
+from speechllm.report.tables import (
+    collect,
+    count_text,
+    interval_text,
+    is_control,
+    nonzero_counts,
+    rate_text,
+    removed_by_normalizer,
+)
 from speechllm.score.directory import Summary
 
-COLUMNS = ("Err", "95% interval", "Snt", "Wrd", "Corr", "Sub", "Del", "Ins", "S.Err")
-COUNTED = ("Empty", "Emptied", "Stripped", "Loops", "Truncated", "Deletion bursts", "Refusals", "Raw WER")
+COLUMNS = (
+    "WER (%)",
+    "95% interval",
+    "Utterances",
+    "Words",
+    "Correct (%)",
+    "Substituted (%)",
+    "Deleted (%)",
+    "Inserted (%)",
+    "Utterances with errors (%)",
+)
 
 
 def recipe_of(exp: Path) -> str:
@@ -23,7 +42,7 @@ def title_of(exp: Path) -> str:
 
 
 def headline(exps: Sequence[Path]) -> str:
-    """Return HTML: for each set the word error rate of the first experiment, and those of the others below it."""
+    """Return HTML: for each set the word error rate of the first experiment, its control, and those of the others."""
     scores = {exp: collect(exp) for exp in exps}
     first, *beside = exps
     cards = []
@@ -31,6 +50,8 @@ def headline(exps: Sequence[Path]) -> str:
         if is_control(name):
             continue
         others = [(exp.resolve().name, scores[exp][name]) for exp in beside if name in scores[exp] and exp != first]
+        if control := scores[first].get(f"{name}_shuffled"):
+            others.insert(0, ("Control, shuffled audio", control))
         lines = "".join(f"<span>{html.escape(other)}: {_rate(one)}</span>" for other, one in others)
         low, high = summary.wer.interval
         cards.append(
@@ -43,17 +64,21 @@ def headline(exps: Sequence[Path]) -> str:
 
 def scores_table(exps: Sequence[Path]) -> str:
     """Return an HTML table of all scores, error rates first, and below it counts of texts that normalisers delete."""
-    rows: list[tuple[str, tuple[str, ...]]] = [("th", ("dataset", *COLUMNS, *COUNTED))]
+    scores: list[tuple[str, SetScore]] = []
     used: dict[str, list[str]] = {}
     removed = []
     for exp in exps:
-        for name, summary in collect(exp).items():
+        summaries = collect(exp)
+        for name, score in scores_of(exp).items():
             label = f"{exp.resolve().name}: {name}" if len(exps) > 1 else name
-            label += " (CER)" if summary.unit == "character" else ""
-            rows.append(("td", (label, *_cells(summary))))
-            used.setdefault(summary.normalizer, []).append(label)
-            if line := removed_by_normalizer(summary):
+            label += " (CER)" if score.unit == "character" else ""
+            scores.append((label, score))
+            used.setdefault(score.normalizer, []).append(label)
+            if line := removed_by_normalizer(summaries[name]):
                 removed.append(f"{label}: {line}")
+    counts = nonzero_counts([score for _, score in scores])
+    rows = [("th", ("Set", *COLUMNS, *counts, "Raw WER (%)"))]
+    rows += [("td", (label, *_cells(score, counts))) for label, score in scores]
     lines = ("<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row) + "</tr>" for tag, row in rows)
     names = [
         f"Normalizer {name}" + (f": {', '.join(labels)}" if len(used) > 1 else "") for name, labels in used.items()
@@ -62,12 +87,11 @@ def scores_table(exps: Sequence[Path]) -> str:
     return f'<div class="wide"><table>{"".join(lines)}</table></div><ul>{listed}</ul>'
 
 
-def _cells(summary: Summary) -> list[str]:
-    low, high = summary.wer.interval
-    counts = summary.wer.counts
-    corr, sub, deleted, ins, err, wrong = (f"{share:.1f}" for share in counts.percentages)
-    numbers = (str(counts.sentences), str(counts.words), corr, sub, deleted, ins, wrong)
-    return [err, f"{low:.1f}-{high:.1f}", *numbers, *counted(summary), f"{summary.raw.percentages[4]:.1f}"]
+def _cells(score: SetScore, counts: Sequence[str]) -> tuple[str, ...]:
+    rates = (score.correct, score.substitutions, score.deletions, score.insertions, score.sentence_errors)
+    sizes = (str(score.utterances), str(score.words))
+    numbers = (*(count_text(score, head) for head in counts), rate_text(score.raw_wer))
+    return rate_text(score.wer), interval_text(score), *sizes, *map(rate_text, rates), *numbers
 
 
 def _rate(summary: Summary) -> str:

@@ -1,6 +1,7 @@
 """The runs behind a table: commands, commits and versions of training and decoding, from their ``run.yaml``."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -27,6 +28,27 @@ def read_run(path: Path) -> dict[str, str]:
     return _entries(record)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Runs:
+    """Entries of the ``run.yaml`` of an experiment's training and decodings; empty where there is none."""
+
+    training: Mapping[str, str]
+    decoding: Mapping[str, Mapping[str, str]]
+    """By name of the decoded set."""
+
+    def changed(self, name: str) -> dict[str, str]:
+        """Return the entries of a decoding that differ from those of the training."""
+        return {key: value for key, value in self.decoding[name].items() if self.training.get(key) != value}
+
+
+def read_runs(exp: Path) -> Runs:
+    """Return the runs of an experiment directory."""
+    return Runs(
+        training=read_run(exp / RECORD) if (exp / RECORD).exists() else {},
+        decoding={path.parent.name: read_run(path) for path in sorted((exp / "decode").glob(f"*/{RECORD}"))},
+    )
+
+
 def describe_runs(exp: Path, command: str) -> str:
     """Return Markdown: the command as typed, the training run, and each decoding.
 
@@ -35,15 +57,14 @@ def describe_runs(exp: Path, command: str) -> str:
         command: command that the user typed, "" if it is not known.
     """
     parts = [f"### Command\n\n```sh\n{command}\n```\n"] if command else []
-    trained = read_run(exp / RECORD) if (exp / RECORD).exists() else {}
-    decoded = {path.parent.name: read_run(path) for path in sorted((exp / "decode").glob(f"*/{RECORD}"))}
-    if trained:
-        parts.append(f"### Training run\n\n{_list(trained)}")
-    elif not decoded:
+    runs = read_runs(exp)
+    if runs.training:
+        parts.append(f"### Training run\n\n{_list(runs.training)}")
+    elif not runs.decoding:
         record = {name: value for name, value in run_record().items() if name != "command"}
         parts.append(f"### Scoring run\n\nNo {RECORD} of training or decoding was found.\n\n{_list(_entries(record))}")
-    if decoded:
-        lines = (f"- {name}: {_line(entries, trained)}\n" for name, entries in decoded.items())
+    if runs.decoding:
+        lines = (f"- {name}: {_line(runs.changed(name))}\n" for name in runs.decoding)
         parts.append(f"### Decoding runs\n\n{''.join(lines)}")
     return "\n".join(parts)
 
@@ -71,6 +92,5 @@ def _list(entries: Mapping[str, str]) -> str:
     return "".join(f"- {name}: `{value}`\n" for name, value in entries.items())
 
 
-def _line(entries: Mapping[str, str], trained: Mapping[str, str]) -> str:
-    """Return the entries that differ from those of the training run, in a line."""
-    return ", ".join(f"{name} `{value}`" for name, value in entries.items() if trained.get(name) != value)
+def _line(entries: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} `{value}`" for name, value in entries.items())

@@ -4,13 +4,14 @@ What stands outside the two marker lines is prose and is never touched.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from speechllm.errors import DataError
 from speechllm.report import rtfx
 from speechllm.report.runs import describe_runs
-from speechllm.score.directory import SUMMARY, Rate, Summary, read_summary, write_whole
+from speechllm.report.set_score import SetScore, set_score
+from speechllm.score.directory import SUMMARY, Summary, read_summary, write_whole
 from speechllm.score.failures import BURST_WORDS
 from speechllm.score.markdown import markdown_table
 from speechllm.score.non_speech import TABLE as NON_SPEECH_TABLE
@@ -20,10 +21,16 @@ END = "<!-- generated: end -->"
 SHARED_SECTIONS = {"## Environment", "## Command"}
 """Of earlier versions, whose tables had one environment in common."""
 COLUMNS = ("Snt", "Wrd", "Corr", "Sub", "Del", "Ins", "Err", "S.Err", "95% interval")
-COUNTED = (
-    *("Empty", "Emptied", "Stripped", "Loops", "Truncated", "Deletion bursts", "Refusals"),
-    *("Normalizer", "Raw WER"),
-)
+COUNTED = {
+    "Empty": "empty",
+    "Emptied": "emptied",
+    "Stripped": "stripped",
+    "Loops": "loops",
+    "Truncated": "truncated",
+    "Deletion bursts": "deletion_bursts",
+    "Refusals": "refusals",
+}
+"""Heads of the columns of counts, and their fields in ``SetScore``; columns without a count above 0 are left out."""
 
 
 def is_control(name: str) -> bool:
@@ -61,27 +68,52 @@ def dataset_name(directory: Path, root: Path) -> str:
     return str(relative.parent if relative.name == "score" and len(relative.parts) > 1 else relative)
 
 
-def table(scores: dict[str, Summary], *, characters: bool = False) -> str:
-    """Return a Markdown table with a row for each score: ESPnet's columns, the interval and the counts of failures.
+def table(scores: Mapping[str, Summary], *, characters: bool = False) -> str:
+    """Return ``score_table`` of the sets that were scored by words, or by characters; "" if there are none."""
+    found = {name: set_score(summary, characters=characters) for name, summary in scores.items()}
+    rows = {name: score for name, score in found.items() if score is not None}
+    return score_table(rows, characters=characters) if rows else ""
 
-    Sets of languages without spaces between words, whose only rate is the CER, are in the table of ``characters``
-    alone; '' if no score belongs in the table.
-    """
-    rows = [("dataset", *("Chr" if characters and name == "Wrd" else name for name in COLUMNS), *COUNTED)]
-    for name, summary in scores.items():
-        rate = summary.cer if characters else summary.wer
-        if summary.unit == "character":
-            rate = summary.wer if characters else None
-        if rate is not None:
-            raw = f"{summary.raw.percentages[4]:.1f}{' (CER)' if summary.unit == 'character' else ''}"
-            rows.append((name, *_cells(rate), *counted(summary), summary.normalizer, raw))
-    return markdown_table(rows) if len(rows) > 1 else ""
+
+def score_table(scores: Mapping[str, SetScore], *, characters: bool = False) -> str:
+    """Return a Markdown table with a row for each score: ESPnet's columns, the interval and the counts of failures."""
+    heads = nonzero_counts(scores.values())
+    columns = ("Chr" if characters and name == "Wrd" else name for name in COLUMNS)
+    rows: list[Sequence[str]] = [("dataset", *columns, *heads, "Normalizer", "Raw WER")]
+    for name, score in scores.items():
+        raw = rate_text(score.raw_wer) + (" (CER)" if score.unit == "character" else "")
+        rows.append((name, *_cells(score), *(count_text(score, head) for head in heads), score.normalizer, raw))
+    return markdown_table(rows)
+
+
+def nonzero_counts(scores: Iterable[SetScore]) -> list[str]:
+    """Return the heads of ``COUNTED`` with a count above zero in at least one score."""
+    scores = list(scores)
+    return [head for head in COUNTED if any(count_text(score, head) not in ("0", "not counted") for score in scores)]
+
+
+def count_text(score: SetScore, head: str) -> str:
+    """Return the cell of a count of ``COUNTED``."""
+    count = getattr(score, COUNTED[head])
+    text = "not counted" if count is None else str(count)
+    references = score.stripped_references if head == "Stripped" else None
+    return f"{text} (references: {references})" if references else text
+
+
+def rate_text(rate: float | None) -> str:
+    """Return a rate in percent with one decimal; "" if it is not known."""
+    return "" if rate is None else f"{rate:.1f}"
+
+
+def interval_text(score: SetScore) -> str:
+    """Return the interval of a rate as ``8.0-10.2``; "" if it is not known."""
+    return "" if score.interval is None else f"{score.interval[0]:.1f}-{score.interval[1]:.1f}"
 
 
 def describe(summary: Summary) -> str:
     """Return the sentences that stand below the row of one score."""
     low, high = summary.wer.interval
-    empty, _, _, loops, truncated, bursts, refusals = counted(summary)
+    truncated = "not counted" if summary.truncated is None else len(summary.truncated)
     raw = summary.raw.percentages[4]
     error_rate, name = summary.wer.counts.percentages[4], summary.rate_name
     successful = "none decoded successfully"
@@ -91,8 +123,9 @@ def describe(summary: Summary) -> str:
     return (
         f"{name} {error_rate:.2f}%, 95% interval {low:.2f} to {high:.2f} (bootstrap over utterances), "
         f"normalizer {summary.normalizer}; raw {name} {raw:.2f}%.\n"
-        f"Hypotheses: {empty} empty, {loops} in a repetition loop, truncated: {truncated}, {bursts} with a deletion "
-        f"burst of at least {BURST_WORDS} words, {refusals} refusals; {successful}.\n{removed_by_normalizer(summary)}"
+        f"Hypotheses: {len(summary.empty)} empty, {len(summary.loops)} in a repetition loop, truncated: {truncated}, "
+        f"{len(summary.deletion_bursts)} with a deletion burst of at least {BURST_WORDS} words, "
+        f"{len(summary.refusals)} refusals; {successful}.\n{removed_by_normalizer(summary)}"
     )
 
 
@@ -180,22 +213,7 @@ def _marker_names(lines: Iterable[str]) -> str:
     return ", then ".join(line.strip() for line in lines) or "no marker line"
 
 
-def _cells(rate: Rate) -> tuple[str, ...]:
-    low, high = rate.interval
-    percentages = (f"{value:.1f}" for value in rate.counts.percentages)
-    return str(rate.counts.sentences), str(rate.counts.words), *percentages, f"{low:.1f}-{high:.1f}"
-
-
-def counted(summary: Summary) -> tuple[str, ...]:
-    """Return the cells of ``COUNTED`` up to the normaliser."""
-    truncated = "not counted" if summary.truncated is None else str(len(summary.truncated))
-    empty, emptied, stripped, loops, bursts, refusals = (
-        str(len(found))
-        for found in (
-            *(summary.empty, summary.emptied, summary.stripped),
-            *(summary.loops, summary.deletion_bursts, summary.refusals),
-        )
-    )
-    if summary.stripped_references:
-        stripped += f" (references: {len(summary.stripped_references)})"
-    return empty, emptied, stripped, loops, truncated, bursts, refusals
+def _cells(score: SetScore) -> tuple[str, ...]:
+    counts = ("" if number is None else str(number) for number in (score.utterances, score.words))
+    rates = (score.correct, score.substitutions, score.deletions, score.insertions, score.wer, score.sentence_errors)
+    return *counts, *map(rate_text, rates), interval_text(score)

@@ -30,12 +30,12 @@ function element(tag, text, className) {
 // Return the reference's words, and by position the letter and word aligned with it and the words inserted before it.
 function slots(words) {
   const found = { ref: [], aligned: [], inserted: [[]] };
-  for (const [letter, said, heard] of words) {
+  for (const [letter, refWord, hypWord] of words) {
     if (letter === "I") {
-      found.inserted[found.ref.length].push(heard);
+      found.inserted[found.ref.length].push(hypWord);
     } else {
-      found.ref.push(said);
-      found.aligned.push([letter, heard]);
+      found.ref.push(refWord);
+      found.aligned.push([letter, hypWord]);
       found.inserted.push([]);
     }
   }
@@ -68,8 +68,8 @@ function appendAligned(parent, systems) {
     let number = 0;
     let used = 0;
     while (number < columns.length && (number === 0 || used < room)) {
-      const [said, ...cells] = columns[number];
-      used += Math.max(widthOf(said), ...cells.map(([, heard]) => widthOf(heard)));
+      const [refWord, ...cells] = columns[number];
+      used += Math.max(widthOf(refWord), ...cells.map(([, hypWord]) => widthOf(hypWord)));
       number += 1;
     }
     if (used >= room && number > 1) number -= 1;
@@ -78,8 +78,8 @@ function appendAligned(parent, systems) {
       const line = table.insertRow();
       line.append(Object.assign(element("th", label), { title: label, scope: "row" }));
       for (const column of columns.slice(0, number)) {
-        const [letter, heard] = row ? column[row] : ["", column[0]];
-        line.append(element("td", heard || (letter === "D" || letter === "O" ? "\u00b7" : ""), letter));
+        const [letter, hypWord] = row ? column[row] : ["", column[0]];
+        line.append(element("td", hypWord || (letter === "D" || letter === "O" ? "\u00b7" : ""), letter));
       }
     });
     parent.append(table);
@@ -143,7 +143,7 @@ function choose() {
 
 for (const utterance of Object.values(sets).flat()) {
   const aligned = [utterance.words, ...utterance.others.map(([, , words]) => words)];
-  const words = aligned.flat().flatMap(([, said, heard]) => [said, heard]);
+  const words = aligned.flat().flatMap(([, refWord, hypWord]) => [refWord, hypWord]);
   utterance.text = [utterance.id, ...utterance.flags, ...words].join(" ").toLowerCase();
 }
 for (const name of Object.keys(sets)) form.elements.set.append(new Option(name));
