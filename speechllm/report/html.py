@@ -37,7 +37,7 @@ class System:
 
     exp: Path
     name: str
-    """Name of the decoding, see ``results.find_scores``."""
+    """Name of the decoding, see ``tables.find_scores``."""
     path: Path
     """Score directory."""
     words: Sequence[ScoredUtterance]
