@@ -2,7 +2,7 @@
 
 Every score.json below EXP/decode makes a row. With --output, the tables replace the text between the lines
 "<!-- generated: begin -->" and "<!-- generated: end -->" of that file, and EXP/record.json is written: scores,
-commands, versions and hardware, from which speechllm fill_tables fills tables.
+commands, versions and hardware, the source of speechllm fill_tables.
 """
 
 import argparse

@@ -18,15 +18,8 @@ from speechllm.report.tables import (
 from speechllm.score.directory import Summary
 
 COLUMNS = (
-    "WER (%)",
-    "95% interval",
-    "Utterances",
-    "Words",
-    "Correct (%)",
-    "Substituted (%)",
-    "Deleted (%)",
-    "Inserted (%)",
-    "Utterances with errors (%)",
+    *("WER", "95% interval", "Utterances", "Words"),
+    *("Correct", "Substituted", "Deleted", "Inserted", "Utterances with errors"),
 )
 
 
@@ -77,7 +70,7 @@ def scores_table(exps: Sequence[Path]) -> str:
             if line := removed_by_normalizer(summaries[name]):
                 removed.append(f"{label}: {line}")
     counts = nonzero_counts([score for _, score in scores])
-    rows = [("th", ("Set", *COLUMNS, *counts, "Raw WER (%)"))]
+    rows = [("th", ("Set", *COLUMNS, *counts, "Raw WER"))]
     rows += [("td", (label, *_cells(score, counts))) for label, score in scores]
     lines = ("<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row) + "</tr>" for tag, row in rows)
     names = [
