@@ -1,3 +1,4 @@
+import re
 import sys
 
 import pytest
@@ -9,3 +10,7 @@ from speechllm import provenance
 def test_the_recorded_command_begins_with_speechllm(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [program, "train", "--set", "prompt.template=a b"])
     assert provenance.run_record()["command"] == "speechllm train --set 'prompt.template=a b'"
+
+
+def test_a_run_names_its_hardware() -> None:
+    assert re.match(r"\d+ x \w", str(provenance.run_record()["hardware"]))
