@@ -73,7 +73,7 @@ def serve(model: Model, *, port: int) -> None:
 
 def _page(gradio: Any, recognize: Callable[[str | None], Shown], title: str) -> Any:
     with gradio.Blocks(title=title, analytics_enabled=False, delete_cache=(CHECKED, KEPT)) as page:
-        gradio.Markdown(f"## {title}\n\nSpeech recognition on this machine: record or choose speech, and transcribe it.")
+        gradio.Markdown(f"## {title}\n\nSpeech recognition on this machine: record or choose speech, then transcribe.")
         audio = gradio.Audio(sources=["upload", "microphone"], type="filepath", label="Speech", elem_id="audio")
         button = gradio.Button("Transcribe", variant="primary", elem_id="transcribe")
         with gradio.Row():
