@@ -10,7 +10,7 @@ __all__ = ["Model", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what a user of the library needs when it is asked for, because it takes seconds."""
+    """Import ``speechllm.api`` at the first access to one of its names, because the import takes seconds."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from speechllm.collector import collector_paused

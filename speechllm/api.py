@@ -1,4 +1,4 @@
-"""A trained model, to be used from Python.
+"""Use of a trained model from Python.
 
 from speechllm import load
 
@@ -53,19 +53,19 @@ def load(
 
     Args:
         name: an experiment (``exp/...``), a packed directory, the name of a shipped model, or a hub id; None: the first
-            of the shipped models.
+            shipped model.
         device: ``cpu``, ``cuda``, ``cuda:1``, ...; ``auto``: a GPU if there is one.
         overrides: ``section.key=value`` strings for the search (``decode.search.num_beams=4``), the precision
-            (``decode.dtype=bfloat16``), the prompt, or where the base models are (``encoder.path=...``).
-        merge_lora: add the LLM's adapters to its weights: faster, the same up to rounding; it cannot be saved then.
-        quantize: ``int8``: 8-bit linear layers of encoder and LLM on the CPU; adapters are merged, and a text may
-            change with its batch.
-        trust_components: import the modules outside speechllm that the model names as its components, and so run their
-            code; otherwise such a model is refused.
+            (``decode.dtype=bfloat16``), the prompt, or the paths of the base models (``encoder.path=...``).
+        merge_lora: add the LLM's adapters to its weights: faster, and equal up to rounding; the model cannot be saved.
+        quantize: ``int8``: 8-bit linear layers of encoder and LLM on the CPU; adapters are merged, and a transcript may
+            depend on its batch.
+        trust_components: import components from outside speechllm, which runs their code; otherwise a model with such
+            components is rejected.
 
     Raises:
-        ConfigError: if there is no such model or device, its base models are not found, or are others than it was
-            trained with.
+        ConfigError: if the model, the device or a base model does not exist, or a base model differs from the one in
+            training.
     """
     with collector_paused():
         target = _device(device)
@@ -76,16 +76,16 @@ def load(
         if merge_lora or quantize is not None:
             built.model.decoder.merge_adapters()
         if quantize is not None:
-            built.model.decoder.check()  # in float32, since rounding exceeds its tolerance
+            built.model.decoder.check()  # in float32, because the rounding of int8 exceeds the tolerance of the check
             for part in PARTS:
                 quantize_linears(built.model.get_submodule(part))
         return Model(trained, built, target, is_merged=merge_lora or quantize is not None, quantize=quantize)
 
 
 def _check_quantize(quantize: str, device: torch.device, dtype: str) -> None:
-    """Raise ConfigError unless ``quantize`` is known, the device the CPU, and the precision float32."""
+    """Raise ConfigError unless ``quantize`` is int8, the device is the CPU, and the precision is float32."""
     if quantize != "int8":
-        raise ConfigError(f"quantize: found {quantize!r}, expected int8, or None")
+        raise ConfigError(f"quantize: found {quantize!r}, expected int8 or None")
     if device.type != "cpu" or dtype != "float32":
         raise ConfigError(
             f"quantize: found device {device.type} and decode.dtype {dtype}, expected cpu and float32; "
@@ -94,17 +94,17 @@ def _check_quantize(quantize: str, device: torch.device, dtype: str) -> None:
 
 
 def _device(name: str) -> torch.device:
-    """Return the device of that name.
+    """Return the device called ``name``.
 
     Raises:
-        ConfigError: if this machine has none of that name.
+        ConfigError: if this machine has no such device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         tensor = torch.zeros(1, device=name)
         tensor.tolist()  # the device "meta" has no values
-    except (RuntimeError, AssertionError, ImportError, NotImplementedError) as error:  # one of each by some devices
+    except (RuntimeError, AssertionError, ImportError, NotImplementedError) as error:  # devices raise different classes
         reason = str(error).partition(". ")[0].partition("\n")[0]
         raise ConfigError(f"device: found {name!r}, expected auto, cpu, cuda, cuda:1, ...: {reason}") from error
     return tensor.device
@@ -114,7 +114,7 @@ _Part = TypeVar("_Part", bound=ComponentConfig)
 
 
 class Model:
-    """A trained model, ready to recognise speech; made by ``load``."""
+    """A trained model that recognises speech, returned by ``load``."""
 
     def __init__(
         self, trained: TrainedModel, built: Built, device: torch.device, *, is_merged: bool, quantize: str | None = None
@@ -141,19 +141,19 @@ class Model:
         context: str = "",
         language: str = "",
     ) -> Transcript:
-        """Return the transcript of a recording of any length; longer speech than a window is cut at pauses.
+        """Return the transcript of a recording of any length; speech longer than a window is cut at pauses.
 
         Args:
             audio: the path of a file, or ``(samples, rate)``. Samples are floating point, (N,), (N, channels) or
-                (channels, N); channels are mixed.
-            batch_size: windows recognised at once; changes no text in float32.
+                (channels, N); channels are averaged.
+            batch_size: windows decoded at once; in float32 it changes no transcript.
             max_window: maximum window in seconds, at least 1; None: as in training.
-            context: text for the prompt, such as hot words with commas between.
-            language: code (``de``) or English name of the language, for models whose prompt has a place for it.
+            context: text for the prompt, such as hot words separated by commas.
+            language: code (``de``) or English name of the language, if the prompt contains ``{language}``.
 
         Raises:
             DataError: if the file or samples cannot be read.
-            ConfigError: if the model's prompt has no place for a context or language that is given, or has one for a
+            ConfigError: if a context or language is given and the prompt has no place for it, or the prompt needs a
                 language and none is given.
         """
         return next(
@@ -171,9 +171,9 @@ class Model:
         context: str = "",
         language: str = "",
     ) -> Iterator[Transcript]:
-        """Yield the transcripts of recordings, in order; ``audios`` is read as they are asked for.
+        """Yield the transcripts of recordings, in order; ``audios`` is read lazily.
 
-        Arguments and errors are those of ``transcribe``. A batch may hold windows of several recordings.
+        Arguments and errors are those of ``transcribe``. A batch may contain windows of several recordings.
         """
         for result in self.transcribe_each(
             audios, batch_size=batch_size, max_window=max_window, context=context, language=language
@@ -192,15 +192,16 @@ class Model:
         language: str = "",
         progress: Callable[[Seconds], None] | None = None,
     ) -> Iterator[Transcript | DataError]:
-        """As ``transcribe_all``, but yield an error in place of the transcript of an unreadable recording, and go on.
+        """Yield a transcript, or the error of an unreadable recording, for each of several recordings.
 
-        ``progress`` is told how many seconds of speech have been done whenever some have.
+        Arguments are those of ``transcribe_all``. ``progress`` is called with the seconds of each
+        finished window.
         """
         check_options(batch_size, max_window)
         if context and not self.config.prompt.takes_context:
             raise ConfigError(
                 "context: found a context, but the prompt of the model has no place for it; expected a model trained "
-                "with prompt.context, or prompt.context among the overrides"
+                "with prompt.context, or an override of prompt.context"
             )
         name = self._language_name(language)
         cased = context_case(" ".join(context.split()), self.config.data.transcript)
@@ -214,7 +215,7 @@ class Model:
         return transcriber(audio)
 
     def _language_name(self, language: str) -> str:
-        """Return the English name for the prompt, empty if the prompt has no place for one and none is given."""
+        """Return the English name of the language for the prompt; empty if the prompt has no place for a language."""
         if bool(language) != self.config.prompt.takes_language:
             found, has = (repr(language), "no place") if language else ("none", "a place")
             raise ConfigError(
@@ -224,7 +225,7 @@ class Model:
         return language_name(language, "language") if language else ""
 
     def fingerprint(self, max_window: Seconds | None = None, context: str = "", language: str = "") -> str:
-        """Return the fingerprint of all that a transcript depends on except the audio.
+        """Return the fingerprint of all inputs of a transcript except the audio.
 
         Args:
             max_window: as for ``transcribe``.
@@ -247,19 +248,19 @@ class Model:
         notes: str = "",
         name: str | None = None,
     ) -> None:
-        """Write the model to a directory that ``load`` reads on any machine.
+        """Write the model to a directory that ``load`` can read on any machine.
 
         Args:
             out_dir: a new directory.
             dtype: precision of the trained weights.
-            encoder: hub id, or name, by which the base model is to be found; None: as now if that is a hub id,
-                otherwise the base model is copied into the directory.
-            decoder: the same of the LLM.
-            notes: Markdown for its card: data, licences, limits.
-            name: in its card; None: that of the directory.
+            encoder: hub id or name of the encoder; None: the present hub id, or a copy of a local base model in the
+                directory.
+            decoder: hub id or name of the LLM; None: likewise.
+            notes: Markdown for the model card: data, licences, limits.
+            name: name in the model card; None: the name of the directory.
 
         Raises:
-            ConfigError: if the directory is there already, or adapters were merged.
+            ConfigError: if the directory exists already, or adapters were merged.
         """
         out = Path(out_dir)
         if self._is_merged:
@@ -267,7 +268,7 @@ class Model:
                 "save_pretrained: the adapters are merged into the LLM; load the model without merge_lora"
             )
         if out.exists():
-            raise ConfigError(f"{out}: is there already; choose another directory, or remove it")
+            raise ConfigError(f"{out}: exists already; choose another directory, or remove it")
         about = {**self.about, "bases": {part: self._base_name(part) for part in PARTS}}
         trained = {name: p for name, p in self.speech_llm.named_parameters() if p.requires_grad}
         metadata = {"steps": self.about.get("steps", []), "bases": self._bases}
@@ -294,18 +295,18 @@ class Model:
         decoder: str | None = None,
         notes: str = "",
     ) -> str:
-        """Upload the model to Hugging Face's hub, where ``load(repo_id)`` finds it; return the commit's address.
+        """Upload the model to Hugging Face's hub for ``load(repo_id)``; return the address of the commit.
 
         Args:
-            repo_id: ``USER/NAME``; created if it is not there.
-            private: whether a repository that is created is private.
-            dtype: as for ``save_pretrained``, and likewise ``encoder``, ``decoder`` and ``notes``.
-            encoder: hub id of the encoder.
-            decoder: hub id of the LLM.
-            notes: Markdown for its card.
+            repo_id: ``USER/NAME``; created if it does not exist.
+            private: whether a new repository is private.
+            dtype: see ``save_pretrained``.
+            encoder: see ``save_pretrained``.
+            decoder: see ``save_pretrained``.
+            notes: see ``save_pretrained``.
 
         Raises:
-            ConfigError: if the hub refuses it or cannot be reached, or adapters were merged.
+            ConfigError: if the hub rejects the model or cannot be reached, or adapters were merged.
         """
         check_repo(repo_id)
         with tempfile.TemporaryDirectory() as folder:
@@ -314,7 +315,7 @@ class Model:
             return push(packed, repo_id, private=private)
 
     def _base_name(self, part: str) -> str:
-        """Return the name of a base model, as it was before it was copied anywhere."""
+        """Return the original name of a base model, also where it was copied to a packed directory."""
         return str(self.about.get("bases", {}).get(part) or base_name(getattr(self.config, part)))
 
 
@@ -324,7 +325,7 @@ def _concat_duration(config: ExperimentConfig) -> Seconds:
 
 
 def _portable(part: _Part, name: str, other: str | None, out: Path) -> _Part:
-    """Return the configuration of a base model, named so that it is found on any machine, copied if need be."""
+    """Return the configuration of a base model with a path that is valid on any machine; copy a local base model."""
     if other is not None:
         return replace(part, path=other)
     source = Path(base_path(part) or "")

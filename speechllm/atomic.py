@@ -1,7 +1,7 @@
 """Files and directories that are either complete or absent.
 
-A temporary file or directory is named after the target, the process and the machine, so that the next process that
-writes into the same folder can remove the temporary files of killed processes.
+The name of a temporary file or directory contains the target, the process and the machine. The next process that writes
+to the same folder removes the temporary files of killed processes.
 """
 
 import ctypes
@@ -18,8 +18,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)@(?P<host>[^@/]*)\.(?P<kind>tmp|old)", re.DOTALL)
-_LONGEST_NAME = 120  # bytes; a longer name is hashed in that of the temporary file, which may have 255
-_ABANDONED = 7 * 24 * 3600  # seconds after which a temporary file of another machine counts as left by a killed process
+_LONGEST_NAME = 120  # bytes; longer names are hashed, because the name of the temporary file is limited to 255
+_ABANDONED = 7 * 24 * 3600  # seconds after which a temporary file of another machine counts as abandoned
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 _NO_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP)
 
@@ -30,8 +30,8 @@ def new_file(path: Path, *, sync: bool = True) -> Iterator[Path]:
 
     Args:
         path: the file; its folder is created.
-        sync: whether the content is on the disk before the rename, so that a power failure leaves the old or the new
-            file; False for many small files that can be made again.
+        sync: whether to flush the content to the disk before the rename, so that a power failure leaves the old or the
+            new file; False for many small files that can be computed again.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned_once(path.parent)
@@ -51,8 +51,8 @@ def new_file(path: Path, *, sync: bool = True) -> Iterator[Path]:
 def new_dir(path: Path) -> Iterator[Path]:
     """Yield an empty temporary directory, which replaces the directory ``path`` when the block succeeds.
 
-    The two directories are exchanged in one step where the system can; elsewhere ``recover_dir`` undoes half a
-    replacement. Of a symbolic link, the directory that it points to is replaced. All files are on the disk before that.
+    Files are flushed to the disk first. The two directories are exchanged in one step if the system supports it;
+    otherwise ``recover_dir`` undoes an interrupted replacement. If ``path`` is a symbolic link, its target is replaced.
     """
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def new_dir(path: Path) -> Iterator[Path]:
 
 
 def recover_dir(path: Path) -> None:
-    """Take the old directory back after a process was killed in ``new_dir``, and remove temporary files."""
+    """Restore the old directory after a process was killed in ``new_dir``, and remove temporary files."""
     path = Path(os.path.realpath(path))
     if not path.parent.is_dir():
         return
@@ -89,12 +89,12 @@ def recover_dir(path: Path) -> None:
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file name is that of a temporary file of this module."""
+    """Return whether a file name is that of a temporary file of this module."""
     return _TEMPORARY.fullmatch(name) is not None
 
 
 def _replace_dir(new: Path, path: Path) -> None:
-    """Rename ``new`` to ``path``; the directory that was there is deleted."""
+    """Rename ``new`` to ``path``, and delete the former directory at ``path``."""
     if not path.exists():
         new.rename(path)
     elif not _exchange(new, path):
@@ -105,7 +105,7 @@ def _replace_dir(new: Path, path: Path) -> None:
 
 
 def _exchange(first: Path, second: Path) -> bool:
-    """Exchange two paths in one step; return whether the system and the file system can."""
+    """Exchange two paths in one step; return whether the system and the file system support it."""
     renameat2 = _renameat2()
     if renameat2 is None:
         return False
@@ -119,7 +119,7 @@ def _exchange(first: Path, second: Path) -> bool:
 
 @functools.cache
 def _renameat2() -> "ctypes._NamedFuncPointer | None":
-    """Return Linux's system call, if the C library has it."""
+    """Return Linux's system call ``renameat2``; None if the C library lacks it."""
     function = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if function is not None:
         function.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
@@ -127,7 +127,7 @@ def _renameat2() -> "ctypes._NamedFuncPointer | None":
 
 
 def _sync(path: Path) -> None:
-    """Write a file or directory to the disk."""
+    """Flush a file or directory to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         with _unsupported_ignored():
@@ -138,7 +138,7 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def _unsupported_ignored() -> Iterator[None]:
-    """Ignore that a file system cannot flush a directory."""
+    """Ignore the errors of a file system that cannot flush a directory."""
     try:
         yield
     except OSError as error:
@@ -151,7 +151,7 @@ def _temporary(path: Path, kind: str) -> Path:
 
 
 def _short(name: str) -> str:
-    """Return a name, or a digest of it where a longer name would not fit."""
+    """Return a name, or a hash of a name that is too long."""
     encoded = os.fsencode(name)
     return name if len(encoded) <= _LONGEST_NAME else hashlib.sha256(encoded).hexdigest()
 
@@ -163,7 +163,7 @@ def _host() -> str:
 
 @functools.lru_cache(maxsize=1024)
 def _remove_abandoned_once(folder: Path) -> None:
-    """Remove abandoned files in a folder, which may hold millions, unless this process has done so."""
+    """Remove abandoned files in a folder, once per process, because a folder may have millions of files."""
     remove_abandoned(folder)
 
 
@@ -171,15 +171,15 @@ def remove_abandoned(folder: Path) -> None:
     """Remove the temporary files that killed processes left in a folder."""
     try:
         files = list(folder.iterdir())
-    except PermissionError:  # files may be written into a folder that must not be listed
+    except PermissionError:  # a folder may be writable and not readable
         return
     for file in files:
         match = _TEMPORARY.fullmatch(file.name)
         if match is None or not _is_abandoned(file, match):
             continue
         if match["kind"] == "old" and not (folder / match["name"]).exists():
-            continue  # for recover_dir
-        with suppress(FileNotFoundError):  # another process removes it, too
+            continue  # recover_dir needs it
+        with suppress(FileNotFoundError):  # another process may remove it at the same time
             if file.is_dir() and not file.is_symlink():
                 shutil.rmtree(file, ignore_errors=True)
             else:
@@ -187,7 +187,7 @@ def remove_abandoned(folder: Path) -> None:
 
 
 def _is_abandoned(file: Path, match: re.Match[str]) -> bool:
-    """Return whether no process writes to a temporary file any more."""
+    """Return whether the process that wrote a temporary file has ended."""
     if match["host"] != _host():
         with suppress(OSError):
             return time.time() - file.stat().st_mtime > _ABANDONED

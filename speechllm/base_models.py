@@ -1,4 +1,4 @@
-"""Base models of transformers, loaded with a check that the files hold exactly the weights of the model."""
+"""Loading of base models of transformers, with a check that the files contain exactly the weights of the model."""
 
 import re
 from collections.abc import Iterator
@@ -12,29 +12,29 @@ from torch import nn
 from speechllm.errors import ConfigError
 
 BUFFERS_OF_OLD_FILES = re.compile(r"inv_freq$|\.attn\.(masked_)?bias$|\.attention\.(masked_)?bias$")
-"""Constants that older checkpoints hold and that the models now compute: rotary frequencies and causal masks."""
+"""Constants in older checkpoints that models now compute: rotary frequencies and causal masks."""
 NAMED = 4
-"""Weights that an error names."""
+"""Largest number of weights that an error names."""
 
 
 def load_base(
     loader: Any, path: str, dtype: torch.dtype, *, option: str, kind: str, unused: tuple[str, ...] = ()
 ) -> Any:
-    """Load a base model whose files hold all of its weights.
+    """Load a base model and check that its files contain all of its weights.
 
     Args:
         loader: a class of transformers with ``from_pretrained``.
         path: hub id or local directory.
         dtype: precision of the weights.
-        option: the option that holds ``path``, for errors.
-        kind: the expected kind of model, for errors: "a Whisper model".
-        unused: beginnings of the names of weights that are not used, and may be missing.
+        option: name of the option with the value ``path``, for errors.
+        kind: expected kind of model, for errors: "a Whisper model".
+        unused: prefixes of the names of weights that are not used and may be missing.
 
     Raises:
-        ConfigError: if there is no such model, or its files lack weights, have others, or have them in other shapes.
+        ConfigError: if the model does not exist, or weights are missing, unexpected or of another shape.
     """
     if path[0] in "./~" and not Path(path).is_dir():
-        raise ConfigError(f"{option}: no directory {path}, expected {kind} in Hugging Face's form")
+        raise ConfigError(f"{option}: no directory {path}, expected {kind} in Hugging Face's format")
     with reading(option, path, kind):
         model, info = loader.from_pretrained(path, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True)
     faults = {
@@ -47,14 +47,14 @@ def load_base(
         found = "; ".join(f"{_listed(names)} {fault}" for fault, names in faults.items() if names)
         raise ConfigError(
             f"{option}: the weights in {path!r} are not those of {kind} as its config.json describes it: {found}; "
-            "get the model again, or name another"
+            "download the model again, or name another"
         )
     return model
 
 
 @contextmanager
 def reading(option: str, path: str, kind: str) -> Iterator[None]:
-    """Turn any error of a reader of transformers into one that names the option and the path."""
+    """Turn any error of a loader of transformers into a ConfigError with the option and the path."""
     try:
         yield
     except Exception as error:  # malformed files raise errors of every class
@@ -63,9 +63,9 @@ def reading(option: str, path: str, kind: str) -> Iterator[None]:
 
 
 def _belongs(name: str, model: nn.Module) -> bool:
-    """Return whether a weight that ``model`` does not have would be part of one of its layers.
+    """Return whether a weight that ``model`` lacks would be part of one of its layers.
 
-    Heads for other tasks and parts of other modalities are not.
+    Heads for other tasks and parts of other modalities are not part of its layers.
     """
     if BUFFERS_OF_OLD_FILES.search(name):
         return False
@@ -78,5 +78,5 @@ def _belongs(name: str, model: nn.Module) -> bool:
 
 
 def _listed(names: list[str]) -> str:
-    """Return the first names, and how many there are."""
+    """Return the first names and the number of other names."""
     return ", ".join(names) if len(names) <= NAMED else f"{', '.join(names[:NAMED])} and {len(names) - NAMED} others"

@@ -1,4 +1,4 @@
-"""Build the model of an experiment: base models from disk or hub, a connector, trained weights."""
+"""Build the model of an experiment from base models on disk or hub, a connector and trained weights."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +22,12 @@ from speechllm.models.weights import check_finite, load_weights, model_fingerpri
 from speechllm.provenance import fingerprint
 
 NOT_OURS = ["*.h5", "*.msgpack", "*.onnx", "*.ot", "*.gguf"]
-"""Files of a hub model in forms that are not read."""
+"""Files of a hub model in unused formats."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """A model, its frontend, and the fingerprints that dumps and checkpoints are checked against."""
+    """A model, its frontend, and the fingerprints for checks of dumps and checkpoints."""
 
     model: SpeechLLM
     frontend: Frontend
@@ -39,18 +39,18 @@ class Built:
     """Encoder states per second."""
 
     def collate(self) -> Collate:
-        """Return a function that makes a batch for the model of utterances as dumped."""
+        """Return a function from dumped utterances to a batch for the model."""
         return Collate(encoded=self.dump_fingerprint["dump"] == "encoder")
 
     def padded_duration(self, duration: Seconds) -> Seconds:
-        """Return the duration that the model's encoder computes for an utterance; see ``Encoder.padded_duration``."""
+        """Return the duration of an utterance with the padding of the encoder; see ``Encoder.padded_duration``."""
         return duration if self.model.encoder is None else self.model.encoder.padded_duration(duration)
 
 
 def build(config: ExperimentConfig, dtype: torch.dtype) -> Built:
-    """Build the untrained model: base models from disk or hub, a connector drawn from the seed.
+    """Build the untrained model: base models from disk or hub, and a connector with random weights.
 
-    A model that reads dumped encoder states comes without its encoder.
+    A model for dumped encoder states has no encoder.
     """
     torch.manual_seed(config.seed)
     frontend, encoder, dump_fingerprint, bases = build_encoder(config, dtype)
@@ -72,24 +72,23 @@ def build(config: ExperimentConfig, dtype: torch.dtype) -> Built:
 
 
 def open_set(config: ExperimentConfig, directory: Path, *, training: bool = False) -> SpeechDataset:
-    """Open a set as an experiment reads it: a dump, or the audio of a data directory if ``data.dump`` is none.
+    """Open a set of an experiment: a dump, or the audio of a data directory if ``data.dump`` is none.
 
     Args:
         config: the experiment.
         directory: the dump or the data directory, see ``experiment.set_dir``.
-        training: whether audio is augmented.
+        training: whether to augment audio.
 
     Raises:
         DataError: if the set is incomplete.
-        ConfigError: if its audio would be augmented twice, or the prompt has a place for its language, which is not
-            recorded.
+        ConfigError: if its audio would be augmented twice, or the prompt needs a language and the set has none.
     """
     dataset = _open_dump_or_audio(config, directory, training=training)
     if config.prompt.takes_language:
         language = read_language(directory)
         if language is None:
             raise ConfigError(
-                f"{directory}: found no file language, expected the code of its language, such as de, for "
+                f"{directory}: found no file language, expected a file with the code of the language, such as de, for "
                 "{language} in the prompt; write it to the data directory, and run stage 2 again"
             )
         dataset.languages = [language_name(language, f"{directory}/language")]
@@ -103,8 +102,8 @@ def _open_dump_or_audio(config: ExperimentConfig, directory: Path, *, training: 
     if training and config.data.augment is not None:
         if is_augmented(directory):
             raise ConfigError(
-                f"{directory}: found a set that is augmented already, expected another one with data.augment and "
-                "data.dump: none; leave the set out of the training sets, or set data.augment: null"
+                f"{directory}: found an augmented set, expected a set without augmentation for data.augment with "
+                "data.dump: none; remove the set from the training sets, or set data.augment: null"
             )
         change = Augmenter(Augmentation.of(config.data.augment))
     return AudioDataset(directory, config.frontend.build(), config.data.transcript, change, config.seed)
@@ -117,23 +116,26 @@ def build_encoder(
     frontend, encoder = config.frontend.build(), config.encoder.build(dtype=dtype)
     if frontend.feature_dim != encoder.feature_dim:
         raise ConfigError(
-            f"frontend: gives {frontend.feature_dim} features a frame, but the encoder {base_name(config.encoder)} "
-            f"expects {encoder.feature_dim}; Whisper wants {{type: log_mel, num_mels: 80}} (large-v3: 128), "
-            "HuBERT and WavLM {type: waveform}"
+            f"frontend: found {frontend.feature_dim} features per frame, but the encoder {base_name(config.encoder)} "
+            f"expects {encoder.feature_dim}; use {{type: log_mel, num_mels: 80}} for Whisper (large-v3: 128), "
+            "{type: waveform} for HuBERT and WavLM"
         )
     bases = {"encoder": model_fingerprint(encoder)}
     dump_fingerprint = feature_fingerprint(frontend) | {"dump": config.data.dump}
     if config.data.dump == "encoder":
         if any(parameter.requires_grad for parameter in encoder.parameters()):
-            raise ConfigError("data.dump: 'encoder' dumps states of a frozen encoder, but some of it is to be trained")
+            raise ConfigError(
+                "data.dump: found 'encoder' with encoder layers to be trained, expected a frozen encoder; "
+                "freeze it, or set data.dump: features"
+            )
         dump_fingerprint["encoder"] = {**encoder.fingerprint(), "fingerprint": bases["encoder"]}
     return frontend, encoder, dump_fingerprint, bases
 
 
 def encoder_files(config: ExperimentConfig) -> str:
-    """Return a fingerprint of frontend and encoder from configuration, and size and time of each file, without weights.
+    """Return a fingerprint of the configuration of frontend and encoder and of the sizes and times of their files.
 
-    It is empty if the files are not on this machine, or the encoder has none.
+    No weights are read. It is empty if the encoder has no files on this machine.
     """
     path = base_path(config.encoder)
     if path is None:
@@ -167,13 +169,13 @@ def load_model(
 
 
 def fetch_models(config: ExperimentConfig) -> None:
-    """Download the base models that are named by hub id and not yet in the cache."""
+    """Download the base models that have a hub id and are not in the cache."""
     for name, part in (("encoder", config.encoder), ("decoder", config.decoder)):
         path = base_path(part)
         if path is None or Path(path).is_dir():
             continue
         if path[:1] in (".", "/", "~"):
-            raise ConfigError(f"{name}.path: no directory {path}; make it (tools/offline_models) or name a hub id")
+            raise ConfigError(f"{name}.path: no directory {path}; create it (tools/offline_models) or name a hub id")
         try:
             huggingface_hub.snapshot_download(path, ignore_patterns=NOT_OURS)
         except (OSError, ValueError) as error:
@@ -181,6 +183,6 @@ def fetch_models(config: ExperimentConfig) -> None:
 
 
 def torch_dtype(name: str) -> torch.dtype:
-    """Return the torch type of a configured name."""
+    """Return the torch type called ``name``."""
     dtype: torch.dtype = getattr(torch, name)
     return dtype

@@ -1,4 +1,4 @@
-"""Imports and the loading of weights without Python's garbage collector, which takes a fifth of their time."""
+"""Pause of Python's garbage collector during imports and loading of weights, where it takes a fifth of the time."""
 
 import gc
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Pause the garbage collector within the block, unless the user has switched it off."""
+    """Pause the garbage collector for the duration of the block; it stays off if it was off before."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,10 +1,10 @@
 """One YAML file per experiment, mapped strictly onto frozen dataclasses.
 
-Unknown keys, missing keys and wrong types are errors that name the full path of the offending
-key. A file may begin with ``base: other.yaml`` and then says only what differs; the path is seen
-from its own folder. Overrides are ``section.key=value`` strings whose value is read as YAML. Where a file or an
-override changes the type of a component, keys of the other type are dropped. The line of text under a dataclass field
-is its help text. A dataclass may name former keys in ``RENAMED``, for the error.
+Unknown keys, missing keys and wrong types are errors with the full path of the key. A file may begin with ``base:
+other.yaml`` and then contains only the differences; the path is relative to its own folder. Overrides are
+``section.key=value`` strings with a YAML value. If a file or an override changes the type of a component, the keys of
+the former type are dropped. The docstring under a dataclass field is its help text. A dataclass may list former keys in
+``RENAMED``, for the error.
 """
 
 import ast
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 def component(kind: str) -> Any:
-    """Declare a field whose class is chosen by its ``type`` key, e.g. an encoder."""
+    """Declare a field for a component, such as an encoder; its key ``type`` selects the class."""
     return dataclasses.field(metadata={"kind": kind})
 
 
@@ -43,39 +43,39 @@ class _KeyError(ConfigError):
 
 
 class _Whole(dict[str, Any]):
-    """A mapping given by an override, which replaces a whole section."""
+    """A mapping in an override, which replaces a complete section."""
 
 
 class _Loader(yaml.SafeLoader):
-    """A YAML loader that refuses aliases, since a few nested ones expand to more values than fit into memory."""
+    """A YAML loader that rejects aliases, because a few nested aliases expand to more values than memory can store."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             name = self.peek_event().anchor  # type: ignore[no-untyped-call]
-            raise yaml.YAMLError(f"aliases are not supported, found *{name}; write the value out, or use base:")
+            raise yaml.YAMLError(f"aliases are not supported, found *{name}; repeat the value, or use base:")
         return super().compose_node(parent, index)  # type: ignore[no-untyped-call]
 
 
 def load(cls: type[T], path: str | Path, overrides: typing.Iterable[str] = ()) -> T:
-    """Read ``path`` and build a ``cls`` from it, after applying ``overrides``; later ones win.
+    """Read ``path``, apply ``overrides`` in order, and build a ``cls``.
 
     Raises:
-        ConfigError: if the file or its base is not there, is no YAML mapping, or does not fit ``cls``.
+        ConfigError: if the file or its base does not exist, is not a YAML mapping, or does not fit ``cls``.
     """
     return _from_layers(cls, _read(Path(path)), list(overrides), path)
 
 
 def from_tree(cls: type[T], tree: Any, overrides: typing.Iterable[str] = (), *, where: str | Path) -> T:
-    """Build a ``cls`` from the mapping ``tree``, which was read at ``where``, after applying ``overrides`` to it.
+    """Apply ``overrides`` to the mapping ``tree``, which was read at ``where``, and build a ``cls``.
 
     Raises:
-        ConfigError: if it does not fit ``cls``.
+        ConfigError: if the mapping does not fit ``cls``.
     """
     return _from_layers(cls, [(Path(where), tree)], list(overrides), where)
 
 
 def _from_layers(cls: type[T], layers: list[tuple[Path, Any]], overrides: list[str], where: str | Path) -> T:
-    """Build a ``cls`` from the files ``layers``, the base first, and ``overrides``; an error names the key's source."""
+    """Build a ``cls`` from the files ``layers``, base first, and ``overrides``; errors name the source of the key."""
     tree = functools.reduce(_laid_over, (layer for _, layer in layers))
     given: dict[str, Any] = {}
     for override in overrides:
@@ -89,7 +89,7 @@ def _from_layers(cls: type[T], layers: list[tuple[Path, Any]], overrides: list[s
 
 
 def _source(key: str, layers: list[tuple[Path, Any]], overrides: list[str]) -> str | Path | None:
-    """Return the override or file that sets ``key``; None if none does."""
+    """Return the override or file that sets ``key``; None for a default value."""
     for override in reversed(overrides):
         if key == (name := override.partition("=")[0]) or key.startswith(f"{name}."):
             return f"--set {override}"
@@ -102,11 +102,11 @@ def _source(key: str, layers: list[tuple[Path, Any]], overrides: list[str]) -> s
 
 
 def _read(path: Path, readers: tuple[Path, ...] = ()) -> list[tuple[Path, Any]]:
-    """Return the mappings in ``path`` and its bases, the lowest base first; ``readers`` are the files based on it."""
+    """Return the mappings in ``path`` and its bases, lowest base first; ``readers`` are the files based on ``path``."""
     if not path.is_file():
         raise ConfigError(f"{path}: no such file, expected an experiment YAML; see egs/*/conf for examples")
     if path.resolve() in readers:
-        raise ConfigError(f"{path}: is its own base, by way of {readers[-1]}; remove one of the two lines")
+        raise ConfigError(f"{path}: is its own base through {readers[-1]}; remove one of the two base: lines")
     try:
         tree = _parse(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -127,13 +127,13 @@ def _parse(text: str) -> Any:
 
 
 def _short(value: Any) -> str:
-    """Return a value for an error, cut where it is long."""
+    """Return the representation of a value for an error, at most 80 characters."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _laid_over(base: Any, tree: Any) -> Any:
-    """Return ``base`` with what ``tree`` says instead; a component of another type replaces all of the base's."""
+    """Return ``base`` updated recursively by ``tree``; a component of another type replaces that of ``base``."""
     if (
         isinstance(tree, _Whole)
         or not isinstance(base, dict)
@@ -145,7 +145,7 @@ def _laid_over(base: Any, tree: Any) -> Any:
 
 
 def build(cls: type[T], tree: Any, where: str = "") -> T:
-    """Turn a plain mapping into a ``cls``, checking every key and type."""
+    """Build a ``cls`` from a plain mapping, and check every key and type."""
     if not isinstance(tree, dict):
         raise _KeyError(where or "config", f"expected a mapping, found {_short(tree)}")
     hints = typing.get_type_hints(cls)
@@ -155,7 +155,7 @@ def build(cls: type[T], tree: Any, where: str = "") -> T:
             renamed = getattr(cls, "RENAMED", {}).get(key)
             close = difflib.get_close_matches(str(key), fields, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(fields)}"
-            hint = f"its name is {renamed!r} now" if renamed else hint
+            hint = f"it was renamed to {renamed!r}" if renamed else hint
             raise _KeyError(_join(where, key), f"unknown key; {hint}")
     values = {}
     for name, field in fields.items():
@@ -171,7 +171,7 @@ def build(cls: type[T], tree: Any, where: str = "") -> T:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Return ``config`` as the plain mapping that ``build`` would accept again."""
+    """Return ``config`` as a plain mapping, the inverse of ``build``."""
     tree: dict[str, Any] = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -184,12 +184,12 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def component_to_dict(kind: str, config: ComponentConfig) -> dict[str, Any]:
-    """Return a component's config with the ``type`` key that names its module."""
+    """Return the configuration of a component as a plain mapping, with the key ``type``."""
     return {"type": type(config).__module__.removeprefix(f"speechllm.{kind}."), **to_dict(config)}
 
 
 def explain(config: Any, indent: str = "") -> str:
-    """Return ``config`` as YAML in which a comment beside each field says what it is."""
+    """Return ``config`` as YAML, with the help text of each field as a comment."""
     lines, helps = [], field_help(type(config))
     for field in dataclasses.fields(config):
         value, comment = getattr(config, field.name), f"  # {helps[field.name]}" if field.name in helps else ""
@@ -213,7 +213,7 @@ def _one_line(value: Any) -> str:
 
 
 def field_help(cls: type) -> dict[str, str]:
-    """Return the one-line docstring under each field of the dataclass ``cls``, and of those it is derived from."""
+    """Return the docstrings of the fields of the dataclass ``cls``, inherited fields included, each as one line."""
     body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
     assert isinstance(body, ast.ClassDef)
     found = {
@@ -244,7 +244,7 @@ def _convert(field: dataclasses.Field[Any], hint: Any, value: Any, where: str) -
 
 
 def _check(hint: Any, value: Any, where: str) -> Any:
-    """Check a value against its annotation; an int passes for a float."""
+    """Return a value after a check against its annotation; an int is accepted as a float."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
@@ -252,7 +252,7 @@ def _check(hint: Any, value: Any, where: str) -> Any:
         return build(typing.cast(type, hint), value, where)
     if hint is float and isinstance(value, (float, int, str)) and not isinstance(value, bool):
         try:
-            number = float(value)  # PyYAML reads 1e-4, which has no dot, as a string
+            number = float(value)  # PyYAML reads 1e-4, without a dot, as a string
         except (ValueError, OverflowError):
             raise _KeyError(where, f"expected float, found {_short(value)}") from None
         if not math.isfinite(number):
@@ -287,7 +287,7 @@ def _check_union(options: tuple[Any, ...], value: Any, where: str) -> Any:
 
 
 def _apply(given: dict[str, Any], base: Any, override: str) -> None:
-    """Add an override to those ``given`` so far, which are to be laid over ``base``."""
+    """Add an override to the overrides ``given`` so far; ``base`` is the mapping without overrides."""
     key, separator, value = override.partition("=")
     if not separator:
         raise ConfigError(f"override {override!r}: expected section.key=value")
@@ -302,10 +302,10 @@ def _apply(given: dict[str, Any], base: Any, override: str) -> None:
         new = _parse(value)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(
-            f"override {override!r}: is no YAML, expected a value such as 1 or 'text: in quotes': {error}"
+            f"override {override!r}: is not YAML, expected a value such as 1 or 'text: in quotes': {error}"
         ) from error
     if isinstance(given, _Whole) and leaf == "type" and given.get("type") != new:
-        given.clear()  # its keys were those of the other type
+        given.clear()  # its keys are those of the former type
     given[leaf] = _Whole(new) if isinstance(new, dict) else new
 
 

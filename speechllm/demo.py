@@ -1,4 +1,4 @@
-"""A page on which to try a model: speak or choose a file, see the transcript, how sure each token is, and Whisper's."""
+"""Demo page: a recording or file, its transcript with the probability of each token, and Whisper's transcript."""
 
 import math
 import os
@@ -20,14 +20,14 @@ from speechllm.inference.whisper_baseline import SAMPLE_RATE, WhisperBaseline
 LOCALHOST = "127.0.0.1"
 LARGEST_UPLOAD = "200mb"
 CHECKED, KEPT = 60, 600
-"""Intervals at which uploaded recordings older than KEPT are deleted (seconds); at the end of the server, all are."""
+"""Interval of deletion of uploads, and their minimum age (seconds); all are deleted when the server ends."""
 
 Shown: TypeAlias = tuple[list[tuple[str, float]], str, str]
-"""Tokens, each with the probability that it is another one, remarks, and what Whisper's own decoder says."""
+"""Tokens with error probabilities (1 minus probability), remarks, and the transcript of Whisper's own decoder."""
 
 
 def recognizer(model: Model, whisper: WhisperBaseline | None) -> Callable[[str | None], Shown]:
-    """Return what the page does with the path of a recording."""
+    """Return the function of the page from the path of a recording to the shown values."""
 
     def recognize(path: str | None) -> Shown:
         if path is None:
@@ -44,7 +44,7 @@ def recognizer(model: Model, whisper: WhisperBaseline | None) -> Callable[[str |
 
 
 def tokens_of(transcript: Transcript) -> list[tuple[str, float]]:
-    """Return the tokens of a transcript, each with the probability that it is another one, as the search sees it."""
+    """Return the tokens of a transcript with their error probabilities: 1 minus the probability in the search."""
     found = [
         (piece, 1 - math.exp(log_prob))
         for segment in transcript.segments
@@ -56,7 +56,7 @@ def tokens_of(transcript: Transcript) -> list[tuple[str, float]]:
 
 
 def serve(model: Model, *, port: int) -> None:
-    """Serve the page to this machine alone, until interrupted.
+    """Serve the page on this machine only, until interrupted.
 
     Raises:
         ConfigError: if gradio is not installed.
@@ -66,7 +66,7 @@ def serve(model: Model, *, port: int) -> None:
     except ImportError as error:
         raise ConfigError("demo: needs gradio; pip install 'speechllm[demo]'") from error
     with tempfile.TemporaryDirectory(prefix="speechllm_demo_") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder  # its folder of uploads, otherwise never emptied
+        os.environ["GRADIO_TEMP_DIR"] = folder  # folder of uploads; gradio's default folder is never emptied
         page = _page(gradio, recognizer(model, _baseline(model)), f"{model.about.get('name', 'speechllm')}")
         page.launch(server_name=LOCALHOST, server_port=port, max_file_size=LARGEST_UPLOAD, share=False)
 
@@ -78,7 +78,7 @@ def _page(gradio: Any, recognize: Callable[[str | None], Shown], title: str) -> 
         button = gradio.Button("Transcribe", variant="primary", elem_id="transcribe")
         with gradio.Row():
             tokens = gradio.HighlightedText(
-                label="Transcript; the redder, the less sure",
+                label="Transcript; red: low probability",
                 elem_id="transcript",
                 show_legend=False,
                 interactive=False,
@@ -90,7 +90,7 @@ def _page(gradio: Any, recognize: Callable[[str | None], Shown], title: str) -> 
 
 
 def _baseline(model: Model) -> WhisperBaseline | None:
-    """Return the whole Whisper whose encoder the model has; None where there is no such Whisper."""
+    """Return the complete Whisper model of the encoder; None for another encoder or without its decoder."""
     encoder = model.config.encoder
     path = base_path(encoder)
     if path is None or not type(encoder).__module__.endswith(".whisper"):
@@ -98,7 +98,7 @@ def _baseline(model: Model) -> WhisperBaseline | None:
     try:
         return WhisperBaseline(path, model.device)
     except ConfigError as error:
-        print(f"The page is without Whisper's own decoder: {error}")
+        print(f"demo: the page has no transcript of Whisper's own decoder: {error}")
         return None
 
 

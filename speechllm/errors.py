@@ -1,11 +1,11 @@
-"""Errors that a user can cause and mend; whatever else goes wrong is a bug of ours.
+"""Errors that a user can cause and fix; any other exception is a bug.
 
-A message reads ``where: what is wrong, found X, expected Y; what to do``.
+The form of a message is ``where: problem, found X, expected Y; advice``.
 """
 
 
 class SpeechLLMError(Exception):
-    """Base of all errors that name something the user can fix."""
+    """Base class of all errors that the user can fix."""
 
 
 class ConfigError(SpeechLLMError):
@@ -13,14 +13,14 @@ class ConfigError(SpeechLLMError):
 
 
 class TrainingError(SpeechLLMError):
-    """A training has gone where it cannot go on."""
+    """A training cannot continue."""
 
 
 class DataError(SpeechLLMError):
-    """A corpus, a data directory, a dump or a hypothesis file breaks its contract."""
+    """A corpus, a data directory, a dump or a hypothesis file is missing, incomplete or malformed."""
 
 
 class UsageError(SpeechLLMError):
-    """Arguments on the command line contradict each other; the exit status is 2, as for unknown ones."""
+    """Arguments on the command line contradict each other; the exit status is 2, as for unknown arguments."""
 
     exit_status = 2

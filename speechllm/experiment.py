@@ -35,7 +35,7 @@ MAY_CHANGE = (
     "activation_checkpointing",
     "deepspeed",
 )
-"""Settings of ``train`` with which a training may go on differently."""
+"""Settings of ``train`` that may change when a training is resumed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,26 +53,26 @@ class ExperimentConfig:
     decoder: DecoderConfig = component("decoders")
     """The LLM."""
     prompt: PromptConfig = field(default_factory=PromptConfig)
-    """What the LLM reads around the speech."""
+    """Prompt around the speech."""
     data: DataConfig = field(default_factory=DataConfig)
-    """What is dumped and how batches are made."""
+    """Features, batches and augmentation."""
     train: TrainConfig = field(default_factory=TrainConfig)
     """Optimisation."""
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     """Search."""
 
     def __post_init__(self) -> None:
-        """Check what YAML types cannot."""
+        """Check the values of several sections together."""
         if self.data.batch_tokens is not None and not self.train.packing:
             raise ConfigError(
-                f"data.batch_tokens: found {self.data.batch_tokens}, but train.packing is false, and padding is not "
+                f"data.batch_tokens: found {self.data.batch_tokens} with train.packing false, but padding is not "
                 "counted; set train.packing: true, or use data.batch_duration alone"
             )
         if not 0 <= self.seed < 2**63:
             raise ConfigError(f"seed: found {self.seed}, expected at least 0 and less than 2**63")
         if self.data.hot_words is not None and not self.prompt.takes_context:
             raise ConfigError(
-                "data.hot_words: found hot words to draw, but the prompt has no place for them; expected "
+                "data.hot_words: found hot words, but the prompt has no place for them; expected "
                 "prompt.context, a text with {context}"
             )
 
@@ -83,9 +83,9 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> ExperimentCo
 
 
 def dump_name(config: ExperimentConfig) -> str:
-    """Return the name of the dump that an experiment reads; only experiments that can share one have the same name.
+    """Return the name of the dump of an experiment; experiments share a dump if and only if they share its name.
 
-    Options left as they are by default do not count, so that one more of them renames no dump.
+    Encoder options with default values are left out, so that a new option does not rename existing dumps.
     """
     frontend = configs.component_to_dict("frontends", config.frontend)
     if config.data.dump != "encoder":
@@ -99,34 +99,34 @@ def dump_name(config: ExperimentConfig) -> str:
 
 
 def set_dir(config: ExperimentConfig, dump: Path, name: str, data_dir: Path) -> Path:
-    """Return the directory that an experiment reads a set from: its dump below ``dump``, or its data directory."""
+    """Return the directory of a set for an experiment: its dump below ``dump``, or its data directory."""
     return data_dir if config.data.dump == "none" else dump / dump_name(config) / name
 
 
 def base_path(part: ComponentConfig) -> str | None:
-    """Return the hub id or directory of the model that a component is built on; None if there is none."""
+    """Return the hub id or directory of the base model of a component; None without one."""
     path: str | None = getattr(part, "path", None)
     return path
 
 
 def base_name(part: ComponentConfig) -> str:
-    """Return a short name of the model that a component is built on: the end of its path, or its type."""
+    """Return a short name of the base model of a component: the last part of its path, or its type."""
     return Path(base_path(part) or type(part).__module__.rpartition(".")[2]).name
 
 
 def read_experiment(
     exp_dir: Path, inference_config: Path | None = None, overrides: Iterable[str] = ()
 ) -> ExperimentConfig:
-    """Read the configuration that an experiment was trained with, to decode with it.
+    """Read the configuration of a trained experiment for decoding.
 
     Args:
         exp_dir: the experiment.
         inference_config: YAML of another ``decode`` section.
-        overrides: of the decode section and the paths of the models; of what shapes model and data they may only
-            repeat what was trained, and others change nothing.
+        overrides: overrides of the decode section and of the paths of the base models; settings of the model and its
+            inputs must equal those of the training, and other settings have no effect.
 
     Raises:
-        ConfigError: if there is no experiment, or an override would change what was trained.
+        ConfigError: if the experiment does not exist, or an override changes the trained model or its inputs.
     """
     if not (exp_dir / "config.yaml").is_file():
         raise ConfigError(f"{exp_dir}: no config.yaml, expected a trained experiment; run the training stage first")
@@ -137,7 +137,7 @@ def read_experiment(
     changed = [key for key in MODEL if now[key] != then[key]]
     if changed or _inputs(config) != _inputs(trained):
         raise ConfigError(
-            f"{exp_dir}: trained with another {' and '.join(changed) or 'data section'} than the overrides say; "
+            f"{exp_dir}: trained with another {' and '.join(changed) or 'data section'} than that of the overrides; "
             "only decode.*, encoder.path, decoder.path and data.dump (features or none) can be changed after training"
         )
     return config
@@ -149,17 +149,17 @@ def is_begun(exp_dir: Path) -> bool:
 
 
 def inference_overrides(inference_config: Path | None) -> list[str]:
-    """Return the override that replaces the ``decode`` section by that of another YAML; none if there is no other."""
+    """Return the override that replaces the ``decode`` section by that of another YAML; no override without one."""
     if inference_config is None:
         return []
     return [f"decode={json.dumps(configs.to_dict(configs.load(DecodeConfig, inference_config)))}"]
 
 
 def check_same(exp_dir: Path, config: ExperimentConfig) -> None:
-    """Make sure that a training which goes on is the one that was begun.
+    """Check that the configuration of a resumed training has not changed.
 
     Raises:
-        ConfigError: if ``exp_dir`` was trained with another configuration, but for how long and how often.
+        ConfigError: if ``exp_dir`` was trained with other settings, except those in ``MAY_CHANGE``.
     """
     if not is_begun(exp_dir):
         return
@@ -175,7 +175,7 @@ def check_same(exp_dir: Path, config: ExperimentConfig) -> None:
 
 
 def with_recorded_prompt(exp_dir: Path, config: ExperimentConfig) -> ExperimentConfig:
-    """Return ``config`` with the text of the chat template that the training in ``exp_dir`` was begun with, if any."""
+    """Return ``config`` with the text of the chat template that the training in ``exp_dir`` has recorded, if any."""
     if config.prompt.chat_text is not None or not (exp_dir / "checkpoints" / "resume.json").exists():
         return config
     recorded = load_config(exp_dir / "config.yaml").prompt.chat_text
@@ -190,11 +190,11 @@ def write_record(exp_dir: Path, config: ExperimentConfig) -> None:
 
 
 def _inputs(config: ExperimentConfig) -> tuple[bool, str]:
-    """Return the settings of the data that inference must share with training; features may be dumped or not."""
+    """Return the data settings that inference must share with training; features may be dumped or not."""
     return config.data.dump == "encoder", config.data.transcript
 
 
 def _without_paths(config: ExperimentConfig) -> dict[str, Any]:
-    """Return the sections as plain values, types of components included, but for where models lie."""
+    """Return the sections of the model as plain values with component types, without the paths of base models."""
     sections = configs.to_dict(config)
     return {key: {name: value for name, value in sections[key].items() if name != "path"} for key in MODEL}

@@ -1,4 +1,4 @@
-"""Errors that users cause, as one sentence and an exit status; errors of the program itself keep their traceback."""
+"""Errors that a user can cause, as one sentence and an exit status; bugs keep their traceback."""
 
 import contextlib
 import errno
@@ -42,14 +42,14 @@ TEXTS_OF_TORCH = {
     "No space left on device": "disk",
     "DataLoader worker": "worker",
 }
-"""Parts of messages of RuntimeErrors that are no fault of the program, and their kinds."""
+"""Parts of messages of RuntimeErrors that are not bugs, and their kinds."""
 
 
 class _StandardOutput(io.FileIO):
-    """Standard output, named in its errors."""
+    """Standard output with its name in its errors."""
 
     def write(self, data: Any) -> int:
-        """Write bytes; return how many."""
+        """Write bytes; return their number."""
         try:
             return super().write(data)
         except OSError as error:
@@ -63,7 +63,7 @@ class Terminated(SystemExit):
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into ``Terminated`` while the block runs, where nobody else handles or ignores them."""
+    """Raise ``Terminated`` on SIGTERM and SIGHUP within the block, unless they are already handled or ignored."""
     main, old = os.getpid(), {}
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -85,7 +85,7 @@ def terminable() -> Iterator[None]:
 
 @contextlib.contextmanager
 def named_stdout() -> Iterator[None]:
-    """Let errors of standard output name it, and its names of files have bytes that are not UTF-8."""
+    """Name standard output in its errors, and let it print file names that are not UTF-8."""
     old = sys.stdout
     if not isinstance(old, io.TextIOWrapper) or old is not sys.__stdout__:
         yield
@@ -110,11 +110,11 @@ def exit_status(error: BaseException, command: str) -> int | None:
     """Print a sentence about ``error`` on standard error.
 
     Args:
-        error: raised by a verb.
-        command: how the sentence begins: "speechllm train".
+        error: error of a verb.
+        command: beginning of the sentence: "speechllm train".
 
     Returns:
-        The exit status; None if the error is a bug, or asks itself for an exit status.
+        The exit status; None for a bug, and for a plain ``SystemExit``.
     """
     known = (KINDS.get(f"{cls.__module__}.{cls.__qualname__}") for cls in type(error).__mro__)
     sentence = next((kind(error, command) for kind in known if kind is not None), None)
@@ -130,13 +130,13 @@ def exit_status(error: BaseException, command: str) -> int | None:
     try:
         if sentence:
             print(f"{command}: {sentence}", file=sys.stderr, flush=True)
-    except OSError:  # nobody reads it; the interpreter would try again when it ends
+    except OSError:  # standard error is closed; the interpreter would flush it again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     return status
 
 
 def _message(error: BaseException, command: str) -> str:
-    """Return the message of an error; of one in a worker process without the traceback that torch puts around it."""
+    """Return the message of an error, without the traceback that torch adds to errors of worker processes."""
     text = str(error)
     if "Original Traceback (most recent call last)" in text:
         text = text.rpartition(f"{type(error).__qualname__}: ")[2]
@@ -152,7 +152,7 @@ def _of_system(error: Any, command: str) -> str:
 
 
 def _damaged(error: BaseException, command: str) -> str:
-    return f"{_place(error)}: cannot be read or written: {_message(error, command)}; check it, or get it again"
+    return f"{_place(error)}: cannot be read or written: {_message(error, command)}; check it, or restore it"
 
 
 def _no_utf8(error: Any, command: str) -> str:
@@ -162,7 +162,7 @@ def _no_utf8(error: Any, command: str) -> str:
 def _unwritable(error: Any, command: str) -> str:
     found = error.object[error.start : error.end]
     if error.encoding.lower().startswith("utf"):
-        return f"{_place(error)}: found {found!r}, which UTF-8 cannot express; rename or correct it"
+        return f"{_place(error)}: found {found!r}, which UTF-8 cannot encode; rename or correct it"
     return f"{STDOUT}: its encoding {error.encoding} lacks {found!r}; set PYTHONIOENCODING=utf-8"
 
 
@@ -172,7 +172,7 @@ def _memory(error: BaseException, command: str) -> str:
 
 
 def _of_torch(error: BaseException, command: str) -> str | None:
-    """Return a sentence about an error that torch knows no class for; None if it seems to be a bug."""
+    """Return a sentence about a RuntimeError of torch by its message; None for an unknown message, probably a bug."""
     kind = next((kind for text, kind in TEXTS_OF_TORCH.items() if text in str(error)), None)
     if kind == "memory":
         return _memory(error, command)
@@ -189,7 +189,7 @@ def _ended(error: BaseException, command: str) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """Return the file that an error is about: its own, standard output, or the path nearest in the traceback."""
+    """Return the file of an error: its own file name, or the innermost path in the traceback."""
     for name in (getattr(error, "filename", None), getattr(error, "filename2", None)):
         if isinstance(name, str | bytes):
             return os.fsdecode(name)
@@ -226,4 +226,4 @@ KINDS: dict[str, Callable[[BaseException, str], str | None]] = {
     "zipfile.BadZipFile": _damaged,
     "zlib.error": _damaged,
 }
-"""What is said of errors of each class, by the name that needs no import; the nearest class counts."""
+"""Sentences for classes of errors, by qualified name so that nothing is imported; the most derived class is used."""

@@ -1,6 +1,6 @@
 """The contracts between the components. Read this file first.
 
-Shapes are written into names, with these letters:
+Names of tensors end in the letters of their shapes:
 
     B  utterances of a batch              T  feature frames (Whisper: 100 a second)
     N  samples of a waveform              F  feature dimension (mel bins)
@@ -10,15 +10,15 @@ Shapes are written into names, with these letters:
     M  stacked encoder states             C  CTC classes: blank and subword units
     R  rows of a search: beams            H  attention heads, or a hidden dimension
 
-so ``feats_BTF`` is a padded batch of features and ``feat_lens_B`` the number of valid frames of each
+For example, ``feats_BTF`` is a padded batch of features and ``feat_lens_B`` the number of valid frames of each
 utterance. Padding is always on the right, except in ``Decoder.generate``. Durations are ``Seconds``.
 
-Data flows one way::
+Data flow::
 
     samples_N -> Frontend -> feats_BTF -> Encoder -> states_BLD -> Connector -> embeds_BSE -> Decoder -> text
 
-A size that a neighbour knows is never configured twice: a connector is built from the encoder's
-``output_dim`` and ``segment_states`` and the decoder's ``embedding_dim``.
+Each size is configured once: a connector is built from the encoder's ``output_dim`` and ``segment_states`` and the
+decoder's ``embedding_dim``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeAlias, TypeVar, overload
 
-if TYPE_CHECKING:  # so that what prepares data or reads configurations starts without torch
+if TYPE_CHECKING:  # so that verbs for data and configurations start without torch
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from dataclasses import Field
     from pathlib import Path
@@ -42,7 +42,7 @@ _Self = TypeVar("_Self")
 
 
 class Module(Protocol):
-    """The members in use of ``torch.nn.Module``, which encoders, connectors and decoders are."""
+    """Members of ``torch.nn.Module`` that the library uses; encoders, connectors and decoders are modules."""
 
     def parameters(self) -> Iterator[torch.nn.Parameter]:
         """Return all parameters."""
@@ -63,7 +63,7 @@ class Module(Protocol):
 
 
 class Utterances(Protocol):
-    """A batch of utterances, as ``speechllm.data.batch`` makes it."""
+    """A batch of utterances; see ``speechllm.data.batch``."""
 
     utt_ids: list[str]
     inputs: Tensor  # feats_BTF, or states_BLD as dumped
@@ -71,75 +71,75 @@ class Utterances(Protocol):
     texts: list[str]
     encoded: bool  # whether ``inputs`` are states
     epoch: int
-    contexts: list[str]  # texts for the prompts; an empty list: none
-    languages: list[str]  # English names for the prompts; an empty list: none
+    contexts: list[str]  # texts for the prompts; empty without contexts
+    languages: list[str]  # English names for the prompts; empty without languages
 
 
 class Frontend(Protocol):
-    """Samples to features, one utterance at a time, on the CPU."""
+    """Features of the samples of one utterance, on the CPU."""
 
     sample_rate: int  # Hz
     frame_rate: int  # feature frames per second
     feature_dim: int  # F
-    silence_value: float  # of every feature where the samples are zero
+    silence_value: float  # value of every feature for samples of zero
 
     def extract(self, samples_N: np.ndarray) -> np.ndarray:
-        """Return feats_TF (float32) as they are dumped."""
+        """Return feats_TF (float32), the content of a dump."""
         ...
 
     def fingerprint(self) -> dict[str, object]:
-        """Return the settings that a dump and the model that reads it must share."""
+        """Return the settings that a dump and a model must share."""
         ...
 
 
 class Encoder(Module, Protocol):
-    """Features to states, for speech of any length; frozen unless its config says otherwise.
+    """States of features, for speech of any length; frozen unless configured otherwise.
 
-    The encoder owns its window: it normalises features, pads them and cuts them into segments on its own device.
+    The encoder normalises features, pads them and cuts them into segments, on its own device.
     """
 
     feature_dim: int  # F of the frontend
     output_dim: int  # D
     frame_rate: float  # states per second
-    segment_states: int  # states of a whole segment; longer speech is encoded segment by segment
+    segment_states: int  # states of a full segment; longer speech is encoded segment by segment
 
     def output_lengths(self, feat_lens_B: Tensor) -> Tensor:
         """Return the number of valid states for each number of feature frames."""
         ...
 
     def padded_duration(self, duration: Seconds) -> Seconds:
-        """Return the duration that is computed for an utterance of ``duration``, padding of its window included."""
+        """Return the duration of an utterance with the padding of its window."""
         ...
 
     def __call__(self, feats_BTF: Tensor, feat_lens_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Return states_BLD and state_lens_B; features beyond ``feat_lens_B`` have no influence."""
+        """Return states_BLD and state_lens_B; features after ``feat_lens_B`` have no influence."""
         ...
 
     def fingerprint(self) -> dict[str, object]:
-        """Return the settings that a dump of states and the model that reads it must share."""
+        """Return the settings that a dump of states and a model must share."""
         ...
 
 
 class SubwordUnits(Protocol):
-    """Subword units of the LLM's vocabulary, few enough that each is frequent."""
+    """Subword units: a small set of frequent tokens of the LLM."""
 
     ids: list[int]
     """Token ids of all units."""
 
     def __call__(self, text: str) -> list[int]:
-        """Return the places in ``ids`` of the units of ``text``."""
+        """Return the indices in ``ids`` of the units of ``text``."""
         ...
 
     def units(self, token: int, first: bool = False) -> list[int]:
-        """Return the places in ``ids`` of the units of a token of the LLM, of a text's first word if ``first``."""
+        """Return the indices in ``ids`` of the units of a token of the LLM; ``first``: the token begins a text."""
         ...
 
 
 class Posteriors(NamedTuple):
-    """Log-probabilities of a blank and subword units (C classes) in each stacked state (M), from a CTC head."""
+    """Log-probabilities of a CTC head for a blank and subword units (C classes) in each stacked state (M)."""
 
     log_probs_BMC: Tensor
-    """Class 0 is the blank, class i + 1 the unit ``subwords.ids[i]``."""
+    """Class 0 is the blank, class i + 1 is the unit ``subwords.ids[i]``."""
     stacked_lens_B: Tensor
     """Number of valid stacked states."""
     subwords: SubwordUnits
@@ -156,17 +156,17 @@ class ConnectorOutput(NamedTuple):
 
 
 class Connector(Module, Protocol):
-    """States to embeddings of the LLM: the trained part."""
+    """Embeddings of the LLM from encoder states: the trained part of the model."""
 
     subwords: SubwordUnits | None
-    """Subword units of its CTC head; None without one."""
+    """Subword units of the CTC head; None without a CTC head."""
     ctc_weight: float
-    """Weight of the CTC head's loss beside the LLM's loss."""
+    """Weight of the CTC head's loss, relative to the LLM's loss."""
     exact_lengths: bool
-    """Whether ``output_lengths`` are the numbers of speech tokens: they are known before the states then."""
+    """Whether ``output_lengths`` are exact numbers of speech tokens, known before the states are computed."""
 
     def bind(self, decoder: Decoder) -> None:
-        """Take the parts of the LLM that the connector needs, such as its embedding matrix; called once."""
+        """Store references to parts of the LLM, such as its embedding matrix; called once."""
         ...
 
     def output_lengths(self, state_lens_B: Tensor) -> Tensor:
@@ -174,41 +174,41 @@ class Connector(Module, Protocol):
         ...
 
     def __call__(self, states_BLD: Tensor, state_lens_B: Tensor) -> ConnectorOutput:
-        """Return the speech tokens; states beyond ``state_lens_B`` have no influence."""
+        """Return the speech tokens; states after ``state_lens_B`` have no influence."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationOptions:
-    """How text is searched for; the same for every utterance."""
+    """Options of the search, the same for every utterance."""
 
     num_beams: int = 1
     """Beam width; 1 is greedy search."""
     length_penalty: float = 1.0
-    """Exponent of the length by which a hypothesis' log-probability is divided (beam search)."""
+    """Exponent of the length, the divisor of a hypothesis' log-probability (beam search)."""
     no_repeat_ngram: int = 0
-    """No n-gram of this many tokens occurs twice in a hypothesis; 0: no limit."""
+    """Length of n-grams that must not repeat in a hypothesis (tokens); 0: off."""
     nbest: int = 1
-    """Hypotheses kept per utterance, at most num_beams."""
+    """Hypotheses per utterance, at most num_beams."""
     speculative: bool = True
-    """Whether greedy search verifies the hypothesis of a CTC head as a draft: the same text in fewer passes."""
+    """Whether greedy search verifies CTC hypotheses as drafts: faster, same text."""
     ctc_weight: float = 0.0
-    """Weight, 0 to 1, of the CTC of a connector that spells, beside the LLM, in the choice of each token."""
+    """Weight of a CTC head in joint decoding with the LLM (0 to 1)."""
     ctc_candidates: int = 20
-    """Tokens, the LLM's most probable, among which CTC has a say."""
+    """Number of the LLM's most probable tokens that joint decoding scores."""
     ctc_confidence: float = 0.0
-    """Where such a CTC is less sure (0 to 1), on average, of the pieces that it spells, nothing is written."""
+    """Least mean CTC posterior of non-blank labels (0 to 1); below: empty text."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TimedWord:
-    """A word of a text and its place in the audio; start, end and confidence are None for a word without times."""
+    """A word of a text with its times in the audio; start, end and confidence may be None."""
 
     word: str
     start: Seconds | None = None
     end: Seconds | None = None
     confidence: float | None = None
-    """Mean posterior, 0 to 1, of the word's subword units in the stacked states that they are aligned to."""
+    """Mean posterior (0 to 1) of the word's subword units in their aligned stacked states."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,18 +217,18 @@ class Hypothesis:
 
     text: str
     score: float
-    """Sum of the log-probabilities (or joint scores) of the tokens, divided by the length as the search does."""
+    """Sum of the tokens' log-probabilities (or joint scores), divided by length ** length_penalty."""
     num_tokens: int
     truncated: bool
     """Whether ``max_new_tokens`` were generated before the end-of-sequence token."""
     tokens: Sequence[tuple[str, float]] = ()
-    """Each token: what it adds to the text, and its log-probability (nats) in the search."""
+    """Text and log-probability (nats, in the search) of each token."""
     drafted: int = 0
-    """Tokens that speculative decoding drafted, in all passes of the LLM."""
+    """Number of tokens drafted by speculative decoding, in all passes of the LLM."""
     accepted: int = 0
-    """Drafted tokens that were the LLM's choice."""
+    """Number of drafted tokens that the LLM accepted."""
     words: Sequence[TimedWord] = ()
-    """Words of the text with their times from the beginning of the speech; empty unless word times are configured."""
+    """Words of the text with times relative to the start of the speech; empty unless word times are configured."""
 
 
 class Decoder(Module, Protocol):
@@ -244,33 +244,33 @@ class Decoder(Module, Protocol):
         ...
 
     def pack_sequences(self) -> None:
-        """Compute ``logits`` without padding: the same, in less time."""
+        """Compute ``logits`` without padding: the same values in less time."""
         ...
 
     def compile_layers(self, backend: Callable[..., Any]) -> None:
-        """Compile every layer, for all shapes, by a backend of ``torch.compile``."""
+        """Compile every layer for all shapes with a backend of ``torch.compile``."""
         ...
 
     def check(self) -> None:
-        """Make sure, the first time, that speech among the embeddings, and packing, change no score of a token."""
+        """Check on the first call that embeddings as input, and packing, change no score of a token."""
         ...
 
     def compile_steps(self) -> None:
-        """Have ``generate`` compile the LLM's step of one token for each row of a search."""
+        """Enable compilation of the LLM's step of one token per row in ``generate``."""
         ...
 
     def merge_adapters(self) -> None:
-        """Add adapters, if there are any, to the weights that they adapt: faster, and no longer to be trained."""
+        """Add the adapters, if any, to the weights of the LLM: faster, but not trainable."""
         ...
 
     def save_tokenizer(self, folder: Path) -> None:
-        """Write the tokenizer, with its chat template, in Hugging Face's form."""
+        """Write the tokenizer with its chat template in Hugging Face's format."""
         ...
 
     def tokenize(self, text: str, *, begin: bool = False, end: bool = False, special: bool = False) -> list[int]:
-        """Return token ids, with the LLM's own beginning token where asked, and its end-of-sequence token.
+        """Return token ids, optionally with the LLM's beginning-of-sequence and end-of-sequence tokens.
 
-        The name of a special token in ``text`` is that token if ``special``, as in prompts, and else text.
+        If ``special``, as in prompts, names of special tokens in ``text`` become these tokens; otherwise they are text.
         """
         ...
 
@@ -279,7 +279,7 @@ class Decoder(Module, Protocol):
         ...
 
     def chat(self, message: str) -> str:
-        """Return ``message`` in the LLM's chat template up to the answer, with the beginning token if it has one."""
+        """Return ``message`` in the LLM's chat template up to the answer, with a beginning token if there is one."""
         ...
 
     def embed(self, ids_U: Tensor) -> Tensor:
@@ -306,14 +306,13 @@ class Decoder(Module, Protocol):
     ) -> list[list[Hypothesis]]:
         """Continue each prompt (U, E) by at most its ``max_new_tokens``; return the n-best, best first.
 
-        With ``posteriors`` and ``options.ctc_weight``, the scores of the LLM and of CTC are combined in the choice of
-        each token.
+        With ``posteriors`` and ``options.ctc_weight``, the score of each token combines the LLM and CTC.
         """
         ...
 
 
 class ComponentConfig(Protocol):
-    """A component's section of the YAML: a frozen dataclass named ``Config``."""
+    """Section of a component in the YAML: a frozen dataclass named ``Config``."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[object]]]
 
@@ -338,7 +337,7 @@ class ConnectorConfig(ComponentConfig, Protocol):
     """The section ``connector``."""
 
     def build(self, input_dim: int, output_dim: int, segment_states: int) -> Connector:
-        """Return the connector from D to E, with initial weights; see ``Encoder.segment_states``."""
+        """Return a connector with initial weights from D to E; see ``Encoder.segment_states``."""
         ...
 
 

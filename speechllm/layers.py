@@ -4,7 +4,7 @@ from torch import nn
 
 
 def repeated_layers(module: nn.Module) -> list[nn.Module]:
-    """Return the modules in the outermost lists of ``module``: Transformer layers, as a rule."""
+    """Return the modules in the outermost ModuleLists of ``module``, usually Transformer layers."""
     found: list[nn.Module] = []
     for child in module.children():
         found += list(child) if isinstance(child, nn.ModuleList) else repeated_layers(child)

@@ -23,12 +23,12 @@ def map_segments(function: Callable[[Tensor, Tensor], Tensor], inputs_BLD: Tenso
     Args:
         function: maps segments (P, L, D) of all utterances and their valid lengths (P,), each at least 1, to outputs
             (P, Q, E) with the same Q for every segment.
-        inputs_BLD: padded batch; values beyond ``lens_B`` are passed on as they are.
+        inputs_BLD: padded batch; values after ``lens_B`` are passed to ``function`` unchanged.
         lens_B: valid positions, at least 1.
         size: positions of a segment; the last segment of an utterance may be shorter.
 
     Returns:
-        Outputs (B, number of segments * Q, E), zero where a segment has no valid position.
+        Outputs (B, number of segments * Q, E), zero for segments without a valid position.
     """
     batch, length, dim = inputs_BLD.shape
     if length <= size:
@@ -37,7 +37,7 @@ def map_segments(function: Callable[[Tensor, Tensor], Tensor], inputs_BLD: Tenso
     starts = torch.arange(0, length, size, device=lens_B.device)
     lens_P = (lens_B[:, None] - starts).clamp(0, size).flatten()
     used_P = lens_P > 0
-    # The boolean index waits for the device; it saves the computation of segments without a valid position.
+    # The boolean index waits for the device, but segments without a valid position are not computed.
     outputs_PQE = function(segments_PLD[used_P], lens_P[used_P])
     all_PQE = outputs_PQE.new_zeros(len(used_P), *outputs_PQE.shape[1:])
     return all_PQE.index_put((used_P,), outputs_PQE).reshape(batch, -1, outputs_PQE.shape[-1])

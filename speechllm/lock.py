@@ -1,4 +1,4 @@
-"""Locks between processes that end with the process that holds them."""
+"""Locks between processes, released when their process ends."""
 
 import fcntl
 import os
@@ -14,7 +14,7 @@ _FILES: set[TextIO] = set()
 
 
 def _close_inherited() -> None:
-    """Close the files of held locks in a forked process, which would hold the locks beyond the end of its parent."""
+    """Close the files of locks in a forked process, which would otherwise hold them after the end of its parent."""
     for file in _FILES:
         file.close()
     _FILES.clear()
@@ -31,12 +31,12 @@ class LockedError(SpeechLLMError):
 def exclusive_lock(path: Path, what: str) -> Iterator[None]:
     """Hold a lock on the file ``path`` for the duration of the block.
 
-    The lock is the kernel's (``flock``): a process that is killed releases it, so that no stale lock remains. The file
-    itself stays; while the lock is held, it has the holder's machine and process number in it.
+    The lock is a kernel lock (``flock``), released also when the process is killed. The file is not deleted; it
+    contains the machine and process number of the holder of the lock.
 
     Args:
         path: lock file; its folder is created.
-        what: the locked thing, for the error: "the experiment exp/fc".
+        what: description of the locked resource, for the error: "the experiment exp/fc".
 
     Raises:
         LockedError: if another process holds the lock.
@@ -60,4 +60,4 @@ def exclusive_lock(path: Path, what: str) -> Iterator[None]:
         finally:
             _FILES.discard(file)
             file.truncate(0)
-            fcntl.flock(file, fcntl.LOCK_UN)  # not by closing, which a child that was forked just now may delay
+            fcntl.flock(file, fcntl.LOCK_UN)  # closing alone is not enough: a new child may still have the file open

@@ -34,7 +34,7 @@ def file_fingerprint(path: Path) -> str:
 
 
 def files_fingerprint(files: Iterable[Path]) -> str:
-    """Return a fingerprint that changes with the names, sizes and times of files."""
+    """Return a fingerprint of the names, sizes and modification times of files."""
     digest = hashlib.sha256()
     for file in files:
         stat = file.stat()
@@ -43,7 +43,7 @@ def files_fingerprint(files: Iterable[Path]) -> str:
 
 
 def run_record() -> dict[str, Any]:
-    """Return command, date, commit, hardware and versions of this process, as ``run.yaml`` holds them."""
+    """Return the content of ``run.yaml``: command of this process, date, commit, hardware and versions."""
     name = Path(sys.argv[0]).name
     command = shlex.join(["speechllm" if name == "__main__.py" else name, *sys.argv[1:]])  # python -m speechllm
     return {
@@ -69,13 +69,13 @@ def hardware() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python, of this package and of those that influence results."""
+    """Return the versions of Python, this package and other packages with influence on results."""
     own = {"python": platform.python_version(), "speechllm": speechllm.__version__}
     return own | {name: _version(name) for name in PACKAGES}
 
 
 def git_hash() -> str:
-    """Return the commit that this package is checked out from, and whether tracked files differ from it."""
+    """Return the checked-out commit of this package, and whether tracked files differ from it."""
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()

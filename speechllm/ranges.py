@@ -1,4 +1,4 @@
-"""Ranges of numbers in configurations."""
+"""Checks of the ranges of numbers in configurations."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ from speechllm.errors import ConfigError
 
 
 def at_least(config: Any, minimum: float, *names: str) -> None:
-    """Raise ConfigError unless these fields of ``config`` are None or ``minimum`` or more."""
+    """Raise ConfigError unless these fields of ``config`` are None or at least ``minimum``."""
     for name in names:
         value = getattr(config, name)
-        if value is not None and not value >= minimum:  # so that NaN is refused, too
+        if value is not None and not value >= minimum:  # in this form NaN is rejected, too
             raise ConfigError(f"{name}: found {value}, expected at least {minimum}")
 
 

@@ -1,10 +1,9 @@
-"""Find components by name: the name is the file name.
+"""Find components by the names of their files.
 
-``type: whisper`` under ``encoder:`` resolves to ``speechllm.encoders.whisper``; a dotted
-name (``my_lab.conformer``) is imported as it stands. Each such module defines one frozen
-dataclass ``Config`` with a ``build`` method (a corpus and a format define functions instead, see
-``speechllm/corpora/__init__.py`` and ``speechllm/data/importers/__init__.py``). Nothing else has to be
-edited to add a component, and its imports are paid only when it is used.
+``type: whisper`` under ``encoder:`` resolves to ``speechllm.encoders.whisper``; a dotted name (``my_lab.conformer``) is
+the name of a module outside the library. Each module defines one frozen dataclass ``Config`` with a method ``build``; a
+corpus and a format define functions instead, see ``speechllm/corpora/__init__.py`` and
+``speechllm/data/importers/__init__.py``. A new component needs no other change, and is imported only when it is used.
 """
 
 import difflib
@@ -33,9 +32,9 @@ _trusts_outside: ContextVar[bool] = ContextVar("_trusts_outside", default=True)
 
 @contextmanager
 def outside_components(trusted: bool) -> Iterator[None]:
-    """Let ``component_module`` import modules from outside the library within the block, or refuse them.
+    """Allow or reject imports of modules outside the library by ``component_module`` within the block.
 
-    An experiment YAML that the user names may use such modules; a trained model may come from somebody else.
+    They are allowed for an experiment YAML named by the user; a trained model may have another author.
     """
     token = _trusts_outside.set(trusted)
     try:
@@ -54,21 +53,21 @@ def component_module(kind: str, name: str) -> ModuleType:
     """Import component ``name`` of ``kind``.
 
     Raises:
-        ConfigError: if there is no such component, or it is outside the library and not trusted.
+        ConfigError: if the component does not exist, or is outside the library and not trusted.
     """
     if "." in name:
         if not all(part.isidentifier() for part in name.split(".")):
-            raise ConfigError(f"{SINGULAR[kind]} {name!r}: expected the name of a module, such as my_lab.conformer")
+            raise ConfigError(f"{SINGULAR[kind]} {name!r}: expected a module name such as my_lab.conformer")
         if not _trusts_outside.get():
             raise ConfigError(
-                f"{SINGULAR[kind]} {name!r}: a module outside speechllm, which loading this model would run; if you "
-                "trust whoever made the model, allow it with trust_components=True or --trust_components"
+                f"{SINGULAR[kind]} {name!r}: found a module outside speechllm, which loading this model would run; if "
+                "you trust the author of the model, allow it with trust_components=True or --trust_components"
             )
         try:
             return importlib.import_module(name)
         except ModuleNotFoundError as error:
             if error.name is not None and not f"{name}.".startswith(f"{error.name}."):
-                raise  # the module is there, but something that it imports is not
+                raise  # the module exists, but one of its imports does not
             raise ConfigError(f"{SINGULAR[kind]} {name!r}: no such module; is its folder on PYTHONPATH?") from error
     names = available(kind)
     if name not in names:

@@ -1,13 +1,13 @@
-"""Copies from the CPU to the device that computes."""
+"""Copies from the CPU to the device of the model."""
 
 import torch
 from torch import Tensor
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return a CPU tensor on ``device`` without waiting for the kernels that a GPU has yet to run.
+    """Return a CPU tensor on ``device`` without waiting for queued kernels of a GPU.
 
-    An ordinary copy waits for them, because its source may be changed afterwards; pinned memory needs no such care.
+    A copy from ordinary memory waits for them; a copy from pinned memory does not.
     """
     if device.type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()

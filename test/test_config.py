@@ -93,7 +93,7 @@ def test_no_file_and_wrong_override(tmp_path: Path) -> None:
         load(tmp_path, GOOD, "steps")
     with pytest.raises(ConfigError, match="'steps' is a value, expected a section"):
         load(tmp_path, GOOD, "steps.more=1")
-    with pytest.raises(ConfigError, match="is no YAML"):
+    with pytest.raises(ConfigError, match="is not YAML"):
         load(tmp_path, GOOD, "steps={more}: less")
 
 
@@ -146,7 +146,7 @@ def test_a_base_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     write(tmp_path, a="base: nothing.yaml\n", b="base: c.yaml\n", c="base: b.yaml\n", d="base: [a]\n")
     with pytest.raises(ConfigError, match=r"nothing\.yaml: no such file"):
         configs.load(Outer, tmp_path / "a.yaml")
-    with pytest.raises(ConfigError, match=r"b\.yaml: is its own base, by way of .*c\.yaml"):
+    with pytest.raises(ConfigError, match=r"b\.yaml: is its own base through .*c\.yaml"):
         configs.load(Outer, tmp_path / "b.yaml")
     with pytest.raises(ConfigError, match=r"d\.yaml: base: expected the path of a YAML file, found \['a'\]"):
         configs.load(Outer, tmp_path / "d.yaml")
@@ -188,7 +188,7 @@ BOMB = "[" + ", ".join(["&a [x]"] + [f"&{b} [*{a}, *{a}]" for a, b in zip("abcd"
 
 
 def test_aliases_and_deep_nesting_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"is no YAML.*aliases are not supported, found \*a"):
+    with pytest.raises(ConfigError, match=r"is not YAML.*aliases are not supported, found \*a"):
         load(tmp_path, GOOD, f"names={BOMB}")
     with pytest.raises(ConfigError, match=r"x\.yaml: not valid YAML: aliases are not supported"):
         load(tmp_path, f"names: {BOMB}\n")
@@ -208,5 +208,5 @@ def test_a_list_is_no_configuration(tmp_path: Path) -> None:
 
 
 def test_a_former_key_names_the_new_one(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"connector\.merge: unknown key; its name is 'stack' now"):
+    with pytest.raises(ConfigError, match=r"connector\.merge: unknown key; it was renamed to 'stack'"):
         load(tmp_path, GOOD, "connector.merge=2")

@@ -230,7 +230,7 @@ def test_a_set_that_is_augmented_already_is_not_augmented_again(tmp_path: Path) 
     data_dir = make_data_dir(tmp_path, 0.5, 0.6)
     augment(data_dir, tmp_path / "noise_aug", Augmentation(speeds=(0.9,)))
     assert len(open_set(config, tmp_path / "noise_aug")) == 2  # to validate on it, for example
-    with pytest.raises(ConfigError, match="noise_aug: found a set that is augmented already"):
+    with pytest.raises(ConfigError, match="noise_aug: found an augmented set"):
         open_set(config, tmp_path / "noise_aug", training=True)
     assert not np.array_equal(
         open_set(config, data_dir, training=True).read("spk0-000", 0).inputs_TF,
