@@ -1,4 +1,4 @@
-"""States to LLM embeddings: one connector a file, each with a ``Config`` that builds it."""
+"""Connectors from encoder states to LLM embeddings, one per file, each with a ``Config`` that builds it."""
 
 from speechllm.connectors._base import BaseConnector
 

@@ -6,11 +6,11 @@ from speechllm.interfaces import Decoder, SubwordUnits
 
 
 class BaseConnector(nn.Module):
-    """Connector without a CTC head that is computed from the states alone."""
+    """Connector without a CTC head and without parts of the LLM."""
 
     subwords: SubwordUnits | None = None
     ctc_weight = 0.0
     exact_lengths = False
 
     def bind(self, decoder: Decoder) -> None:
-        """Use nothing of the LLM."""
+        """Ignore the LLM."""

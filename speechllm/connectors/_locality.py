@@ -1,4 +1,4 @@
-"""Gaussian bias of a Q-Former's cross-attention, which gives its queries the order of the speech."""
+"""Gaussian bias of a Q-Former's cross-attention, which orders its queries in time."""
 
 import math
 
@@ -11,15 +11,15 @@ from speechllm.lengths import length_mask
 class LocalityBias(nn.Module):
     """Bias of the attention logits around each query's share of the speech.
 
-    The speech is divided into as many shares of equal length as there are queries, and query i attends around the
-    middle of share i: its logits are lowered by d**2 / 2, where d is the distance of a state from there in units of the
-    width. Gaussian biases of self-attention: Sperber et al., 2018 (arXiv 1803.09519), and Yang et al., 2018 (arXiv
-    1810.10182). Each head has a trained width; all layers share the bias.
+    The speech is divided into Q shares of equal length, one for each query. The bias of query i is -d**2 / 2, where d
+    is the distance of a state from the middle of share i, in units of the width. Gaussian biases of self-attention:
+    Sperber et al., 2018 (arXiv 1803.09519), and Yang et al., 2018 (arXiv 1810.10182). Each head has a trained width;
+    all layers share the bias.
 
     Args:
         num_queries: number of queries Q.
         num_heads: number of attention heads H.
-        width: standard deviation at the start, in shares.
+        width: initial standard deviation, in shares.
     """
 
     def __init__(self, num_queries: int, num_heads: int, width: float) -> None:
@@ -28,7 +28,7 @@ class LocalityBias(nn.Module):
         self.log_width_H = nn.Parameter(torch.full((num_heads,), math.log(width)))
 
     def forward(self, state_lens_B: Tensor, length: int) -> Tensor:
-        """Return the biases (B, H, Q, L) of ``length`` states; states beyond ``state_lens_B`` are masked."""
+        """Return the biases (B, H, Q, L) of ``length`` states; states after ``state_lens_B`` are masked."""
         device, dtype = state_lens_B.device, self.log_width_H.dtype
         states_L = torch.arange(length, device=device) + 0.5
         centres_Q1 = torch.arange(self.num_queries, device=device)[:, None] + 0.5

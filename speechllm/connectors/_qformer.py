@@ -1,4 +1,4 @@
-"""The Q-Former (Li et al., 2023, arXiv 2301.12597) that the query-based connectors share."""
+"""Q-Former (Li et al., 2023, arXiv 2301.12597), shared by the query-based connectors."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from speechllm.ranges import at_least
 
 @dataclass(frozen=True, kw_only=True)
 class QFormerOptions:
-    """How many queries, and how deep and wide the Q-Former is."""
+    """Number of queries, and sizes of the Q-Former."""
 
     num_queries: int = 80
     """Number of trainable queries: the number of speech tokens."""
@@ -25,10 +25,10 @@ class QFormerOptions:
     dropout: float = 0.1
     """Dropout probability."""
     locality: float = 0.0
-    """Initial width of the Gaussian attention bias around each query's share of the speech (shares); 0: no bias."""
+    """Initial width of the Gaussian attention bias (shares of the speech); 0: none."""
 
     def __post_init__(self) -> None:
-        """Check what YAML types cannot."""
+        """Check the ranges of the values."""
         if self.num_queries < 1 or self.num_layers < 1:
             raise ConfigError(
                 f"num_queries and num_layers: found {self.num_queries} and {self.num_layers}, expected at least 1"
@@ -39,16 +39,16 @@ class QFormerOptions:
 
 
 class QFormer(nn.Module):
-    """Trainable queries that read any number of states through cross-attention in every layer.
+    """Trainable queries with cross-attention to any number of states in every layer.
 
-    Layer normalisation of the states, BERT layers without a text branch or pooler, and a linear
-    layer to the LLM's embeddings (arXiv 2309.13963, section 2, QF). With ``locality``, which is not in the paper, each
-    query attends around its share of the valid states.
+    Layer normalisation of the states, BERT layers without a text branch or pooler, and a linear layer to the LLM's
+    embeddings (arXiv 2309.13963, section 2, QF). With ``locality``, which is not in the paper, a bias centres the
+    attention of each query on its share of the valid states.
 
     Args:
         input_dim: dimension D of the states.
         output_dim: embedding dimension E of the LLM.
-        options: sizes; 12 heads at BERT's width of 768, in proportion otherwise.
+        options: sizes; one head for each 64 units of width, so 12 at BERT's width of 768.
     """
 
     def __init__(self, input_dim: int, output_dim: int, options: QFormerOptions) -> None:
@@ -73,13 +73,13 @@ class QFormer(nn.Module):
             self.locality = LocalityBias(options.num_queries, options.hidden // 64, options.locality)
 
     def forward(self, states_BLD: Tensor, state_lens_B: Tensor) -> Tensor:
-        """Return embeds_BSE, one embedding for each query; states beyond ``state_lens_B`` are masked."""
+        """Return embeds_BSE, one embedding for each query; states after ``state_lens_B`` are masked."""
         length = states_BLD.shape[1]
         if self.locality is None:
-            # transformers reads from the device whether the mask hides a state: a wait for the encoder
+            # transformers copies "is any state masked" to the CPU, which waits for the encoder here
             attention_mask = length_mask(state_lens_B, length).long()
         else:
-            attention_mask = self.locality(state_lens_B, length)  # added to the logits as it is
+            attention_mask = self.locality(state_lens_B, length)  # added to the logits
         hidden_BSH = self.qformer(
             query_embeds=self.queries_1QH.expand(len(states_BLD), -1, -1),
             encoder_hidden_states=self.norm(states_BLD),

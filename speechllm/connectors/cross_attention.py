@@ -1,9 +1,9 @@
-"""The cross-attention connector of the paper: the speech asks the LLM's own embedding table.
+"""The cross-attention connector of the paper: states attend to the embedding matrix of the LLM.
 
 arXiv 2309.13963, section 2 (CA): H = Linear(Conv1d(X)) with overlapping kernels, and the speech tokens are
-MultiHead(query H, key E, value E), where E is the whole embedding table of the LLM, in place, never copied. With
-Whisper large-v2 (1280) and a 13B LLM (5120) it has 133,392,128 parameters and 75 tokens a window of 30 s, which is
-the paper's 133.4M; kernel, stride and width are derived from that number, not given there.
+MultiHead(query H, key E, value E), where E is the complete embedding matrix of the LLM, shared and not copied. With
+Whisper large-v2 (1280) and a 13B LLM (5120) it has 133,392,128 parameters (133.4M in the paper) and 75 tokens per
+window of 30 s. The paper does not give kernel, stride and width; they are derived from its number of parameters.
 """
 
 from collections.abc import Callable
@@ -21,19 +21,19 @@ from speechllm.lengths import ceil_div, length_mask
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """How many states become one speech token, and how they are compared with the embedding table."""
+    """Sizes of the convolution and the cross-attention; the paper does not give ``num_heads``."""
 
     stride: int = 20
     """Number of encoder states from one speech token to the next."""
     kernel: int = 25
-    """Number of encoder states that a speech token sees, at least the stride."""
+    """Number of encoder states per speech token, at least the stride."""
     hidden: int = 768
     """Channels of the convolution."""
     num_heads: int = 8
-    """Attention heads, a divisor of the LLM's embedding dimension; the paper does not give it."""
+    """Number of attention heads, a divisor of the LLM's embedding dimension."""
 
     def __post_init__(self) -> None:
-        """Check what YAML types cannot."""
+        """Check the ranges of the values."""
         if min(self.stride, self.hidden, self.num_heads) < 1:
             raise ConfigError(
                 f"stride, hidden and num_heads: found {self.stride}, {self.hidden} and {self.num_heads}, "
@@ -53,7 +53,7 @@ class Config:
 
 
 class CrossAttention(BaseConnector):
-    """One speech token for every ``stride`` states, a mixture of projected rows of the embedding table."""
+    """One speech token for every ``stride`` states, a weighted sum of projected rows of the embedding matrix."""
 
     exact_lengths = True
 
@@ -66,7 +66,7 @@ class CrossAttention(BaseConnector):
         self._embedding_matrix: Callable[[], Tensor] | None = None
 
     def bind(self, decoder: Decoder) -> None:
-        """Attend to the embedding matrix (V, E) of the LLM, which stays the LLM's own."""
+        """Store a reference to the embedding matrix (V, E) of the LLM."""
         self._embedding_matrix = decoder.embedding_matrix
 
     def output_lengths(self, state_lens_B: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ class CrossAttention(BaseConnector):
         assert self._embedding_matrix is not None, "bind comes first"
         batch, length, _ = states_BLD.shape
         valid_BL1 = length_mask(state_lens_B, length)[..., None]
-        # as much padding as gives one token for every stride begun, the same on both sides where it is even
+        # padding for ceil(length / stride) tokens, with half of the kernels' overlap on the left
         missing = (-(-length // self.stride) - 1) * self.stride + self.kernel - length
         left = (self.kernel - self.stride) // 2
         states_BDL = pad(torch.where(valid_BL1, states_BLD, 0.0).transpose(1, 2), (left, missing - left))

@@ -1,10 +1,10 @@
-"""A connector with a CTC head: one embedding of the LLM for each run of states with the same subword unit.
+"""Connector with a CTC head: one embedding of the LLM for each run of states with the same subword unit.
 
-Stacked states go through Transformer layers and a softmax over a blank and subword units of the LLM's own vocabulary
-(CTC: Graves et al., 2006). States with a nearly certain blank are dropped, and neighbouring states with the same best
-label become one speech token (as Gaido et al., 2021, arXiv 2102.01578, shrink speech): the expectation of the LLM's own
-embeddings under the posteriors, plus an acoustic residual. The LLM reads about as many tokens as the transcript has,
-at the scale of its own embeddings. This connector is not in the paper.
+Transformer layers and a softmax compute posteriors of stacked states over a blank and subword units of the LLM's
+vocabulary (CTC: Graves et al., 2006). States with a high posterior of the blank are dropped, and neighbouring states
+with the same best label become one speech token (compression as in Gaido et al., 2021, arXiv 2102.01578): the
+expectation of the LLM's embeddings under the posteriors, plus an acoustic residual. The number of speech tokens is
+close to that of text tokens, and they have the scale of the LLM's embeddings. This connector is not in the paper.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Config:
     stack: int = 4
     """Number of consecutive encoder states stacked into one."""
     hidden: int = 384
-    """Width of the Transformer layers, a multiple of 64 (one attention head each)."""
+    """Width of the Transformer layers, a multiple of 64 (one head each)."""
     num_layers: int = 4
     """Number of Transformer layers."""
     dropout: float = 0.1
@@ -42,11 +42,11 @@ class Config:
     bpe_merges: int = 500
     """Number of the tokenizer's first BPE merges that define the subword units."""
     blank_threshold: float = 0.95
-    """States with at least this posterior of the blank are dropped."""
+    """States with at least this posterior of the blank (0 to 1) are dropped."""
     ctc_weight: float = 0.3
-    """Weight of the CTC loss beside the LLM's loss."""
+    """Weight of the CTC loss, relative to the LLM's loss."""
     mask: float = 0.1
-    """Share of the stacked states masked in training, in spans (SpecAugment, arXiv 1904.08779)."""
+    """Share (0 to 1) of stacked states masked in training, in spans."""
 
     def __post_init__(self) -> None:
         """Check the ranges of the values."""
@@ -100,7 +100,7 @@ class CTCConnector(BaseConnector):
         nn.init.zeros_(self.residual.weight)
 
     def bind(self, decoder: Decoder) -> None:
-        """Take the LLM's subword units and embeddings, and build the CTC head for the units."""
+        """Store the LLM's subword units and embeddings, and build the CTC head for the units."""
         self.subwords = self._units = decoder.subword_units(self.config.bpe_merges)
         self._embed = decoder.embed
         like = self.residual.weight
@@ -126,11 +126,11 @@ class CTCConnector(BaseConnector):
         kept_BM = valid_BM & (probs_BMC[..., 0] < self.config.blank_threshold)
         continues_BM = kept_BM[:, 1:] & kept_BM[:, :-1] & (best_BM[:, 1:] == best_BM[:, :-1])
         starts_BM = kept_BM & ~pad(continues_BM, (1, 0))
-        run_K = starts_BM[kept_BM].cumsum(0) - 1  # K: the kept states of all utterances, one after the other
+        run_K = starts_BM[kept_BM].cumsum(0) - 1  # K: kept states of all utterances
         matrix_CE = self._embed(torch.tensor(self._units.ids, device=run_K.device))
         residual_KE = self.residual(hidden_BMH[kept_BM])
         states_KE = probs_BMC[kept_BM][:, 1:].to(matrix_CE.dtype) @ matrix_CE + residual_KE
-        # The CPU waits for the posteriors here, and at boolean indices: they decide the number of speech tokens
+        # The CPU waits for the posteriors here and at boolean indices: the number of speech tokens depends on them
         speech_lens_B = starts_BM.sum(1)
         sums_RE = states_KE.new_zeros(int(speech_lens_B.sum()), states_KE.shape[1]).index_add(0, run_K, states_KE)
         means_RE = sums_RE / run_K.bincount(minlength=len(sums_RE))[:, None]
@@ -154,7 +154,7 @@ class CTCConnector(BaseConnector):
         return attended_PMH
 
     def _masked(self, valid_BM: Tensor) -> Tensor:
-        """Return a mask (B, M) of the stacked states to hide in training; outside training it is false."""
+        """Return a mask (B, M) of spans of stacked states (SpecAugment, arXiv 1904.08779); false outside training."""
         if not self.training or self.config.mask == 0:
             return torch.zeros_like(valid_BM)
         begins_BM = torch.rand(valid_BM.shape, device=valid_BM.device) < self.config.mask / MASK_STATES

@@ -1,7 +1,8 @@
 """The fully connected connector of the paper: m frames stacked without overlap, Linear, ReLU, Linear.
 
 arXiv 2309.13963, section 2 (FC). With Whisper large-v2 (1280) and a 13B LLM (5120): m=5, hidden 2048
-has 23,600,128 parameters and 300 tokens a window of 30 s; m=20, hidden 800 has 24,581,920 and 75.
+has 23,600,128 parameters and 300 tokens per window of 30 s; m=20, hidden 800 has 24,581,920 and 75. The paper's m is
+``stack``; layer normalisation of the states, which is not in the paper, makes training faster.
 """
 
 from dataclasses import dataclass
@@ -19,19 +20,19 @@ from speechllm.lengths import ceil_div, length_mask
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """How many states become one speech token, and through how wide a layer."""
+    """Number of states per speech token, and sizes of the layers."""
 
     RENAMED: ClassVar = {"merge": "stack"}
 
     stack: int = 5
-    """Number of consecutive encoder states stacked into one speech token (the paper's m)."""
+    """Number of consecutive encoder states stacked into one speech token."""
     hidden: int = 2048
     """Width of the hidden layer."""
     layer_norm: bool = False
-    """Whether the states are normalised first, which is not in the paper but learns faster."""
+    """Whether to normalise the states first."""
 
     def __post_init__(self) -> None:
-        """Check what YAML types cannot."""
+        """Check the ranges of the values."""
         if self.stack < 1 or self.hidden < 1:
             raise ConfigError(f"stack and hidden: found {self.stack} and {self.hidden}, expected at least 1")
 

@@ -1,8 +1,8 @@
-"""The Q-Former connector of the paper: a fixed number of speech tokens, whatever the length.
+"""The Q-Former connector of the paper: a fixed number of speech tokens for speech of any length.
 
 arXiv 2309.13963, section 2 (QF). With Whisper large-v2 (1280) and a 13B LLM (5120) it has
-24,463,872 parameters with 60 queries and 24,479,232 with 80. Speech of several windows is read in
-one call over its concatenated states.
+24,463,872 parameters with 60 queries and 24,479,232 with 80. The queries attend to the concatenated states of all
+windows.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from speechllm.interfaces import ConnectorOutput
 
 @dataclass(frozen=True, kw_only=True)
 class Config(QFormerOptions):
-    """How many queries, and how deep and wide the Q-Former is."""
+    """Number of queries, and sizes of the Q-Former."""
 
     def build(self, input_dim: int, output_dim: int, segment_states: int) -> "QFormerConnector":
         """Build the connector for states of ``input_dim`` and an LLM of ``output_dim``."""

@@ -1,8 +1,8 @@
 """The segment-level Q-Former of the paper: a fixed number of speech tokens for every segment of the speech.
 
-arXiv 2309.13963, section 2 (Seg-QF): speech longer than a segment (30 s) is cut into segments S_1 ... S_N, which the
-encoder encodes each alone, and T = concat_n QF(Q, S_n + p_n), where p_n is one sinusoidal position for the whole
-segment and Q and QF are shared. Parameters as QF: positions are not trained.
+arXiv 2309.13963, section 2 (Seg-QF): speech longer than a segment (30 s) is cut into segments S_1 ... S_N, encoded
+separately, and T = concat_n QF(Q, S_n + p_n), where p_n is one sinusoidal position for all states of a segment, and Q
+and QF are shared. It has as many parameters as QF, because the positions are not trained.
 """
 
 import math
@@ -19,13 +19,13 @@ from speechllm.lengths import ceil_div, map_segments
 
 @dataclass(frozen=True, kw_only=True)
 class Config(QFormerOptions):
-    """How many queries, and how deep and wide the Q-Former is; the segments are the encoder's."""
+    """Number of queries, and sizes of the Q-Former; the segments are those of the encoder."""
 
     num_queries: int = 80
-    """Number of trainable queries: the number of speech tokens of a segment."""
+    """Number of trainable queries: the number of speech tokens per segment."""
 
     def build(self, input_dim: int, output_dim: int, segment_states: int) -> "SegmentQFormer":
-        """Build the connector for segments of ``segment_states`` states of ``input_dim``, and an LLM."""
+        """Build the connector for segments of ``segment_states`` states of ``input_dim`` and an LLM."""
         return SegmentQFormer(input_dim, output_dim, segment_states, self)
 
 

@@ -1,7 +1,7 @@
-"""The window-level Q-Former of SALMONN: a few speech tokens for every short window, so their number grows with time.
+"""The window-level Q-Former of SALMONN: a few speech tokens for every short window of the speech.
 
-Tang et al., 2023, arXiv 2310.13289, section 3.1: with windows of 17 states (0.33 s of Whisper's) and one query, 88
-speech tokens stand for 30 s.
+Tang et al., 2023, arXiv 2310.13289, section 3.1: with windows of 17 states (0.33 s with Whisper) and one query, 30 s
+have 88 speech tokens.
 """
 
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ from speechllm.lengths import ceil_div, map_segments
 
 @dataclass(frozen=True, kw_only=True)
 class Config(QFormerOptions):
-    """How long a window is, how many queries read it, and how deep and wide the Q-Former is."""
+    """Length of a window, number of queries, and sizes of the Q-Former."""
 
     window: int = 17
-    """Number of encoder states of a window."""
+    """Number of encoder states per window."""
     num_queries: int = 1
-    """Number of trainable queries: the number of speech tokens of a window."""
+    """Number of trainable queries: the number of speech tokens per window."""
 
     def __post_init__(self) -> None:
-        """Check what YAML types cannot."""
+        """Check the ranges of the values."""
         super().__post_init__()
         if self.window < 1:
             raise ConfigError(f"window: found {self.window}, expected at least 1")

@@ -1,1 +1,1 @@
-"""Language models: one family a file, each with a ``Config`` that builds it."""
+"""Language models, one kind per file, each with a ``Config`` that builds it."""

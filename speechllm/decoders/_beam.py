@@ -1,8 +1,8 @@
-"""Beam search: the K best beginnings of each utterance go on, until no better end can be found.
+"""Beam search with K beams per utterance.
 
-The search is that of transformers with ``early_stopping=False``: a score is a sum of log-probabilities divided by the
-length to the power of the length penalty, and an utterance ends when its best running beam, at its present length,
-scores below its worst hypothesis.
+It equals beam search of transformers with ``early_stopping=False``: a score is a sum of log-probabilities divided by
+the length to the power of the length penalty, and an utterance ends when its best running beam, at its present length,
+has a lower score than its worst hypothesis.
 """
 
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from speechllm.decoders._state import SearchState
 from speechllm.interfaces import GenerationOptions
 
 LOW = -1e9
-"""Score of a beam that is not there."""
+"""Score of an empty place in a list of beams."""
 
 
 class Beams(NamedTuple):
@@ -28,7 +28,7 @@ class Beams(NamedTuple):
     scores_BK: Tensor
 
     def gather(self, places_BX: Tensor) -> "Beams":
-        """Return the beams at ``places_BX`` of each utterance."""
+        """Return the beams with the indices ``places_BX`` of each utterance."""
         places_BXU = places_BX[..., None].expand(-1, -1, self.ids_BKU.shape[2])
         return Beams(
             self.ids_BKU.gather(1, places_BXU),
@@ -37,11 +37,11 @@ class Beams(NamedTuple):
         )
 
     def join(self, other: "Beams") -> "Beams":
-        """Return the beams of both."""
+        """Return the beams of both, concatenated for each utterance."""
         return Beams(*(torch.cat(pair, 1) for pair in zip(self, other, strict=True)))
 
     def append(self, tokens_BK: Tensor, log_probs_BK: Tensor, scores_BK: Tensor) -> "Beams":
-        """Return the beams with another token each, and their new scores."""
+        """Return the beams, each extended by a token, with new scores."""
         return Beams(
             torch.cat([self.ids_BKU, tokens_BK[..., None]], 2),
             torch.cat([self.log_probs_BKU, log_probs_BK[..., None]], 2),
@@ -56,8 +56,8 @@ class BeamSearch:
         max_new_tokens: largest number of tokens of each utterance.
         options: beam width K and length penalty.
         scores: scores of tokens; its rows are the utterances.
-        eos: the end-of-sequence token.
-        device: of the LLM.
+        eos: end-of-sequence token.
+        device: device of the LLM.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class BeamSearch:
         self._has_ended_BK = torch.zeros_like(first_BK, dtype=torch.bool)
         self._is_open_B = torch.ones_like(self._limits_B, dtype=torch.bool)
         first_BK = first_BK.clone()
-        first_BK[:, 0] = 0.0  # the others would be copies of it
+        first_BK[:, 0] = 0.0  # other beams would be copies of the first
         self._running = Beams(empty_BKU.long(), empty_BKU, first_BK)
         self._results: dict[int, Beams] = {}
 
@@ -82,7 +82,7 @@ class BeamSearch:
         """Search to the end; return the K best hypotheses of each utterance, best first.
 
         Args:
-            state: the LLM's, after the prompts of the utterances.
+            state: state of the LLM after the prompts.
             logits_BV: logits after each prompt.
         """
         rows_R = torch.arange(len(self._utts), device=self._limits_B.device).repeat_interleave(self._width)
@@ -105,13 +105,13 @@ class BeamSearch:
             logits_RV = state.extend(self._running.ids_BKU[..., -1].reshape(-1, 1))[:, -1]
 
     def _step(self, logits_RV: Tensor) -> Tensor:
-        """Choose the beams that go on and those that end; return the row (B, K) that each of the former continues."""
+        """Select continuing and ended beams; return the parent row (B, K) of each continuing beam."""
         length = self._running.ids_BKU.shape[2] + 1
         log_probs_RV = self._log_probs(logits_RV)
         num_tokens = log_probs_RV.shape[1]
         log_probs_BX = log_probs_RV.reshape(len(self._utts), -1)
         totals_BX = log_probs_BX + self._running.scores_BK.repeat_interleave(num_tokens, 1)
-        # twice as many as the beams, because each beam may end
+        # 2 K candidates, because each of the K beams may end
         totals_BX, places_BX = totals_BX.topk(2 * self._width)
         beams_BX, tokens_BX = places_BX // num_tokens, places_BX % num_tokens
         longer = self._running.gather(beams_BX).append(tokens_BX, log_probs_BX.gather(1, places_BX), totals_BX)
@@ -129,7 +129,7 @@ class BeamSearch:
         return parents_BK
 
     def _log_probs(self, logits_RV: Tensor) -> Tensor:
-        """Return the scores of the next tokens, only of the end of sequence at ``max_new_tokens``."""
+        """Return the scores of the next tokens; at ``max_new_tokens``, only the end of sequence is possible."""
         log_probs_RV = logits_RV.float().log_softmax(-1)
         if not self._scores.is_plain:
             prefixes = self._running.ids_BKU.flatten(0, 1).tolist() if self._scores.needs_prefixes else []
@@ -141,7 +141,7 @@ class BeamSearch:
         return torch.where(at_limit_B.repeat_interleave(self._width)[:, None], only_end_RV, log_probs_RV)
 
     def _end(self, longer: Beams, ends_BX: Tensor, length: int) -> None:
-        """Keep the K best hypotheses of each utterance, of those so far and of the K best beams that end now."""
+        """Keep the K best of the hypotheses so far and of those of the K best beams that end now, per utterance."""
         ends_BX = ends_BX & (torch.arange(ends_BX.shape[1], device=ends_BX.device) < self._width)
         scores_BX = torch.where(ends_BX, longer.scores_BK / length**self._penalty, LOW)
         both = self._ended.join(self._padded(longer._replace(scores_BK=scores_BX)))
@@ -150,7 +150,7 @@ class BeamSearch:
         self._has_ended_BK = torch.cat([self._has_ended_BK, ends_BX], 1).gather(1, best_BK)
 
     def _drop(self, parents_BK: Tensor) -> Tensor:
-        """Drop the utterances that have ended; return the parents of the others."""
+        """Drop utterances that have ended; return the parents of the others."""
         left_B = self._is_open_B
         rows_R = left_B.repeat_interleave(self._width).nonzero()[:, 0]
         if self._scores.joint is not None:
@@ -162,7 +162,7 @@ class BeamSearch:
         return parents_BK[left_B]
 
     def _padded(self, beams: Beams) -> Beams:
-        """Pad the tokens of beams with the end of sequence to the largest length."""
+        """Pad the tokens of beams to the largest length with the end of sequence."""
         width = (0, self._largest_limit + 1 - beams.ids_BKU.shape[2])
         ids_BKU, log_probs_BKU = pad(beams.ids_BKU, width, value=self._eos), pad(beams.log_probs_BKU, width)
         return Beams(ids_BKU, log_probs_BKU, beams.scores_BK)

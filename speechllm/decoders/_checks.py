@@ -1,7 +1,7 @@
-"""Checks of an LLM with a few tokens: embeddings give what their tokens give, and packed sequences what padded ones do.
+"""Checks of the logits of an LLM on a few tokens: embeddings against token ids, and packed against padded sequences.
 
-Families differ in ways that their configurations do not state: inputs of token ids beside the embeddings, search that
-begins with token ids only, states that pass from one packed sequence to the next. Both checks are deterministic and
+Families of LLMs differ in ways that their configurations do not state: additional inputs of token ids, search that
+starts with token ids only, states that leak from one packed sequence to the next. Both checks are deterministic and
 change no random state.
 """
 
@@ -18,20 +18,20 @@ from speechllm.errors import ConfigError, SpeechLLMError
 
 PROMPT = "one two three four"
 TOKENS = 5
-"""Tokens of the prompt that are read, at most."""
+"""Largest number of tokens of the prompt in a check."""
 TOLERANCES = {torch.float32: 1e-3, torch.float64: 1e-3}
-"""Largest distance of two sets of logits over their spread; measured: 3e-7."""
+"""Largest accepted ``distance`` of two sets of logits; measured: 3e-7."""
 HALF_PRECISION = 0.15
-"""The same in half precision; measured of SmolLM2 (30 layers) in bfloat16: 0.044."""
+"""The same in half precision; measured with SmolLM2 (30 layers) in bfloat16: 0.044."""
 ROUNDING = 3.0
-"""How many times as far as those of the first sequence the logits of later ones may be; measured: 1.4."""
+"""Largest accepted ratio of the ``distance`` of later packed sequences to that of the first; measured: 1.4."""
 PADDING_LOGIT = 1e4
-"""Larger logits are not compared: some families give a huge one to the padding of the vocabulary."""
+"""Larger logits are not compared, because some families have huge logits for the padding of the vocabulary."""
 
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Switch dropout off and gradients, and then every module back to its mode."""
+    """Switch off dropout and gradients within the block, and restore the mode of every module afterwards."""
     modes = [(one, one.training) for one in module.modules()]
     try:
         module.eval()
@@ -43,22 +43,22 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def check_embeddings(model: Any, embed: Callable[[Tensor], Tensor], ids_U: Tensor) -> None:
-    """Make sure that the LLM scores embeddings as it scores their tokens, in training and in search.
+    """Check that the LLM computes equal logits from embeddings and from token ids, in training and in search.
 
-    One of two prompts has a vector that is no token's embedding, as speech has.
+    One of two prompts contains a vector that is not the embedding of a token, like a speech token.
 
     Args:
-        model: a causal LM of transformers, in evaluation mode.
-        embed: its embedding of token ids.
+        model: causal LM of transformers, in evaluation mode.
+        embed: embedding of token ids.
         ids_U: a few tokens.
 
     Raises:
-        ConfigError: if it cannot be computed, or differs.
+        ConfigError: if the logits differ, or cannot be computed.
     """
     kind = model.config.model_type
     try:
         found, expected = _scores(model, embed, ids_U)
-    except Exception as error:  # families refuse embeddings by errors of every class
+    except Exception as error:  # families reject embeddings with errors of every class
         raise ConfigError(
             f"decoder.path: a {kind} model cannot continue prompts that contain speech: {_first_line(error)}; "
             "choose another LLM"
@@ -67,31 +67,31 @@ def check_embeddings(model: Any, embed: Callable[[Tensor], Tensor], ids_U: Tenso
         found,
         expected,
         TOLERANCES.get(model.dtype, HALF_PRECISION),
-        f"decoder.path: a {kind} model scores embeddings differently from their tokens, so it has other inputs, too; "
+        f"decoder.path: a {kind} model scores embeddings differently from their tokens, so it needs other inputs, too; "
         "choose another LLM",
     )
 
 
 class Logits(Protocol):
-    """The logits of padded sequences, ``CausalLM._logits``."""
+    """Function that computes logits, such as ``CausalLM._logits``."""
 
     def __call__(self, embeds_BUE: Tensor, mask_BU: Tensor, select_BU: Tensor, *, packed: bool) -> Tensor:
-        """Return the logits (selected positions, V)."""
+        """Return the logits (number of selected positions, V)."""
         ...
 
 
 def check_packing(logits: Logits, kind: str, embeds_UE: Tensor) -> None:
-    """Make sure that two packed sequences of different lengths have the logits of padded ones.
+    """Check that packed and padded sequences of different lengths have equal logits.
 
-    The first sequence follows none, so in half precision its logits measure by how much rounding alone changes them.
+    In half precision, the first sequence measures the effect of rounding, because no other sequence precedes it.
 
     Args:
-        logits: computes logits, packed or padded.
-        kind: the LLM's family, for errors.
+        logits: function that computes logits, packed or padded.
+        kind: family of the LLM, for errors.
         embeds_UE: embeddings of a few tokens.
 
     Raises:
-        ConfigError: if they differ, or cannot be computed.
+        ConfigError: if the logits differ, or cannot be computed.
     """
     embeds_BUE = pad_sequence([embeds_UE, embeds_UE.flip(0)[1:], embeds_UE], batch_first=True)
     lens_B = torch.tensor([len(embeds_UE), len(embeds_UE) - 1, len(embeds_UE)], device=embeds_UE.device)
@@ -100,9 +100,9 @@ def check_packing(logits: Logits, kind: str, embeds_UE: Tensor) -> None:
         found = logits(embeds_BUE, mask_BU, mask_BU, packed=True)
     except SpeechLLMError:
         raise
-    except Exception as error:  # families refuse packed sequences by errors of every class
+    except Exception as error:  # families reject packed sequences with errors of every class
         raise ConfigError(
-            f"train.packing: a {kind} model cannot read packed sequences: {_first_line(error)}; set it to false"
+            f"train.packing: a {kind} model does not support packed sequences: {_first_line(error)}; set it to false"
         ) from error
     expected = logits(embeds_BUE, mask_BU, mask_BU, packed=False)
     fault = f"train.packing: a {kind} model scores packed sequences differently from padded ones; set it to false"
@@ -113,7 +113,7 @@ def check_packing(logits: Logits, kind: str, embeds_UE: Tensor) -> None:
 
 
 def _scores(model: Any, embed: Callable[[Tensor], Tensor], ids_U: Tensor) -> tuple[Tensor, Tensor]:
-    """Return logits of two generated tokens (4, V) of each prompt in search, and by one pass over all tokens."""
+    """Return the logits of two tokens of two prompts (4, V), computed in search and in one pass over all tokens."""
     tokens_UE = embed(ids_U)
     speech_UE = torch.stack([tokens_UE[0], tokens_UE.mean(0), *tokens_UE[2:]])[: max(1, len(ids_U) - 1)]
     prompts = [tokens_UE, speech_UE]
@@ -131,7 +131,7 @@ def _scores(model: Any, embed: Callable[[Tensor], Tensor], ids_U: Tensor) -> tup
 
 
 def _compare(found_UV: Tensor, expected_UV: Tensor, allowed: float, fault: str) -> None:
-    """Raise ConfigError if two sets of logits are farther apart than ``allowed``."""
+    """Raise ConfigError if the ``distance`` of two sets of logits is more than ``allowed``."""
     measured = distance(found_UV, expected_UV)
     if not measured <= allowed:
         fault, _, advice = fault.partition("; ")
@@ -139,7 +139,7 @@ def _compare(found_UV: Tensor, expected_UV: Tensor, allowed: float, fault: str) 
 
 
 def distance(found_UV: Tensor, expected_UV: Tensor) -> float:
-    """Return the root mean square difference of logits over the standard deviation of the expected."""
+    """Return the root mean square difference of logits, relative to the standard deviation of the expected logits."""
     found_UV, expected_UV = found_UV.cpu().double(), expected_UV.cpu().double()
     compared_UV = ~(expected_UV.abs() > PADDING_LOGIT)
     difference = (found_UV - expected_UV)[compared_UV]

@@ -1,7 +1,7 @@
-"""A compiled step of the LLM: one token for each row, in a cache of fixed size.
+"""Compiled step of the LLM: one token for each row, with a cache of fixed size.
 
-A step of a small batch is bound by the launches of some thousand kernels; compiled, on a GPU, it is one CUDA graph.
-Caches have few sizes, and serve one batch after the other, so that few steps are compiled.
+The time of a step of a small batch is that of the launches of some thousand kernels; the compiled step is one CUDA
+graph on a GPU. There are few sizes of caches, and batches share them, so that few steps are compiled.
 """
 
 from typing import Any
@@ -14,16 +14,16 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from speechllm.decoders._state import State
 
 COLUMNS = 128
-"""Sizes of caches are multiples of this number of tokens, and powers of two in rows."""
+"""The size of a cache is a multiple of this number of tokens, and a power of two of rows."""
 
 
 class FixedLayer(CacheLayerMixin):
-    """Keys and values of one layer in tensors of fixed size, for steps of one token.
+    """Cache of the keys and values of one layer in tensors of fixed size, for steps of one token.
 
     Args:
         keys_RHCD: keys (H: heads, C: columns, D: size of a head).
         values_RHCD: values.
-        column: place of the next token (1,), which all layers share.
+        column: column of the next token (1,), shared by all layers.
     """
 
     is_compileable = True
@@ -35,20 +35,20 @@ class FixedLayer(CacheLayerMixin):
         self.is_initialized = True
 
     def lazy_initialization(self, *_: Any) -> None:
-        """Do nothing: the tensors are there."""
+        """Do nothing, because the tensors exist already."""
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Write the next token of each row; return all keys and values."""
+        """Store keys and values of the next token of each row; return all keys and values."""
         self.keys.index_copy_(2, self.column, key_states)
         self.values.index_copy_(2, self.column, value_states)
         return self.keys, self.values
 
     def get_mask_sizes(self, *_: Any) -> tuple[int, int]:
-        """Return the number of columns, and the first of them."""
+        """Return the number of columns and the first column."""
         return self.keys.shape[2], 0
 
     def get_seq_length(self) -> Any:
-        """Return the place of the next token."""
+        """Return the column of the next token."""
         return self.column[0]
 
     def get_max_length(self) -> int:
@@ -59,10 +59,10 @@ class FixedLayer(CacheLayerMixin):
 
 
 class CompiledSteps:
-    """Compiled steps of an LLM, and a cache for each size.
+    """Compiled steps of an LLM, with a cache for each size.
 
     Args:
-        model: a causal LM of transformers.
+        model: causal LM of transformers.
     """
 
     def __init__(self, model: Any) -> None:
@@ -72,7 +72,7 @@ class CompiledSteps:
         self._compiled = torch.compile(self._step, mode="reduce-overhead" if self._is_cuda else None)
 
     def cache(self, state: State, rows: int, columns: int) -> Cache:
-        """Return a cache of at least that many rows and columns for an LLM in ``state``; its content has no meaning."""
+        """Return a cache of at least ``rows`` rows and ``columns`` columns, with arbitrary content, like ``state``."""
         rows, columns = 1 << (rows - 1).bit_length(), -(-columns // COLUMNS) * COLUMNS
         if (rows, columns) not in self._caches:
             column = torch.zeros(1, dtype=torch.long, device=state.mask_RC.device)
@@ -82,16 +82,16 @@ class CompiledSteps:
                 keys_RHCD, values_RHCD = (layer.keys.new_zeros(shape) for shape in shapes)
                 layers.append(FixedLayer(keys_RHCD, values_RHCD, column))
             for tensor in (column, *(each for layer in layers for each in (layer.keys, layer.values))):
-                torch._dynamo.mark_static_address(tensor)  # or CUDA graphs would copy them
+                torch._dynamo.mark_static_address(tensor)  # otherwise CUDA graphs would copy them
             self._caches[rows, columns] = Cache(layers=layers)
         return self._caches[rows, columns]
 
     def __call__(self, inputs: dict[str, Any]) -> Tensor:
-        """Return the logits (R, V) after a token of each row, in float32."""
+        """Return the logits (R, V) after a token of each row (float32)."""
         if self._is_cuda:
             torch.compiler.cudagraph_mark_step_begin()
         logits_RV: Tensor = self._compiled(inputs)
-        return logits_RV.to(torch.float32, copy=True)  # the next replay of a CUDA graph writes to the same place
+        return logits_RV.to(torch.float32, copy=True)  # the next replay of a CUDA graph overwrites logits_RV
 
     def _step(self, inputs: dict[str, Any]) -> Tensor:
         logits_RV: Tensor = self.model(use_cache=True, return_dict=True, **inputs).logits[:, -1]
@@ -99,31 +99,34 @@ class CompiledSteps:
 
 
 class CompiledState:
-    """Rows of a search in a cache of fixed size, as ``State``, for steps of one token.
+    """Rows of a search in a cache of fixed size, for steps of one token; see ``State``.
 
     Args:
-        prompts: the state after the prompts.
-        steps: of the same LLM.
-        num_tokens: largest number of further tokens of a row.
+        prompts: state after the prompts.
+        steps: compiled steps of the same LLM.
+        num_tokens: largest number of generated tokens of a row.
 
     Raises:
-        NotImplementedError: if the LLM has another cache than keys and values of all tokens, or computes positions from
-            the mask, which has a column for each place in the cache.
+        NotImplementedError: if the cache of the LLM is not one of keys and values of all tokens, or the LLM computes
+            positions from the mask, which here has a column for each column of the cache.
     """
 
     is_plain = False  # rows and tokens cannot be removed
 
     def __init__(self, prompts: State, steps: CompiledSteps, num_tokens: int) -> None:
         if not prompts.is_plain:
-            raise NotImplementedError("its cache does not hold the keys and values of all tokens")
+            raise NotImplementedError("its cache does not contain the keys and values of all tokens")
         if not prompts.has_positions:
-            raise NotImplementedError("it takes no positions of tokens")
+            raise NotImplementedError("it has no input of token positions")
         self._prompts, self._steps, self._num_tokens = prompts, steps, num_tokens
         self._begin = prompts.mask_RC.shape[1]
         self._rows = 0
 
     def take(self, rows_R: Tensor) -> None:
-        """Replace the rows by those at ``rows_R``: at first of any number, later as many, of the same prompt each."""
+        """Replace the rows by those with the indices ``rows_R``.
+
+        The first call sets the number of rows; later calls keep the number, and the prompt of each row.
+        """
         if self._rows == 0:
             self._load(rows_R)
             return
@@ -134,7 +137,7 @@ class CompiledState:
                 part_RHCD[: self._rows] = part_RHCD[rows_R]
 
     def remove(self, numbers: list[int]) -> None:
-        """Remove nothing; see ``is_plain``."""
+        """Do nothing, because tokens cannot be removed; all ``numbers`` are 0."""
         assert not any(numbers)
 
     def extend(self, ids_R1: Tensor) -> Tensor:
@@ -157,7 +160,7 @@ class CompiledState:
         return logits_RV[: self._rows, None]
 
     def _load(self, rows_R: Tensor) -> None:
-        """Copy the prompts at ``rows_R`` into a cache of fixed size; further rows of it repeat the first."""
+        """Copy the prompts with the indices ``rows_R`` to a cache of fixed size; unused rows repeat the first."""
         self._rows, self._column = len(rows_R), self._begin
         self._cache = self._steps.cache(self._prompts, self._rows, self._begin + self._num_tokens)
         rows, columns = self._cache.layers[0].keys.shape[0], self._cache.layers[0].get_max_length()

@@ -1,4 +1,4 @@
-"""Drafts of speculative decoding, from the CTC hypothesis of a connector with a CTC head."""
+"""Drafts for speculative decoding: CTC hypotheses of a connector with a CTC head."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,17 +6,17 @@ from typing import Any
 from speechllm.interfaces import Posteriors
 
 CONFIDENCE = 0.7
-"""A pass of the LLM drafts no token of a lower posterior by CTC, and none behind it."""
+"""Least CTC posterior of a drafted token; a pass drafts the tokens before the first one below it."""
 
 
 class Draft:
-    """Tokens that are likely to follow those of a search.
+    """Draft of the tokens of one utterance.
 
-    Where the search chooses another token, the draft goes on behind the beginning of the draft that has the smallest
-    edit distance to the tokens of the search; of several the longest.
+    The position in the draft is the end of the draft's prefix with the smallest edit distance to the tokens of the
+    search; if several prefixes have it, the longest one.
 
     Args:
-        tokens: the whole draft.
+        tokens: all tokens of the draft.
         confidences: probability of each token; None: 1.
     """
 
@@ -26,7 +26,7 @@ class Draft:
         self._distances = list(range(len(self._tokens) + 1))
 
     def follow(self, token: int) -> None:
-        """Take the next token of the search."""
+        """Update the edit distances with the next token of the search."""
         before = self._distances
         after = [before[0] + 1]
         for place, drafted in enumerate(self._tokens):
@@ -34,7 +34,7 @@ class Draft:
         self._distances = after
 
     def rest(self, limit: int) -> list[int]:
-        """Return the drafted tokens behind those of the search, at most ``limit``, up to the first doubtful one."""
+        """Return the next tokens of the draft, at most ``limit``, before the first one below ``CONFIDENCE``."""
         least = min(self._distances)
         place = max(i for i, distance in enumerate(self._distances) if distance == least)
         sure = self._is_sure[place : place + max(0, limit)]
@@ -42,12 +42,12 @@ class Draft:
 
 
 def ctc_drafts(posteriors: Posteriors, tokenizer: Any, tokenize: Callable[[str], list[int]]) -> list[Draft]:
-    """Return the CTC hypothesis of each utterance as a draft: the labels of its best path, in tokens of the LLM.
+    """Return the CTC hypothesis of each utterance as a draft: the labels of its best path as tokens of the LLM.
 
     Args:
-        posteriors: of the CTC head.
-        tokenizer: the LLM's, of transformers.
-        tokenize: text to token ids.
+        posteriors: posteriors of the CTC head.
+        tokenizer: tokenizer of the LLM (transformers).
+        tokenize: function from text to token ids.
     """
     best_BM = posteriors.log_probs_BMC.exp().max(-1)
     rows = zip(best_BM.indices.tolist(), best_BM.values.tolist(), posteriors.stacked_lens_B.tolist(), strict=True)
@@ -71,12 +71,12 @@ def ctc_drafts(posteriors: Posteriors, tokenizer: Any, tokenize: Callable[[str],
 
 
 def _confidences(tokens: list[str], units: list[str], skipped: int, probs: list[float]) -> list[float]:
-    """Return the smallest probability of the units of each token, given both as strings of the same text.
+    """Return the probability of each token: the smallest probability of the units that overlap it in the text.
 
     Args:
-        tokens: tokens.
-        units: subword units.
-        skipped: characters that the units have before the tokens.
+        tokens: strings of the tokens.
+        units: strings of the subword units.
+        skipped: number of characters of the units before the first token.
         probs: probability of each unit.
     """
     of_characters = [prob for unit, prob in zip(units, probs, strict=True) for _ in unit][skipped:]

@@ -1,8 +1,8 @@
-"""Greedy search, of one token a step, or of a drafted transcript that the LLM verifies.
+"""Greedy search, with one token per step or with drafts that the LLM verifies.
 
-Speculative decoding (Leviathan et al., 2023, arXiv 2211.17192): one pass of the LLM gives the logits after every token
-of a draft. The tokens of the draft are kept up to the first one that is not the LLM's choice; that choice replaces it.
-The result is that of greedy search without drafts.
+Speculative decoding (Leviathan et al., 2023, arXiv 2211.17192): one pass of the LLM computes the logits after every
+token of a draft. Drafted tokens are accepted up to the first one that is not the LLM's best token, which replaces it.
+The result equals that of greedy search without drafts.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ WINDOW = 8
 
 @dataclass
 class Row:
-    """Hypothesis of one utterance."""
+    """Partial hypothesis of one utterance."""
 
     max_new_tokens: int
     """Largest number of tokens."""
@@ -31,9 +31,9 @@ class Row:
     log_probs: list[float] = field(default_factory=list)
     """Log-probability of each token, and of the end of sequence if it was reached."""
     num_drafted: int = 0
-    """Drafted tokens that the LLM verified."""
+    """Number of drafted tokens that the LLM verified."""
     num_accepted: int = 0
-    """Drafted tokens that were the LLM's choice."""
+    """Number of drafted tokens that the LLM accepted."""
     has_ended: bool = False
 
     def append(self, token: int, log_prob: float, eos: int) -> None:
@@ -51,7 +51,7 @@ class Row:
         return [] if self.has_ended else self.draft.rest(min(WINDOW, self.max_new_tokens - len(self.ids) - 1))
 
     def score(self, length_penalty: float) -> float:
-        """Return the log-probability, divided by the length as beam search does."""
+        """Return the log-probability divided by length ** length_penalty, as in beam search."""
         return sum(self.log_probs) / max(1, len(self.log_probs)) ** length_penalty
 
 
@@ -59,10 +59,10 @@ class GreedySearch:
     """Greedy search of several utterances, each with its own ``max_new_tokens`` and draft.
 
     Args:
-        rows: one for each utterance.
+        rows: one row per utterance.
         scores: scores of tokens.
-        eos: the end-of-sequence token.
-        device: of the LLM.
+        eos: end-of-sequence token.
+        device: device of the LLM.
     """
 
     def __init__(self, rows: Sequence[Row], scores: TokenScores, eos: int, device: torch.device) -> None:
@@ -71,14 +71,14 @@ class GreedySearch:
         self._drafted = [row.drafted() for row in rows]
 
     def first_draft(self) -> Tensor:
-        """Return the drafted tokens (B, U) that are to be computed behind the prompts, padded on the right."""
+        """Return the drafted tokens (B, U) of the first pass, after the prompts; padded on the right."""
         return self._padded(self._drafted)
 
     def run(self, state: SearchState, logits_RUV: Tensor) -> None:
         """Search to the end.
 
         Args:
-            state: the LLM's, after the prompts and first drafts.
+            state: state of the LLM after the prompts and first drafts.
             logits_RUV: logits after each prompt and each drafted token.
         """
         while True:
@@ -100,10 +100,10 @@ class GreedySearch:
             )
 
     def _verify(self, logits_RUV: Tensor) -> list[int]:
-        """Append tokens to each running row up to the first that was not drafted; return the numbers of drafted ones.
+        """Append to each running row its accepted tokens and one further token; return the numbers of accepted tokens.
 
         Args:
-            logits_RUV: logits after the row's last token, and after each drafted token.
+            logits_RUV: logits after the last token of the row, and after each drafted token.
         """
         accepted = [0] * len(self._places)
         walking = [i for i, place in enumerate(self._places) if not self.rows[place].has_ended]
@@ -125,7 +125,7 @@ class GreedySearch:
         return accepted
 
     def _best_scores(self, logits_RV: Tensor, walking: list[int]) -> list[tuple[int, float]]:
-        """Return the token of the best score, and its log-probability, for the rows of ``walking``."""
+        """Return the token with the best score and its log-probability for the rows with the indices ``walking``."""
         places = [self._places[i] for i in walking]
         rows_N = torch.tensor(places, device=self._device)
         prefixes = [self.rows[place].ids for place in places]
@@ -136,14 +136,14 @@ class GreedySearch:
         return list(zip(tokens, log_probs, strict=True))
 
     def _padded(self, ids: list[list[int]]) -> Tensor:
-        """Return lists of tokens as one tensor, padded on the right."""
+        """Return lists of tokens as one tensor (R, U), padded on the right."""
         width = max(map(len, ids))
         padded = [one + [self._eos] * (width - len(one)) for one in ids]
         return torch.tensor(padded, dtype=torch.long, device=self._device).reshape(len(ids), width)
 
 
 def _best(scores: Tensor) -> tuple[list, list]:
-    """Return the tokens of the best scores (..., V), and their log-probabilities."""
+    """Return the tokens with the best of the scores (..., V), and their log-probabilities."""
     scores = scores.float()
     tokens = scores.argmax(-1)
     log_probs = scores.gather(-1, tokens[..., None])[..., 0] - scores.logsumexp(-1)

@@ -1,8 +1,8 @@
-"""Joint decoding: the LLM and the connector's CTC choose each token together.
+"""Joint decoding: the score of each token combines the LLM and the connector's CTC head.
 
-Hori, Watanabe and Hershey (2017), "Joint CTC/attention decoding for end-to-end speech recognition". CTC gives loops and
-early ends a low score; the LLM corrects the errors of CTC by context. Sums over all alignments are cumulative sums, in
-double precision and without a loop over time.
+Hori, Watanabe and Hershey (2017), "Joint CTC/attention decoding for end-to-end speech recognition". CTC scores of loops
+and early ends are low; the LLM corrects errors of CTC by context. Sums over all alignments are computed as cumulative
+sums in double precision, without a loop over time.
 """
 
 from typing import NamedTuple
@@ -15,32 +15,32 @@ from speechllm.interfaces import GenerationOptions, Posteriors
 from speechllm.lengths import length_mask
 
 NEG_INF = float("-inf")
-IMPOSSIBLE = -1e4  # in sums of scores
+IMPOSSIBLE = -1e4  # replaces -inf in sums of scores
 
 
 class Prefixes(NamedTuple):
-    """Log-probabilities of beginnings of transcripts (...), by CTC."""
+    """CTC log-probabilities of prefixes of transcripts (...)."""
 
     non_blank_M: Tensor
-    """Of an end at each stacked state in the last unit; (..., M + 1), column 0 is before the first state."""
+    """Log-probability that the prefix ends at each stacked state in its last unit; (..., M + 1), column 0: no state."""
     blank_M: Tensor
-    """Of an end at each stacked state in a blank."""
+    """Log-probability that the prefix ends at each stacked state in a blank; (..., M + 1)."""
     last: Tensor
-    """The class of the last unit; -1: none."""
+    """Class of the last unit; -1 for an empty prefix."""
     total: Tensor
-    """Of all transcripts with this beginning."""
+    """Log-probability of all transcripts with this prefix."""
 
     def take(self, *places: Tensor) -> "Prefixes":
-        """Return those at ``places``, indices of the first dimensions."""
+        """Return the prefixes at ``places``, indices of the first dimensions."""
         return Prefixes(*(each[places] for each in self))
 
 
 class CTCPrefixScorer:
-    """CTC's probability of transcripts that begin with given units (Watanabe et al., 2017, algorithm 2).
+    """CTC probabilities of prefixes of transcripts (Watanabe et al., 2017, algorithm 2).
 
     Args:
-        log_probs_BMC: log-probabilities of blank (class 0) and units.
-        lens_B: valid states.
+        log_probs_BMC: log-probabilities of the blank (class 0) and units.
+        lens_B: numbers of valid states.
     """
 
     def __init__(self, log_probs_BMC: Tensor, lens_B: Tensor) -> None:
@@ -49,22 +49,22 @@ class CTCPrefixScorer:
         self._blanks_BM = pad(self._log_probs_BCM[:, 0].cumsum(-1), (1, 0))
 
     def begin(self) -> Prefixes:
-        """Return the empty beginning of each utterance (B)."""
+        """Return the empty prefix of each utterance (B)."""
         none_B = torch.zeros_like(self._blanks_BM[:, 0])
         non_blank_BM = torch.full_like(self._blanks_BM, NEG_INF)
         return Prefixes(non_blank_BM, self._blanks_BM.clone(), none_B.long() - 1, none_B.clone())
 
     def extend(self, prefixes: Prefixes, classes_RK: Tensor, utts_R: Tensor) -> Prefixes:
-        """Return R x K beginnings, each extended by one of K units; class -1 leaves a beginning as it is.
+        """Return R x K prefixes, each extended by one of K units; class -1 leaves a prefix unchanged.
 
         Args:
-            prefixes: of R rows.
+            prefixes: prefixes of R rows.
             classes_RK: classes of the units.
-            utts_R: place of the utterance of each row.
+            utts_R: index of the utterance of each row.
         """
         unit_RKM = self._log_probs_BCM[utts_R[:, None], classes_RK.clamp(min=0)]
         sums_RKM = pad(unit_RKM.cumsum(-1), (1, 0))
-        again_RK1 = (classes_RK == prefixes.last)[..., None]  # a unit that occurs twice in a row needs a blank between
+        again_RK1 = (classes_RK == prefixes.last)[..., None]  # between two equal units, CTC needs a blank
         before_RKM = torch.where(again_RK1, NEG_INF, prefixes.non_blank_M).logaddexp(prefixes.blank_M)
         non_blank_RKM = _recur(before_RKM, sums_RKM)
         blank_RKM = _recur(non_blank_RKM, self._blanks_BM[utts_R, None].expand_as(sums_RKM))
@@ -77,7 +77,7 @@ class CTCPrefixScorer:
         )
 
     def complete(self, prefixes: Prefixes, utts_R: Tensor) -> Tensor:
-        """Return the log-probability (R) of each row's beginning as the whole transcript."""
+        """Return the log-probability (R) of the prefix of each row as a complete transcript."""
         end_R1 = self._lens_B[utts_R, None]
         return prefixes.non_blank_M.gather(1, end_R1).logaddexp(prefixes.blank_M.gather(1, end_R1))[:, 0]
 
@@ -85,14 +85,14 @@ class CTCPrefixScorer:
 class JointScores:
     """Combine the scores of the LLM and of CTC for the LLM's most probable tokens, and exclude all other tokens.
 
-    The score of a token is (1 - w) times its log-probability by the LLM plus w times the change of the log-probability
-    of the transcript's beginning by CTC; w is ``options.ctc_weight``. The rows of a search are those of the utterances
-    at first.
+    The score of a token is (1 - w) times its log-probability by the LLM plus w times the change of the CTC
+    log-probability of the transcript's prefix; w is ``options.ctc_weight``. At the start, there is one row per
+    utterance.
 
     Args:
-        posteriors: of the CTC head, for each utterance.
-        options: of the search.
-        eos: the end-of-sequence token.
+        posteriors: posteriors of the CTC head for each utterance.
+        options: options of the search.
+        eos: end-of-sequence token.
     """
 
     def __init__(self, posteriors: Posteriors, options: GenerationOptions, eos: int) -> None:
@@ -106,7 +106,7 @@ class JointScores:
         self._candidates_NK, self._extended_NK = torch.empty(0), self._prefixes_R
 
     def __call__(self, scores_NV: Tensor, rows_N: Tensor) -> Tensor:
-        """Return the scores (N, V) of the next token of the rows at ``rows_N``, all of them at the first token."""
+        """Return the scores (N, V) of the next token of the rows ``rows_N``; the first call needs all rows."""
         prefixes_N, utts_N = self._prefixes_R.take(rows_N), self._utts_R[rows_N]
         log_probs_NV = scores_NV.float().log_softmax(-1)
         self._candidates_NK = log_probs_NV.topk(min(self._number, log_probs_NV.shape[1])).indices
@@ -123,8 +123,8 @@ class JointScores:
         return joint_NV
 
     def keep(self, rows_N: Tensor, tokens_N: Tensor) -> None:
-        """Append the chosen tokens to the rows that were scored last, ``rows_N``."""
-        # the end of sequence may be no candidate; a row that has ended is not scored again
+        """Append the chosen tokens to the rows ``rows_N`` of the last call."""
+        # the end of sequence need not be a candidate, because a row that has ended is not scored again
         place_N = (self._candidates_NK == tokens_N[:, None]).int().argmax(1)
         chosen = self._extended_NK.take(torch.arange(len(place_N), device=place_N.device), place_N)
         for all_R, chosen_N in zip(self._prefixes_R, chosen, strict=True):
@@ -132,23 +132,23 @@ class JointScores:
         self._is_first = False
 
     def follow(self, parents_R: Tensor, tokens_R: Tensor) -> None:
-        """Replace all rows by those at ``parents_R``, all of which were scored last, each with its token appended."""
+        """Replace all rows by the rows ``parents_R`` of the last call, each with its token appended."""
         place_R = (self._candidates_NK[parents_R] == tokens_R[:, None]).int().argmax(1)
         self._prefixes_R = self._extended_NK.take(parents_R, place_R)
         self._utts_R = self._utts_R[parents_R]
         self._is_first = False
 
     def take(self, rows_R: Tensor) -> None:
-        """Replace the rows by those at ``rows_R``, of any number."""
+        """Replace the rows by any number of rows with the indices ``rows_R``."""
         self._prefixes_R, self._utts_R = self._prefixes_R.take(rows_R), self._utts_R[rows_R]
 
     def _join(self, llm: Tensor, ctc: Tensor) -> Tensor:
-        """Return the scores, finite even where impossible, so that a search can end at ``max_new_tokens``."""
+        """Return the combined scores; they are finite, so that a search can end at ``max_new_tokens``."""
         both = llm.clamp(min=IMPOSSIBLE), ctc.clamp(min=IMPOSSIBLE).to(llm.dtype)
         return (1 - self._weight) * both[0] + self._weight * both[1]
 
     def _classes(self, ids_RK: Tensor, first: bool) -> Tensor:
-        """Return the classes (R, K, P) of the units of each token, -1 beyond the last unit."""
+        """Return the classes (R, K, P) of the units of each token, -1 after the last unit."""
         units = [
             [] if one == self._eos else [place + 1 for place in self._subwords.units(one, first=first)]
             for one in ids_RK.flatten().tolist()
@@ -165,7 +165,7 @@ def _recur(before_M: Tensor, sums_M: Tensor) -> Tensor:
 
 
 def _change(before: Tensor, after: Tensor) -> Tensor:
-    """Return the difference of log-probabilities, -inf where ``after`` is."""
+    """Return the difference of log-probabilities; -inf where ``after`` is -inf."""
     return torch.where(after.isneginf(), NEG_INF, after - before)
 
 

@@ -1,6 +1,6 @@
-"""Activation checkpointing (Chen et al., 2016, arXiv 1604.06174), of a frozen LLM without its dropout.
+"""Activation checkpointing (Chen et al., 2016, arXiv 1604.06174) of a frozen LLM without its dropout.
 
-transformers recomputes the activations of a layer only in training mode, which also switches on the layer's dropout.
+transformers recomputes the activations of a layer only in training mode, which also enables the dropout of the layer.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,11 +15,11 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 def recomputed_layers(model: nn.Module, *, evaluates: bool) -> list[nn.Module]:
     """Return the layers of ``model`` that recompute their activations.
 
-    A layer does so if its ``training`` is set; that of the modules in it may stay unset.
+    A layer recomputes its activations if its own attribute ``training`` is True, even if that of its submodules is not.
 
     Args:
-        model: an LLM whose activation checkpointing is enabled.
-        evaluates: whether the layers are to compute as in evaluation mode.
+        model: LLM with activation checkpointing enabled.
+        evaluates: whether to compute the layers in evaluation mode.
     """
     layers = [one for one in model.modules() if isinstance(one, GradientCheckpointingLayer)]
     for layer in layers:
@@ -28,7 +28,7 @@ def recomputed_layers(model: nn.Module, *, evaluates: bool) -> list[nn.Module]:
 
 
 def compile_recomputed(layers: Iterable[Any], backend: Callable[..., Any]) -> None:
-    """Compile the computation of layers that recompute their activations, but not the checkpointing around it."""
+    """Compile layers that recompute their activations, but not the checkpointing itself."""
     compiled = torch.compile(_call, dynamic=True, backend=backend)
     for layer in layers:
         _, evaluates, _ = layer._gradient_checkpointing_func.args
@@ -38,7 +38,7 @@ def compile_recomputed(layers: Iterable[Any], backend: Callable[..., Any]) -> No
 def _recompute(
     layer: nn.Module, evaluates: bool, call: Callable[..., Any], function: Callable[..., Any], *inputs: Any
 ) -> Any:
-    """Compute ``function``, the layer's own, now and again in the backward pass."""
+    """Compute ``function`` of the layer, and compute it again in the backward pass."""
 
     def compute(*inputs: Any) -> Any:
         mode, layer.training = layer.training, layer.training and not evaluates

@@ -1,4 +1,4 @@
-"""Scores of the next token in a search: the LLM's logits, combined with CTC, without n-grams that occurred before."""
+"""Scores of the next token in a search: the LLM's logits, combined with CTC, without repeated n-grams."""
 
 from collections.abc import Sequence
 
@@ -11,12 +11,12 @@ NEG_INF = float("-inf")
 
 
 class TokenScores:
-    """Changes of the LLM's logits by the options of a search.
+    """Scores of tokens: the LLM's logits modified by the options of a search.
 
     Args:
-        options: of the search.
-        eos: the end-of-sequence token.
-        posteriors: of a CTC head; None without one.
+        options: options of the search.
+        eos: end-of-sequence token.
+        posteriors: posteriors of a CTC head; None without a CTC head.
     """
 
     def __init__(self, options: GenerationOptions, eos: int, posteriors: Posteriors | None) -> None:
@@ -27,21 +27,21 @@ class TokenScores:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the scores are the logits."""
+        """Whether the scores equal the logits."""
         return self._ngram == 0 and self.joint is None
 
     @property
     def needs_prefixes(self) -> bool:
-        """Whether the scores depend on the tokens themselves."""
+        """Whether the scores depend on the previous tokens of a row."""
         return self._ngram > 0
 
     def __call__(self, logits_NV: Tensor, rows: Tensor, prefixes: Sequence[Sequence[int]]) -> Tensor:
         """Return the scores (N, V) of the next token of some rows.
 
         Args:
-            logits_NV: of the LLM, or log-probabilities.
-            rows: places of the rows.
-            prefixes: tokens of each, if ``needs_prefixes``.
+            logits_NV: logits or log-probabilities of the LLM.
+            rows: indices of the rows.
+            prefixes: previous tokens of each row, if ``needs_prefixes``.
         """
         if self._ngram > 0:
             logits_NV = logits_NV.clone()
@@ -51,6 +51,6 @@ class TokenScores:
 
 
 def repeated(ids: Sequence[int], size: int) -> list[int]:
-    """Return the tokens that would complete an n-gram of ``size`` tokens which is in ``ids`` already."""
+    """Return the tokens that would repeat an n-gram of ``size`` tokens in ``ids``."""
     last = list(ids[len(ids) - size + 1 :]) if size > 1 else []
     return [ids[i + size - 1] for i in range(len(ids) - size + 1) if list(ids[i : i + size - 1]) == last]

@@ -19,10 +19,10 @@ from speechllm.interfaces import GenerationOptions, Posteriors
 
 @dataclass(frozen=True)
 class Found:
-    """Tokens that a search found."""
+    """Result of a search for one utterance."""
 
     ids: list[int]
-    """Tokens, perhaps followed by the end of sequence."""
+    """Tokens, optionally followed by the end of sequence."""
     log_probs: list[float]
     """Log-probability of each token."""
     score: float
@@ -32,13 +32,13 @@ class Found:
 
 @dataclass(frozen=True)
 class Search:
-    """Searches with an LLM.
+    """Search with an LLM.
 
     Args:
-        model: a causal LM of transformers.
-        embed: token ids to embeddings.
-        eos: the end-of-sequence token.
-        compiled: compiled steps; None: the LLM is called as it is.
+        model: causal LM of transformers.
+        embed: function from token ids to embeddings.
+        eos: end-of-sequence token.
+        compiled: compiled steps; None: the LLM is not compiled.
     """
 
     model: Any
@@ -58,10 +58,11 @@ class Search:
 
         Args:
             prompts: prompts (U, E).
-            max_new_tokens: largest number of tokens of each.
-            options: of the search.
-            posteriors: of a CTC head; None without one.
-            drafts: of each utterance, for greedy search; they change no token. None: one token a step.
+            max_new_tokens: largest number of tokens of each utterance.
+            options: options of the search.
+            posteriors: posteriors of a CTC head; None without a CTC head.
+            drafts: draft of each utterance for greedy search, without influence on its tokens; None: one token per
+                step.
         """
         scores = TokenScores(options, self.eos, posteriors)
         if options.num_beams > 1:
@@ -109,5 +110,5 @@ class Search:
         return state.begin(torch.cat([embeds_BUE, drafted_BUE], 1), lens_B, drafted_BU.shape[1])
 
     def _for_steps(self, state: State, num_tokens: int) -> State | CompiledState:
-        """Return ``state`` for steps of one token, compiled if they are to be."""
+        """Return a state for steps of one token: a compiled state if configured, otherwise ``state``."""
         return state if self.compiled is None else CompiledState(state, self.compiled, num_tokens)

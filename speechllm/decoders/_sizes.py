@@ -1,4 +1,4 @@
-"""Sizes of an LLM that bound its input: rows of its embedding matrix, and positions."""
+"""Limits of the input of an LLM: rows of its embedding matrix, and number of positions."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,12 +9,12 @@ from speechllm.errors import ConfigError
 
 
 def check_vocabulary(tokenizer: Any, num_embeddings: int) -> None:
-    """Make sure that every token which a text can have, and the end of sequence, has an embedding.
+    """Check that all tokens of texts, and the end of sequence, have embeddings.
 
-    Special tokens of other modalities, which no transcript has, may lack one.
+    Special tokens, such as those of other modalities, may lack an embedding.
 
     Raises:
-        ConfigError: if a token lacks one.
+        ConfigError: if a token has no embedding.
     """
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     ids = set(tokenizer.get_vocab().values()) - special | {tokenizer.eos_token_id}
@@ -22,10 +22,10 @@ def check_vocabulary(tokenizer: Any, num_embeddings: int) -> None:
 
 
 def check_ids(ids: Iterable[int], tokenizer: Any, num_embeddings: int) -> None:
-    """Make sure that token ids have embeddings.
+    """Check that token ids have embeddings.
 
     Raises:
-        ConfigError: if one has none.
+        ConfigError: if a token has no embedding.
     """
     beyond = sorted(one for one in ids if one >= num_embeddings)
     if beyond:
@@ -37,7 +37,7 @@ def check_ids(ids: Iterable[int], tokenizer: Any, num_embeddings: int) -> None:
 
 
 def position_limit(model: Any) -> int | None:
-    """Return how many positions the LLM has, in a table of embeddings or of biases; None if it computes any."""
+    """Return the number of positions of the LLM if embeddings or biases limit it; None without a limit."""
     config = model.config.get_text_config()
     limit = getattr(config, "max_position_embeddings", None)
     if limit is None:
@@ -48,5 +48,5 @@ def position_limit(model: Any) -> int | None:
         if isinstance(module, nn.Embedding) and module is not model.get_input_embeddings()
     ]
     tables += [len(buffer) for name, buffer in model.named_buffers() if name.endswith("embed_positions")]
-    offsets = (0, 2)  # some reserve the first two rows for padding
+    offsets = (0, 2)  # some families reserve the first two rows for padding
     return int(limit) if any(rows - limit in offsets for rows in tables) else None

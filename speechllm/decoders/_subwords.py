@@ -1,4 +1,4 @@
-"""Subword units of the LLM's vocabulary, few enough that each is frequent."""
+"""Subword units: a small set of frequent tokens of the LLM."""
 
 import json
 from typing import Any
@@ -9,17 +9,17 @@ from speechllm.errors import ConfigError
 
 
 class SubwordUnits:
-    """Byte-pair tokenizer limited to the first of its merges; its units are tokens of the LLM.
+    """Byte-pair tokenizer with only the first merges of the LLM's tokenizer; its units are tokens of the LLM.
 
-    Byte-pair encoding (Sennrich et al., 2016, arXiv 1508.07909) learns its merges in order of frequency: with few
-    merges, rare words consist of several units, each frequent enough to be learnt.
+    The merges of byte-pair encoding (Sennrich et al., 2016, arXiv 1508.07909) are in order of frequency: with few
+    merges, a rare word consists of several frequent units.
 
     Args:
         tokenizer: tokenizer of transformers.
         merges: number of merges.
 
     Raises:
-        ConfigError: if the tokenizer is no byte-pair tokenizer.
+        ConfigError: if the tokenizer is not a byte-pair tokenizer.
     """
 
     def __init__(self, tokenizer: Any, merges: int) -> None:
@@ -32,9 +32,9 @@ class SubwordUnits:
                 "choose another connector"
             )
         model["merges"] = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"][:merges]]
-        model["ignore_merges"] = False  # which would look whole words up
+        model["ignore_merges"] = False  # True would look up complete words
         special = {token["id"] for token in content.get("added_tokens", [])}
-        content["added_tokens"] = []  # so that a text which holds the name of one is text
+        content["added_tokens"] = []  # so that names of special tokens are ordinary text
         self._tokenizer = Tokenizer.from_str(json.dumps(content))
         pieces = {"".join(pair) for pair in model["merges"]}
         self.ids = sorted(
@@ -47,20 +47,20 @@ class SubwordUnits:
         self._known: dict[tuple[int, bool], list[int]] = {}
 
     def __call__(self, text: str) -> list[int]:
-        """Return the places in ``ids`` of the units of ``text``; its first word has the units of any other word."""
+        """Return the indices in ``ids`` of the units of ``text``; the first word is preceded by a space like others."""
         if not text.strip():
             return []
         ids = self._tokenizer.encode(f" {text.strip()}", add_special_tokens=False).ids
         return [self._places[one] for one in ids if one in self._places]
 
     def units(self, token: int, first: bool = False) -> list[int]:
-        """Return the places in ``ids`` of the units of one token of the LLM; a special token has none.
+        """Return the indices in ``ids`` of the units of one token of the LLM; a special token has no units.
 
-        The units of a text are those of its tokens, one after the other.
+        The units of a text are the concatenated units of its tokens.
 
         Args:
             token: id of the token.
-            first: whether the token begins a text; its first word has the units of any other word.
+            first: whether the token begins a text; it is preceded by a space like other words.
         """
         if (token, first) not in self._known:
             text = self._tokens.get(token, "")

@@ -1,4 +1,4 @@
-"""Any causal language model of Hugging Face transformers: Vicuna, Llama, Qwen, SmolLM2, ...; frozen, or with LoRA."""
+"""Causal language models of Hugging Face transformers (Vicuna, Llama, Qwen, SmolLM2, ...), frozen or with LoRA."""
 
 import itertools
 import logging
@@ -30,12 +30,12 @@ from speechllm.transfer import to_device
 
 logger = logging.getLogger(__name__)
 NOT_IN_TEXTS = {code: None for code in (*range(32), *range(127, 160)) if not chr(code).isspace()}
-"""Control characters, which an LLM can generate and a line of text cannot hold."""
+"""Control characters, which an LLM can generate and a line of text must not contain."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Which LLM, and whether it is adapted."""
+    """Base model, tokenizer and adapters."""
 
     path: str
     """Hub id or local directory of a causal language model."""
@@ -48,7 +48,7 @@ class Config:
         """Load weights and tokenizer.
 
         Raises:
-            ConfigError: if ``path`` is no directory and no model of the hub, or its files lack weights.
+            ConfigError: if ``path`` is neither a directory nor a hub id, or its files lack weights.
         """
         model = load_base(
             transformers.AutoModelForCausalLM, self.path, dtype, option="decoder.path", kind="a causal LM"
@@ -60,25 +60,28 @@ class Config:
 
 
 class CausalLM(nn.Module):
-    """The LLM, its tokenizer, and its adapters if any.
+    """LLM with its tokenizer, and optional adapters.
 
     Args:
-        model: a causal language model of transformers.
-        tokenizer: its tokenizer.
-        lora: adapters to add, or None.
+        model: causal language model of transformers.
+        tokenizer: tokenizer of the LLM.
+        lora: adapters to add; None without adapters.
     """
 
     def __init__(self, model: Any, tokenizer: Any, lora: LoraOptions | None = None) -> None:
         super().__init__()
         if tokenizer.eos_token_id is None:
-            raise ConfigError("decoder.path: the tokenizer has no end-of-sequence token, which ends every transcript")
+            raise ConfigError(
+                "decoder.path: found a tokenizer without an end-of-sequence token, expected one, because it ends every "
+                "transcript; choose another LLM, or set decoder.tokenizer"
+            )
         self.num_embeddings: int = model.get_input_embeddings().num_embeddings
         check_vocabulary(tokenizer, self.num_embeddings)
-        # the model's own sampling defaults (temperature, top_p, ...) have no place in recognition
+        # replaces the model's own defaults for sampling (temperature, top_p, ...)
         model.generation_config = GenerationConfig(
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.eos_token_id,  # generation only fills finished hypotheses with it
+            pad_token_id=tokenizer.eos_token_id,  # only pads finished hypotheses
         )
         model.requires_grad_(False)
         self.embedding_dim: int = model.get_input_embeddings().embedding_dim
@@ -95,7 +98,7 @@ class CausalLM(nn.Module):
         self.model = model if lora is None else with_lora(model, lora)
 
     def train(self, mode: bool = True) -> "CausalLM":
-        """Keep a frozen LLM in evaluation mode, except for layers that recompute activations, which need training's."""
+        """Keep a frozen LLM in evaluation mode; only layers that recompute activations are set to ``mode``."""
         super().train(mode and self.has_lora)
         for layer in self._recomputed:
             layer.training = mode
@@ -110,28 +113,28 @@ class CausalLM(nn.Module):
         self._recomputed = recomputed_layers(self.model, evaluates=not self.has_lora)
 
     def pack_sequences(self) -> None:
-        """Have ``logits`` lay the sequences of a batch one behind the other instead of padding them.
+        """Concatenate the sequences of a batch in ``logits`` instead of padding them.
 
         Raises:
-            ConfigError: if the LLM then computes something else.
+            ConfigError: if this changes the logits of the LLM.
         """
         self.packs = True
         self.check()
 
     def compile_layers(self, backend: Callable[..., Any]) -> None:
-        """Compile every layer, for all shapes, by a backend of ``torch.compile``."""
+        """Compile every layer for all shapes with a backend of ``torch.compile``."""
         compile_recomputed(self._recomputed, backend)
         for layer in repeated_layers(self.model):
             if layer not in self._recomputed:
                 layer.compile(dynamic=True, backend=backend)
 
     def check(self) -> None:
-        """Make sure, the first time, that the LLM scores embeddings as their tokens, and packed as padded sequences.
+        """Check on the first call that embeddings as input, and packing, change no logits.
 
-        Called before the first use, where the LLM lies then.
+        It is called before the first use of the LLM, on the device of the LLM.
 
         Raises:
-            ConfigError: if it does not.
+            ConfigError: if logits differ from those of token ids or padded sequences.
         """
         ids_U = torch.tensor((self.tokenize(PROMPT, begin=True) * TOKENS)[:TOKENS], device=self.model.device)
         if "embeddings" not in self._checked:
@@ -145,26 +148,26 @@ class CausalLM(nn.Module):
             self._checked.add("packing")
 
     def compile_steps(self) -> None:
-        """Have ``generate`` compile the LLM's step of one token for each row of a search."""
+        """Enable compilation of the LLM's step of one token per row in ``generate``."""
         self._compiles = True
 
     def merge_adapters(self) -> None:
-        """Add adapters, if there are any, to the weights that they adapt: faster, and no longer to be trained."""
+        """Add the adapters, if any, to the weights of the LLM: faster, but not trainable."""
         if self.has_lora:
             self.model, self.has_lora = merged(self.model), False
 
     def save_tokenizer(self, folder: Path) -> None:
-        """Write the tokenizer, with its chat template, in Hugging Face's form."""
+        """Write the tokenizer with its chat template in Hugging Face's format."""
         self.tokenizer.save_pretrained(folder)
 
     def tokenize(self, text: str, *, begin: bool = False, end: bool = False, special: bool = False) -> list[int]:
-        """Return token ids, with the tokenizer's own beginning where asked and its end-of-sequence token.
+        """Return token ids, optionally with beginning-of-sequence and end-of-sequence tokens.
 
         Args:
             text: a text.
-            begin: add the tokenizer's beginning-of-sequence token, if it has one.
-            end: add its end-of-sequence token.
-            special: read the names of special tokens in ``text`` as these tokens, as in prompts.
+            begin: whether to add the tokenizer's beginning-of-sequence token, if it has one.
+            end: whether to add the tokenizer's end-of-sequence token.
+            special: whether names of special tokens in ``text`` become these tokens, as in prompts.
         """
         if special:
             ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=False).input_ids
@@ -187,23 +190,26 @@ class CausalLM(nn.Module):
         return self.model.get_input_embeddings()(ids_U)
 
     def embedding_matrix(self) -> Tensor:
-        """Return the embedding matrix (V, E) by a look-up, which gathers it where ZeRO has split it up."""
+        """Return the embedding matrix (V, E) by a look-up, which gathers it from all ranks under ZeRO stage 3."""
         embedding = self.model.get_input_embeddings()
         return embedding(torch.arange(embedding.num_embeddings, device=embedding.weight.device))
 
     def logits(self, embeds_BUE: Tensor, mask_BU: Tensor, select_BU: Tensor) -> Tensor:
-        """Return the next-token logits (selected positions, V), computing the output layer for little else."""
+        """Return the next-token logits (number of selected positions, V); most other positions are not computed."""
         self.check()
         self._check_length(embeds_BUE.shape[1])
         return self._logits(embeds_BUE, mask_BU, select_BU, packed=self.packs)
 
     def _logits(self, embeds_BUE: Tensor, mask_BU: Tensor, select_BU: Tensor, *, packed: bool) -> Tensor:
-        """Return what ``logits`` does; all indices are computed on the CPU, for which no kernel has to end."""
+        """Return the logits of packed or padded sequences.
+
+        Indices are computed on the CPU, without waiting for kernels.
+        """
         self._attend_by(PACKED if packed else self._own_attention)
         device, mask_BU, select_BU = embeds_BUE.device, mask_BU.cpu(), select_BU.cpu()
         if packed:
             places_U, sequences = mask_BU.flatten().nonzero()[:, 0], Packed(mask_BU.sum(1).tolist(), device)
-            # transformers reads from the device whether positions are of one sequence: a wait for the connector
+            # transformers copies "are positions those of one sequence" to the CPU, which waits for the connector here
             return self.model(
                 inputs_embeds=embeds_BUE.flatten(0, 1).index_select(0, to_device(places_U, device))[None],
                 position_ids=sequences.positions(),
@@ -222,7 +228,7 @@ class CausalLM(nn.Module):
         return logits_BUV.flatten(0, 1).index_select(0, to_device(places_U, device))
 
     def _check_length(self, length: int) -> None:
-        """Refuse a sequence that has more tokens than the LLM has positions."""
+        """Raise ConfigError for a sequence with more tokens than the LLM has positions."""
         if self.max_positions is not None and length > self.max_positions:
             raise ConfigError(
                 f"decoder.path: found a sequence of {length} tokens of prompt, speech and text, but the LLM has "
@@ -243,9 +249,9 @@ class CausalLM(nn.Module):
     ) -> list[list[Hypothesis]]:
         """Continue each prompt (U, E) by at most its ``max_new_tokens``; return the n-best, best first.
 
-        Prompts are padded on the left, and every one has its own limit, so that a hypothesis does not
-        depend on its batch mates. With ``posteriors`` and ``options.ctc_weight``, CTC scores each token too.
-        An LLM with a limited number of positions generates no tokens beyond them.
+        Prompts are padded on the left, and each has its own limit, so that a hypothesis does not depend on other
+        utterances of the batch. With ``posteriors`` and ``options.ctc_weight``, the score of each token combines the
+        LLM and CTC. An LLM with a limited number of positions generates no tokens beyond them.
         """
         self.check()
         if self.max_positions is not None:
@@ -265,23 +271,23 @@ class CausalLM(nn.Module):
         ]
 
     def _causal_lm(self) -> Any:
-        """Return the causal LM, without peft's wrapper of a model with adapters."""
+        """Return the causal LM without the wrapper of peft."""
         return self.model.get_base_model() if self.has_lora else self.model
 
     def _search(self, *arguments: Any) -> list[list[Found]]:
-        """Search with compiled steps if they are asked for; if they fail, with the LLM as it is, now and later."""
+        """Search with compiled steps if enabled; after their first failure, always without compilation."""
         model = self._causal_lm()
         if self._compiles and (self._compiled is None or self._compiled.model is not model):
             self._compiled = CompiledSteps(model)
         search = Search(model, self.embed, self.tokenizer.eos_token_id, self._compiled)
         try:
             return search(*arguments)
-        except Exception as error:  # compilers fail by errors of every class
+        except Exception as error:  # compilers raise errors of every class
             if self._compiled is None or isinstance(error, torch.OutOfMemoryError):
                 raise
             self._compiles, self._compiled = False, None
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            logger.warning("decode.compile: the LLM's step cannot be compiled, decoding goes on without: %s", reason)
+            logger.warning("decode.compile: the LLM's step cannot be compiled, decoding goes on uncompiled: %s", reason)
         return replace(search, compiled=None)(*arguments)
 
     def _generate_each(
@@ -291,7 +297,7 @@ class CausalLM(nn.Module):
         options: GenerationOptions,
         posteriors: Posteriors | None,
     ) -> list[list[Hypothesis]]:
-        """Continue each prompt alone, because in a batch all go on as long as the one with the largest limit."""
+        """Continue each prompt separately, because in a batch all rows need positions for the largest limit."""
         found = []
         for k, (prompt, limit) in enumerate(zip(prompts, max_new_tokens, strict=True)):
             alone = posteriors and posteriors._replace(
@@ -303,7 +309,7 @@ class CausalLM(nn.Module):
     def _hypothesis(self, found: Found, max_new_tokens: int) -> Hypothesis:
         eos = self.tokenizer.eos_token_id
         ids = found.ids[: found.ids.index(eos)] if eos in found.ids else found.ids
-        # What tokens add to the text is known only from longer and longer texts: some share a character.
+        # the text of a token is the difference of two prefixes, because several tokens may encode one character
         raw = (self.tokenizer.decode(ids[:end], skip_special_tokens=True) for end in range(len(ids) + 1))
         texts = [text.translate(NOT_IN_TEXTS) for text in raw]
         whole = [text.rstrip("\ufffd") for text in texts[:-1]]

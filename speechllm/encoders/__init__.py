@@ -1,1 +1,1 @@
-"""Features to states: one speech encoder a file, each with a ``Config`` that builds it."""
+"""Speech encoders from features to states, one per file, each with a ``Config`` that builds it."""

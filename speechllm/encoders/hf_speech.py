@@ -1,8 +1,8 @@
 """Self-supervised encoders of waveforms in transformers: HuBERT, WavLM, wav2vec 2.0, for speech of any length.
 
-They were trained on utterances of some seconds, and their attention grows with the square of the length, so longer
-speech is cut into segments. Each segment is encoded alone, and their states are concatenated. An utterance is always
-encoded at its true length.
+They were trained on utterances of a few seconds, and the cost of their attention is quadratic in the length, so longer
+speech is cut into segments. Segments are encoded separately, and their states are concatenated. Utterances are encoded
+at their true length, without padding.
 """
 
 from collections.abc import Sequence
@@ -28,38 +28,38 @@ MODEL_TYPES = ("hubert", "wavlm", "wav2vec2")
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Which model, and in what pieces it hears long speech."""
+    """Base model (HuBERT, WavLM or wav2vec 2.0), segments of long speech, and training."""
 
     path: str
-    """Hub id or local directory of a HuBERT, WavLM or wav2vec 2.0 model."""
+    """Hub id or local directory of the base model."""
     segment: Seconds = 30.0
-    """Longer speech is cut into segments of this many seconds, encoded each alone."""
+    """Length of the segments of long speech, encoded separately (seconds)."""
     frozen: bool = True
     """Whether the encoder keeps its weights in training."""
     trained_layers: int = 0
-    """Number of last layers that are trained although the encoder is frozen (layers)."""
+    """Number of last layers to train in a frozen encoder (layers)."""
 
     def __post_init__(self) -> None:
-        """Check what YAML types cannot."""
+        """Check the ranges of the values."""
         at_least(self, 0, "trained_layers")
         if self.segment < 1:
-            raise ConfigError(f"segment: found {self.segment}, expected at least 1 (second)")
+            raise ConfigError(f"segment: found {self.segment} s, expected at least 1 s")
 
     def build(self, dtype: torch.dtype = torch.float32) -> "HFSpeech":
         """Load the weights.
 
         Raises:
-            ConfigError: if ``path`` is no directory and no model of the hub, no model of this kind, or lacks weights.
+            ConfigError: if ``path`` is neither a directory nor a hub id, is another kind of model, or lacks weights.
         """
         kind = "a HuBERT, WavLM or wav2vec 2.0 model"
-        unused = ("masked_spec_embed",)  # of SpecAugment, which is off
+        unused = ("masked_spec_embed",)  # for SpecAugment, which is off
         model = load_base(transformers.AutoModel, self.path, dtype, option="encoder.path", kind=kind, unused=unused)
         with reading("encoder.path", self.path, kind):
             extractor = transformers.AutoFeatureExtractor.from_pretrained(self.path)
         if model.config.model_type not in MODEL_TYPES or getattr(model.config, "add_adapter", False):
             raise ConfigError(
-                f"encoder.path: {self.path!r} is a {model.config.model_type} model, expected one that hears waveforms, "
-                f"{', '.join(MODEL_TYPES)}, without an adapter"
+                f"encoder.path: {self.path!r} is a {model.config.model_type} model, expected an encoder of waveforms "
+                f"({', '.join(MODEL_TYPES)}) without an adapter"
             )
         return HFSpeech(
             model,
@@ -71,14 +71,14 @@ class Config:
 
 
 class HFSpeech(nn.Module):
-    """Samples at 16 kHz to states, 50 a second in all published models.
+    """Encoder from samples at 16 kHz to states, 50 per second in all published models.
 
     Args:
-        encoder: transformers' model.
-        normalize: whether each segment is brought to mean 0 and variance 1 first, as the model was trained.
-        segment: seconds, see the module's docstring.
-        frozen: whether to keep the weights, and dropout off, in training.
-        trained_layers: last layers that are trained nevertheless.
+        encoder: model of transformers.
+        normalize: whether to normalise each segment to mean 0 and variance 1 first, as in the model's training.
+        segment: length of a segment (seconds), see the module's docstring.
+        frozen: whether to keep the weights in training, with dropout off.
+        trained_layers: number of last layers that are trained nevertheless.
     """
 
     feature_dim = 1
@@ -87,7 +87,7 @@ class HFSpeech(nn.Module):
         self, encoder: Any, *, normalize: bool, segment: Seconds, frozen: bool, trained_layers: int = 0
     ) -> None:
         super().__init__()
-        encoder.config.apply_spec_augment = False  # transformers masks in training unless told otherwise
+        encoder.config.apply_spec_augment = False  # by default, transformers masks states in training
         self.encoder = encoder
         self.normalize = normalize
         self.frozen = frozen
@@ -109,11 +109,11 @@ class HFSpeech(nn.Module):
         return super().train(mode and not self.frozen)
 
     def padded_duration(self, duration: Seconds) -> Seconds:
-        """Return ``duration``: nothing is padded."""
+        """Return ``duration``, because nothing is padded."""
         return duration
 
     def output_lengths(self, feat_lens_B: Tensor) -> Tensor:
-        """Return the number of states for each number of samples: those of the whole segments and of the rest."""
+        """Return the number of states for each number of samples: states of all full segments and of the remainder."""
         whole_B = feat_lens_B.div(self.segment_frames, rounding_mode="floor")
         rest_B = feat_lens_B - whole_B * self.segment_frames
         return whole_B * self.segment_states + torch.where(rest_B > 0, self._convolved(rest_B), 0)
@@ -126,9 +126,9 @@ class HFSpeech(nn.Module):
             feat_lens_B: number of valid samples.
 
         Returns:
-            states_BLD, zero where an utterance has ended, and the number of valid states of each.
+            states_BLD, zero after the end of an utterance, and the number of valid states of each utterance.
         """
-        # The lengths are on the device: the CPU waits here for the kernels before the encoder's.
+        # The lengths are on the device, so the CPU waits here for all kernels before the encoder.
         segments = [
             feats_BTF[b, :length, 0].split(self.segment_frames) for b, length in enumerate(feat_lens_B.tolist())
         ]
@@ -138,7 +138,7 @@ class HFSpeech(nn.Module):
         return pad_sequence(concatenated, batch_first=True), self.output_lengths(feat_lens_B)
 
     def _encode(self, segments: Sequence[Tensor]) -> list[Tensor]:
-        """Return states_LD of each segment, which do not depend on the others."""
+        """Return states_LD of each segment, independent of the other segments."""
         samples = [self._prepared(one_N) for one_N in segments]
         states: dict[int, Tensor] = {}
         for group in self._batches([len(one_N) for one_N in samples]):
@@ -151,7 +151,7 @@ class HFSpeech(nn.Module):
         return [states[i] for i in range(len(segments))]
 
     def _batches(self, lengths: list[int]) -> list[list[int]]:
-        """Return which segments go together: those of one length, where the model normalises over the padding too."""
+        """Return batches of segment indices; batches have one length if the model normalises over the padding, too."""
         if self.encoder.config.feat_extract_norm != "group":
             return [list(range(len(lengths)))]
         by_length: dict[int, list[int]] = {}
@@ -160,7 +160,7 @@ class HFSpeech(nn.Module):
         return list(by_length.values())
 
     def _prepared(self, samples_N: Tensor) -> Tensor:
-        """Return a segment normalised as the model wants it, and long enough for one state."""
+        """Return a segment, normalised if configured, and padded to the length of at least one state."""
         samples_N = samples_N.float()
         if self.normalize:
             samples_N = (samples_N - samples_N.mean()) / (samples_N.var(correction=0) + 1e-7).sqrt()
@@ -173,5 +173,5 @@ class HFSpeech(nn.Module):
         return feat_lens_B.clamp(min=1)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return what a dump of states must have in common with the model that reads it."""
+        """Return the settings that a dump of states and a model must share."""
         return {"type": "hf_speech", "segment": self.segment_frames, "dim": self.output_dim}

@@ -1,1 +1,1 @@
-"""Samples to features: one frontend a file, each with a ``Config`` that builds it."""
+"""Frontends from samples to features, one per file, each with a ``Config`` that builds it."""

@@ -1,12 +1,12 @@
 """Whisper's log-mel features (Radford et al., 2022, arXiv 2212.04356, section 2.2), with 80 or 128 bins.
 
-Whisper pads speech to 30 s with zeros, takes log10 mel energies, raises them to at least their maximum minus 8, and
-maps x to (x + 4) / 4. ``extract`` stops before the maximum is taken, and keeps only the frames that overlap the speech:
-all others are exactly log10(1e-10) = -10. The encoder does the rest for each of its windows, so that features of
-concatenated utterances equal those of concatenated audio.
+Whisper pads speech to 30 s with zeros, computes log10 mel energies, clamps them to at least their maximum minus 8, and
+maps x to (x + 4) / 4. ``extract`` stops before the maximum is computed, and returns only frames that overlap the
+speech; all other frames are exactly log10(1e-10) = -10. The encoder applies the other steps to each of its windows, so
+that features of concatenated utterances equal those of concatenated audio.
 
-One frame of one case differs from Whisper: the last frame of a window that speech fills to its end (30 s, or up to
-2.5 ms less) is computed from the zeros that follow here, and from the reflected speech there.
+There is one difference from Whisper: if speech fills a window (30 s, or up to 2.5 ms less), the last frame is computed
+with zeros after the end of the speech; Whisper computes it with reflected speech.
 """
 
 from dataclasses import dataclass
@@ -27,14 +27,14 @@ SILENCE = -10.0  # log10 of the smallest energy
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """How fine the features are."""
+    """Resolution of the features."""
 
     num_mels: int = 80
-    """Number of mel bins: 128 for Whisper large-v3, 80 for every other Whisper."""
+    """Number of mel bins: 128 for Whisper large-v3, otherwise 80."""
 
     def __post_init__(self) -> None:
         if self.num_mels < 1:
-            raise ConfigError(f"num_mels: found {self.num_mels}, expected 80 or 128, as the Whisper model has")
+            raise ConfigError(f"num_mels: found {self.num_mels}, expected that of the Whisper model, 80 or 128")
 
     def build(self) -> "LogMel":
         """Build the frontend."""
@@ -42,7 +42,7 @@ class Config:
 
 
 class LogMel:
-    """Samples at 16 kHz to log10 mel energies at 100 frames a second."""
+    """Frontend from samples at 16 kHz to log10 mel energies at 100 frames per second."""
 
     sample_rate = SAMPLE_RATE
     frame_rate = SAMPLE_RATE // HOP
@@ -67,7 +67,7 @@ class LogMel:
         num_samples = len(samples_N)
         assert num_samples > 0, "no samples"
         num_frames = -(-(num_samples + STFT_SIZE // 2) // HOP)
-        # At least half an STFT window of zeros follows, so the reflection at the end has no influence.
+        # At least half an STFT window of zeros is appended, so the reflection at the end has no influence.
         samples = pad(torch.from_numpy(np.ascontiguousarray(samples_N)), (0, num_frames * HOP - num_samples))
         spectrum_KT = torch.stft(samples, STFT_SIZE, HOP, window=self._window, center=True, return_complex=True)
         energy_KT = torch.view_as_real(spectrum_KT[:, :num_frames]).square().sum(-1)
@@ -75,5 +75,5 @@ class LogMel:
         return feats_FT.T.contiguous().numpy()
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return what a dump must have in common with the model that reads it."""
+        """Return the settings that a dump and a model must share."""
         return {"type": "log_mel", "num_mels": self.feature_dim, "sample_rate": SAMPLE_RATE, "hop": HOP}

@@ -1,4 +1,4 @@
-"""The samples themselves, for encoders of waveforms: HuBERT, WavLM, wav2vec 2.0."""
+"""Samples as features, for encoders of waveforms: HuBERT, WavLM, wav2vec 2.0."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ SAMPLE_RATE = 16000  # Hz
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """There is nothing to choose."""
+    """Empty section: the frontend has no options."""
 
     def build(self) -> "Waveform":
         """Build the frontend."""
@@ -18,7 +18,7 @@ class Config:
 
 
 class Waveform:
-    """Samples at 16 kHz, each a frame of one feature; normalised by the encoder."""
+    """Frontend that returns samples at 16 kHz as frames of one feature; the encoder normalises them."""
 
     sample_rate = SAMPLE_RATE
     frame_rate = SAMPLE_RATE
@@ -31,5 +31,5 @@ class Waveform:
         return np.ascontiguousarray(samples_N, np.float32)[:, None]
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return what a dump must have in common with the model that reads it."""
+        """Return the settings that a dump and a model must share."""
         return {"type": "waveform", "sample_rate": SAMPLE_RATE}

@@ -1,1 +1,1 @@
-"""From a trained model to hypotheses."""
+"""Decoding with a trained model."""

@@ -1,4 +1,4 @@
-"""Batches of a decoding job: utterances of similar duration, within limits of speech and of tokens."""
+"""Batches of a decoding job: utterances of similar duration, with limits of seconds and tokens."""
 
 from collections.abc import Mapping
 
@@ -19,22 +19,22 @@ def decoding_batches(
     padded_duration: PaddedDuration,
     language: str = "",
 ) -> list[list[str]]:
-    """Return batches of utterance ids: every utterance once, the longest first.
+    """Return batches of utterance ids with every utterance once, the longest first.
 
     Args:
-        durations: of each utterance.
-        num_frames: frames, or states, of each utterance in the dump.
-        contexts: of utterances that have one.
-        model: gives the numbers of tokens.
+        durations: duration of each utterance (seconds).
+        num_frames: number of frames, or states, of each utterance in the dump.
+        contexts: contexts of utterances for the prompt; utterances may be missing.
+        model: model for the numbers of tokens.
         config: limits of a batch.
-        padded_duration: duration that the encoder computes for an utterance.
-        language: English name, for the prompt.
+        padded_duration: function from the duration of an utterance to that with the padding of the encoder.
+        language: English name of the language for the prompt.
     """
     tokens = largest_tokens(durations, num_frames, contexts, model, config, language)
     found = []
     for batch in sequential_batches(durations, config, padded_duration):
         longest = max(tokens[utt_id] for utt_id in batch)
-        number = -(-len(batch) // max(1, config.batch_tokens // longest))  # of equal parts
+        number = -(-len(batch) // max(1, config.batch_tokens // longest))  # number of equal parts
         size = -(-len(batch) // number)
         found += [batch[start : start + size] for start in range(0, len(batch), size)]
     return found
@@ -48,7 +48,7 @@ def largest_tokens(
     config: DecodeConfig,
     language: str = "",
 ) -> dict[str, int]:
-    """Return the largest number of tokens of each utterance: prompt, speech and text of all beams."""
+    """Return the largest number of tokens of each utterance: prompt, speech and text, times the number of beams."""
     lens_B = torch.tensor([num_frames[utt_id] for utt_id in durations])
     speech = dict(zip(durations, model.speech_tokens(lens_B).tolist(), strict=True))
     prompts = {

@@ -11,29 +11,33 @@ from speechllm.ranges import at_least
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeConfig:
-    """Search, batches and the limit of the length of a hypothesis."""
+    """Search, batches, and the largest length of a hypothesis.
+
+    In float32, batches and jobs change no hypothesis; on the CPU, neither does ``compile``. A hypothesis with the
+    largest number of tokens, ``tokens_per_second`` times the duration plus ``extra_tokens``, is counted as truncated.
+    """
 
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Precision of weights and activations; in float32 neither batch nor jobs change a hypothesis."""
+    """Precision of weights and activations."""
     batch_size: int = 64
-    """Utterances decoded at once, at most."""
+    """Largest number of utterances in a batch."""
     batch_duration: Seconds = 480.0
-    """Padded seconds of speech decoded at once, at most."""
+    """Largest padded duration of a batch (seconds)."""
     batch_tokens: int = 16384
-    """LLM tokens decoded at once, at most: prompt, speech and longest text of every beam."""
+    """Largest number of LLM tokens in a batch: prompt, speech, text, all beams."""
     compile: bool | None = None
-    """Compile the LLM's step of one token; null: on a GPU. In float32 on the CPU it changes no hypothesis."""
+    """Whether to compile the LLM's step of one token; null: on a GPU."""
     tokens_per_second: float = 8.0
-    """A hypothesis has at most this many tokens for each second of speech ..."""
+    """Largest number of tokens of a hypothesis per second of speech."""
     extra_tokens: int = 10
-    """... and this many more; those that reach this limit are counted as truncated."""
+    """Tokens of a hypothesis in addition to tokens_per_second."""
     search: GenerationOptions = field(default_factory=GenerationOptions)
-    """How text is searched for."""
+    """Search for hypotheses."""
     word_times: bool = False
-    """Whether the words of hypotheses get times and confidences, by forced alignment with the CTC head's posteriors."""
+    """Whether to align words with CTC posteriors for times and confidences."""
 
     def __post_init__(self) -> None:
-        """Check what YAML types cannot."""
+        """Check the ranges of the values."""
         if self.search.num_beams < 1 or self.batch_size < 1:
             raise ConfigError(
                 f"search.num_beams and batch_size: found {self.search.num_beams} and {self.batch_size}, "
@@ -63,5 +67,5 @@ class DecodeConfig:
             )
 
     def max_new_tokens(self, duration: Seconds) -> int:
-        """Return the most tokens that a hypothesis for ``duration`` seconds may have."""
+        """Return the largest number of tokens of a hypothesis for ``duration`` seconds."""
         return self.extra_tokens + math.ceil(self.tokens_per_second * duration)

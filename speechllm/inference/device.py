@@ -1,10 +1,10 @@
-"""The device of a decoding job, and its name."""
+"""Device of a decoding job, and its name."""
 
 import torch
 
 
 def job_device(job: int) -> torch.device:
-    """Return the device of a job: the visible GPUs are assigned in turn; without any, the CPU."""
+    """Return the device of a job: the visible GPUs cyclically, or the CPU without a GPU."""
     count = torch.cuda.device_count()
     return torch.device("cuda", (job - 1) % count) if count else torch.device("cpu")
 

@@ -1,4 +1,4 @@
-"""The dump of a data directory for an experiment: features, or states of the frozen encoder."""
+"""Dump of a data directory for an experiment: features, or states of the frozen encoder."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def dump(config: ExperimentConfig, data_dir: Path, out_dir: Path, *, nj: int, jo
     files = ""
     transform: Extract
     if config.data.dump != "encoder":
-        frontend = config.frontend.build()  # no job needs the encoder for them
+        frontend = config.frontend.build()  # features need no encoder
         transform, fingerprint, compress = frontend.extract, feature_fingerprint(frontend), config.data.compress
     else:
         files, compress = encoder_files(config), False

@@ -1,4 +1,4 @@
-"""The audio files that a command line names: files, folders of them, pipes and standard input."""
+"""Audio inputs of a command line: files, folders, pipes and standard input."""
 
 import contextlib
 import hashlib
@@ -21,26 +21,26 @@ from speechllm.interfaces import Seconds
 
 STDIN = "-"
 _STDIN_PATHS = ("/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
-_LONGEST_NAME = 200  # bytes: the limit of most file systems is 255, temporary files need some of them
+_LONGEST_NAME = 200  # bytes: most file systems allow 255, and names of temporary files are longer
 _PATIENCE: Seconds = 5.0
-"""Time in which a program must open a named pipe for writing."""
+"""Time limit for a program to open a named pipe for writing."""
 
 
 @dataclass(frozen=True)
 class Input:
-    """One recording to be transcribed."""
+    """A recording to transcribe."""
 
     name: str
-    """As named by the user: ``-`` or a path; it is the source in transcripts and messages."""
+    """Name on the command line: ``-`` or a path; it is the source in transcripts and messages."""
     path: Path
-    """File that is read: a temporary copy of a pipe."""
+    """File to read; for a pipe, its temporary copy."""
     result: Path
-    """Relative path of its transcript, without suffix."""
+    """Relative path of the transcript, without suffix."""
     is_renamed: bool = False
-    """Whether ``result`` is not the name of the file, which is too long or not UTF-8."""
+    """Whether ``result`` differs from the name of the file because that is too long or not UTF-8."""
 
     def named(self, result: Transcript | DataError) -> Transcript | DataError:
-        """Return ``result`` with ``name`` in place of the path that was read."""
+        """Return ``result`` with ``name`` in place of ``path``."""
         if isinstance(result, Transcript):
             return replace(result, source=self.name)
         return DataError(str(result).replace(str(self.path), self.name))
@@ -48,13 +48,13 @@ class Input:
 
 @contextlib.contextmanager
 def find_inputs(names: Sequence[str]) -> Iterator[tuple[list[Input], list[DataError]]]:
-    """Yield the recordings of ``names``, and the errors of those that cannot be read.
+    """Yield the recordings of ``names``, and the errors of unreadable inputs.
 
     Pipes and standard input are copied to temporary files, which are removed at the end of the block. Within folders,
     pipes, devices, broken links and files of unreadable formats are errors, and are not opened.
 
     Raises:
-        ConfigError: if a folder holds neither audio nor video.
+        ConfigError: if a folder contains neither audio nor video.
     """
     found: dict[str, Input] = {}
     errors: list[DataError] = []
@@ -72,10 +72,10 @@ def find_inputs(names: Sequence[str]) -> Iterator[tuple[list[Input], list[DataEr
 
 
 def read_context(path: Path) -> str:
-    """Return the context in a file, its lines with commas between.
+    """Return the lines of a file, separated by commas, as a context.
 
     Raises:
-        DataError: if it cannot be read as UTF-8.
+        DataError: if the file cannot be read as UTF-8.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -91,7 +91,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def _inside(folder: Path, errors: list[DataError]) -> list[Input]:
-    """Return the recordings in a folder; append an error for each entry that cannot be read."""
+    """Return the recordings in a folder; append an error for each unreadable entry to ``errors``."""
     found = []
     count = len(errors)
     for path in entries_below(folder):
@@ -107,10 +107,10 @@ def _inside(folder: Path, errors: list[DataError]) -> list[Input]:
 
 
 def _named_file(name: str, copies: Path) -> Input:
-    """Return the recording of a file, or of a pipe that is copied into the folder ``copies``.
+    """Return the recording of a file, or of a pipe after copying it to the folder ``copies``.
 
     Raises:
-        DataError: if it is a device or socket, or a pipe without data.
+        DataError: if ``name`` is a device or socket, or a pipe without data.
     """
     path = Path(name)
     if name == STDIN or name in _STDIN_PATHS:
@@ -133,13 +133,16 @@ def _named_file(name: str, copies: Path) -> Input:
 
 
 def _copy_pipe(path: Path, copy: Path) -> None:
-    """Copy a pipe to its end; opening it without waiting shows whether any program writes into it."""
+    """Copy a pipe to its end; it is opened without waiting, to detect a pipe without a writer."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb", buffering=0) as pipe, copy.open("wb") as file:
         last = time.monotonic() + _PATIENCE
         while (first := pipe.read(1)) == b"":  # None: there is a writer, but no data yet
             if time.monotonic() > last:
-                raise DataError(f"{path}: the pipe is empty, found no program writing into it for {_PATIENCE:g} s")
+                raise DataError(
+                    f"{path}: the pipe is empty, found no program that writes to it within {_PATIENCE:g} s; start the "
+                    "program first"
+                )
             time.sleep(0.02)
         os.set_blocking(descriptor, True)
         file.write(first or b"")
@@ -152,7 +155,7 @@ def _input(name: str, path: Path, result: Path) -> Input:
 
 
 def _safe_name(name: str) -> str:
-    """Return a file name in UTF-8 with space for a suffix: if ``name`` is not, a cleaned one with a digest of it."""
+    """Return ``name``; if it is too long for a suffix or not UTF-8, a corrected name with a hash of ``name``."""
     raw = os.fsencode(name)
     text = raw.decode("utf-8", errors="replace").replace("\ufffd", "_")
     if len(raw) <= _LONGEST_NAME and os.fsencode(text) == raw:

@@ -1,4 +1,4 @@
-"""Decode a set in jobs, each its own share of the utterances, and merge the jobs' results."""
+"""Decode a set in jobs with a share of the utterances each, and merge their results."""
 
 import functools
 import json
@@ -23,14 +23,14 @@ Recognize: TypeAlias = Callable[[list[str]], list[list[Hypothesis]]]
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model that is loaded to decode with."""
+    """Functions of a loaded model for decoding."""
 
     recognize: Recognize
-    """Returns the n-best hypotheses of each of some utterances, best first."""
+    """Function from utterance ids to the n-best hypotheses of each, best first."""
     batches: Callable[[dict[str, Seconds]], Iterable[list[str]]]
-    """Durations of some utterances to batches of their ids."""
+    """Function from durations of utterances to batches of their ids."""
     details: Callable[[], dict[str, Any]] = dict
-    """Entries for the record of the job that was decoded last."""
+    """Function that returns further entries for the record of the last job."""
 
 
 def decode_jobs(
@@ -42,12 +42,12 @@ def decode_jobs(
     job: int | None,
     fingerprint: str,
 ) -> None:
-    """Decode the share of one job; without ``job``, the shares of all jobs that are not done, and merge them.
+    """Decode the share of one job; without ``job``, decode the shares of all incomplete jobs and merge the results.
 
     Args:
-        load: loads the model; called once at most, and not if nothing is left to be decoded.
-        durations: of each utterance of the set.
-        out_dir: where results are written.
+        load: function that loads the model; called at most once, and not if all jobs are complete.
+        durations: duration of each utterance of the set (seconds).
+        out_dir: directory of the results.
         nj: number of jobs.
         job: number of the job, from 1.
         fingerprint: see ``decode_job``.
@@ -68,7 +68,7 @@ def decode_jobs(
 
 
 def share(durations: Mapping[str, Seconds], nj: int, job: int) -> dict[str, Seconds]:
-    """Return a job's utterances: every nj-th in order of duration, so that all jobs have like work."""
+    """Return the utterances of a job: every nj-th in order of duration, so that the jobs take similar times."""
     return {utt_id: durations[utt_id] for utt_id in by_duration(durations)[job - 1 :: nj]}
 
 
@@ -80,15 +80,15 @@ def decode_job(
     job: int,
     fingerprint: str,
 ) -> None:
-    """Decode batches of utterances and write the share of one job, ``nbest.JOB.jsonl``, whole or not at all.
+    """Decode the share of one job and write ``nbest.JOB.jsonl``, completely or not at all.
 
     Args:
-        recognize: returns the n-best hypotheses of each of some utterances, best first.
-        batches: the job's utterance ids.
-        durations: of each utterance.
-        out_dir: where results are written.
+        recognize: function from utterance ids to the n-best hypotheses of each, best first.
+        batches: utterance ids of the job.
+        durations: duration of each utterance (seconds).
+        out_dir: directory of the results.
         job: number of the job, from 1.
-        fingerprint: of model, options and data; written to each line, so that no old share is mixed in.
+        fingerprint: fingerprint of model, options and data, written to each line to detect outdated shares.
     """
     with new_file(out_dir / f"nbest.{job}.jsonl") as path, path.open("w", encoding="utf-8") as file:
         for utt_ids in tqdm(list(batches), desc=f"decode, job {job}", unit="batch", dynamic_ncols=True):
@@ -101,7 +101,7 @@ def decode_job(
 
 
 def finished_job(out_dir: Path, job: int, utt_ids: Sequence[str], fingerprint: str) -> bool:
-    """Return whether ``job`` has already decoded exactly these utterances with the same model and options."""
+    """Return whether ``job`` has decoded exactly these utterances with the same model and options."""
     path = out_dir / f"nbest.{job}.jsonl"
     if not path.exists():
         return False
@@ -110,36 +110,38 @@ def finished_job(out_dir: Path, job: int, utt_ids: Sequence[str], fingerprint: s
 
 
 def merge_jobs(out_dir: Path, utt_ids: Iterable[str], nj: int) -> str:
-    """Merge the shares of ``nj`` jobs into the files of a decoding; return a sentence about them.
+    """Merge the shares of ``nj`` jobs; return a sentence with the counts.
 
     The files are ``text``, ``nbest.jsonl``, ``truncated`` and, with word times, ``words.ctm``.
 
     Raises:
-        DataError: if an utterance has no hypothesis, or two, or the shares come from different models.
+        DataError: if an utterance does not have exactly one hypothesis, or the shares have different fingerprints.
     """
     rows: dict[str, dict[str, Any]] = {}
     for job in range(1, nj + 1):
         path = out_dir / f"nbest.{job}.jsonl"
         if not path.exists():
             raise DataError(
-                f"{path}: not there, expected the result of job {job} of {nj}; run the decoding stage again"
+                f"{path}: no such file, expected the result of job {job} of {nj}; run the decoding stage again"
             )
         for row in _read(path):
             if row["utt_id"] in rows:
-                raise DataError(f"{path}: second hypothesis for {row['utt_id']}; remove {out_dir} and decode again")
+                raise DataError(
+                    f"{path}: found a second hypothesis of {row['utt_id']}; remove {out_dir} and decode again"
+                )
             rows[row["utt_id"]] = row
     wanted = set(utt_ids)
     for kind, ids in (("without a hypothesis", wanted - rows.keys()), ("unknown", rows.keys() - wanted)):
         if ids:
             raise DataError(f"{out_dir}: {len(ids)} utterances {kind}: {', '.join(sorted(ids)[:5])} ...; decode again")
     if len(_fingerprints(rows.values())) > 1:
-        raise DataError(f"{out_dir}: the jobs used different models or options; remove the folder and decode again")
+        raise DataError(f"{out_dir}: the jobs had different models or options; remove the folder and decode again")
     merge_job_records(out_dir, nj, _acceptance(rows.values()))
     return _write(out_dir, [rows[utt_id] for utt_id in sorted(rows, key=str.encode)])
 
 
 def best_hypothesis(row: dict[str, Any]) -> Hypothesis:
-    """Return the best hypothesis in a row of ``nbest.jsonl``; rows of an earlier version have no words."""
+    """Return the best hypothesis in a row of ``nbest.jsonl``; rows of earlier versions lack the key ``words``."""
     fields = dict(row["nbest"][0])
     words = [TimedWord(**word) for word in fields.pop("words", ())]
     return Hypothesis(words=words, **fields)
@@ -166,7 +168,7 @@ def _write(out_dir: Path, rows: list[dict[str, Any]]) -> str:
 
 
 def _acceptance(rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Return the entry of speculative decoding for the record, if any: tokens, and those drafted and accepted.
+    """Return the entry of speculative decoding for the record, if any: numbers of tokens, drafted and accepted tokens.
 
     Every accepted token saves a pass of the LLM.
     """
@@ -184,4 +186,4 @@ def _fingerprints(rows: Iterable[dict[str, Any]]) -> set[str]:
 
 def _read(path: Path) -> list[dict[str, Any]]:
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [{"fingerprint": row.pop("identity", ""), **row} for row in rows]  # identity: its name in earlier versions
+    return [{"fingerprint": row.pop("identity", ""), **row} for row in rows]  # earlier versions: identity

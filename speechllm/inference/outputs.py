@@ -1,4 +1,4 @@
-"""Transcripts of files, printed or written to a folder, where an interrupted run is resumed."""
+"""Output of transcripts: printed, or written to a folder, where an interrupted run can be resumed."""
 
 import contextlib
 import json
@@ -25,12 +25,12 @@ def check_outputs(inputs: Sequence[Input], out_dir: Path | None, form: str) -> N
     """Check that the transcripts of all ``inputs`` can be printed (``out_dir`` None) or written.
 
     Raises:
-        ConfigError: for subtitles of several files without ``out_dir``, for two transcripts of one name, or if
-            ``out_dir`` is no folder that can be written to.
+        ConfigError: for subtitles of several files without ``out_dir``, for two transcripts with the same name, or if
+            ``out_dir`` is not a writable folder.
     """
     if out_dir is None:
         if len(inputs) > 1 and form not in ("txt", "json"):
-            raise ConfigError(f"--format {form}: found {len(inputs)} files, whose subtitles need a folder; give --out")
+            raise ConfigError(f"--format {form}: found {len(inputs)} files, expected one without --out; set --out")
         return
     owners: dict[Path, Input] = {}
     for one in inputs:
@@ -44,16 +44,16 @@ def check_outputs(inputs: Sequence[Input], out_dir: Path | None, form: str) -> N
         raise ConfigError(f"--out {out_dir}: found a file, expected a folder; choose another name")
     out_dir.mkdir(parents=True, exist_ok=True)
     if not os.access(out_dir, os.W_OK | os.X_OK):
-        raise ConfigError(f"--out {out_dir}: a folder that cannot be written to; choose another one")
+        raise ConfigError(f"--out {out_dir}: found a folder without write permission; choose another one")
 
 
 def missing_outputs(inputs: Sequence[Input], out_dir: Path | None, form: str) -> list[Input]:
-    """Return the inputs that have no transcript in ``out_dir`` yet; without a folder, all of them."""
+    """Return the inputs without a transcript in ``out_dir``; all inputs if ``out_dir`` is None."""
     return [one for one in inputs if out_dir is None or not _target(one, out_dir, form).exists()]
 
 
 def measure(inputs: Sequence[Input]) -> tuple[dict[Input, Seconds], list[DataError]]:
-    """Open each file: return the durations that the headers state, and the errors of files that cannot be opened."""
+    """Open each file; return the durations in the headers, and the errors of unreadable files."""
     durations: dict[Input, Seconds] = {}
     errors: list[DataError] = []
     for one in inputs:
@@ -79,9 +79,9 @@ def progress_bar(total: Seconds) -> Iterator[Callable[[Seconds], None]]:
 
 
 def print_transcripts(inputs: Sequence[Input], transcribe: Transcribe, form: str) -> int:
-    """Print the transcripts of ``inputs`` one after another; report files without one, and return their number.
+    """Print the transcripts of ``inputs`` in order; report files without a transcript, and return their number.
 
-    Of several files each has a line: name and text with a tab between, or its JSON.
+    With several files, each has one line: name, tab and text, or JSON.
     """
     num_errors = 0
     for one, result in zip(inputs, transcribe(item.path for item in inputs), strict=True):
@@ -103,17 +103,17 @@ def print_transcripts(inputs: Sequence[Input], transcribe: Transcribe, form: str
 def write_transcripts(
     inputs: Sequence[Input], transcribe: Transcribe, out_dir: Path, form: str, fingerprint: str
 ) -> int:
-    """Write a transcript for each of ``inputs``; report files without one, and return their number.
+    """Write the transcript of each of ``inputs``; report files without a transcript, and return their number.
 
     Args:
-        inputs: from ``find_inputs``.
-        transcribe: yields transcripts of files, or errors, in order.
-        out_dir: folder of the transcripts, each in a file of its own.
+        inputs: result of ``find_inputs``.
+        transcribe: function that yields transcripts of files, or errors, in order.
+        out_dir: folder of the transcripts, one file each.
         form: one of ``FORMATS``.
-        fingerprint: of all that transcripts depend on except the audio; a folder holds those of one.
+        fingerprint: fingerprint of all inputs of a transcript except the audio, the same for the complete folder.
 
     Raises:
-        ConfigError: if the folder holds transcripts of another fingerprint.
+        ConfigError: if the folder contains transcripts with another fingerprint.
     """
     _check_record(out_dir / RECORD, fingerprint)
     num_errors = 0
@@ -124,20 +124,20 @@ def write_transcripts(
             continue
         target = _target(one, out_dir, form)
         if one.is_renamed:
-            report(f"{_escaped(one.name)}: the name is too long or not UTF-8; its transcript is {target}")
+            report(f"{_escaped(one.name)}: the name is too long or not UTF-8; the transcript is in {target}")
         with new_file(target) as temporary:
             temporary.write_text(FORMATS[form](transcript), encoding="utf-8", errors="backslashreplace")
     return num_errors
 
 
 def report(message: str) -> None:
-    """Print a line on stderr, above the progress bar if there is one."""
+    """Print a line on stderr, above the progress bar, if any."""
     tqdm.write(message, file=sys.stderr)
     sys.stderr.flush()
 
 
 def _reported(one: Input, result: Transcript | DataError) -> Transcript | None:
-    """Report the warnings of a transcript, or the error in its place."""
+    """Report the warnings of a transcript or an error; return the transcript, None for an error."""
     result = one.named(result)
     if isinstance(result, DataError):
         report(f"speechllm transcribe: {result}")
@@ -155,12 +155,12 @@ def _check_record(path: Path, fingerprint: str) -> None:
     if path.exists():
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-            found = record.get("identity") or record["fingerprint"]  # identity: its name in earlier versions
+            found = record.get("identity") or record["fingerprint"]  # earlier versions: identity
         except (ValueError, KeyError, AttributeError) as error:
             raise ConfigError(f"{path}: damaged, expected a JSON object; choose another --out") from error
         if found != fingerprint:
             raise ConfigError(
-                f"{path.parent}: holds transcripts by another model, search or --max_window; choose another --out, "
+                f"{path.parent}: found transcripts by another model, search or --max_window; choose another --out, "
                 "or remove it"
             )
     with new_file(path) as temporary:
@@ -168,7 +168,7 @@ def _check_record(path: Path, fingerprint: str) -> None:
 
 
 def _escaped(name: str) -> str:
-    """Return a file name as a line of text can hold it: control characters and bytes that are not UTF-8 escaped."""
+    """Return a file name with escapes for control characters and for bytes that are not UTF-8."""
     return "".join(letter if letter == " " or letter.isprintable() else ascii(letter)[1:-1] for letter in name)
 
 
@@ -185,5 +185,5 @@ def _can_print(text: str) -> bool:
 
 
 def _printable(text: str) -> str:
-    """Return ``text`` with escapes for letters that standard output cannot encode."""
+    """Return ``text`` with escapes for characters that standard output cannot encode."""
     return text.encode(_encoding(), errors="backslashreplace").decode(_encoding())

@@ -1,8 +1,8 @@
-"""Pseudo-labels: hypotheses of a model as the transcripts of untranscribed speech, filtered.
+"""Pseudo-labels: filtered hypotheses of a model as transcripts of untranscribed speech.
 
-Utterances are dropped for low confidence and for failures that a trained model would repeat, as is usual in
-self-training (Kahn et al. 2020, arXiv 1909.09116). Existing transcripts, such as prompts, can be kept instead; then
-utterances are dropped if the hypothesis differs too much from them.
+Utterances are dropped for low confidence and for failures that training would reinforce, as is usual in self-training
+(Kahn et al. 2020, arXiv 1909.09116). With existing transcripts, such as prompts, the transcripts are kept, and
+utterances are dropped if the hypothesis differs too much.
 """
 
 import json
@@ -31,11 +31,11 @@ class Filter:
     """Conditions on the hypothesis of an utterance.
 
     Attributes:
-        min_confidence: lowest mean log-probability of its tokens (nats).
-        min_rate: fewest characters per second.
-        max_rate: most characters per second.
-        max_wer: highest word error rate (percent) against the transcript that the utterance has, which is then kept;
-            None: the hypothesis is the transcript.
+        min_confidence: least mean log-probability of the tokens (nats).
+        min_rate: least number of characters per second.
+        max_rate: largest number of characters per second.
+        max_wer: largest word error rate (percent) against an existing transcript, which is then kept; None: the
+            hypothesis becomes the transcript.
     """
 
     min_confidence: float = -0.3
@@ -44,17 +44,17 @@ class Filter:
     max_wer: float | None = None
 
     def __post_init__(self) -> None:
-        """Check that some hypotheses can satisfy all conditions."""
+        """Check that hypotheses can satisfy all conditions."""
         if self.min_confidence >= 0:
             raise ConfigError(f"min_confidence: found {self.min_confidence:g}, expected a log-probability, less than 0")
         if not 0 <= self.min_rate < self.max_rate:
             raise ConfigError(
-                f"min_rate and max_rate: found {self.min_rate:g} and {self.max_rate:g}, expected 0 or more and a "
-                "greater number"
+                f"min_rate and max_rate: found {self.min_rate:g} and {self.max_rate:g}, expected at least 0 and a "
+                "larger number"
             )
 
     def reason(self, hypothesis: Hypothesis, duration: Seconds) -> str | None:
-        """Return the first condition that a hypothesis does not satisfy, as ``kind: detail``; None if it does all."""
+        """Return the first violated condition as ``kind: detail``; None if the hypothesis satisfies all conditions."""
         words, rate = hypothesis.text.split(), len(hypothesis.text) / duration
         if not words:
             return "empty"
@@ -72,22 +72,22 @@ class Filter:
 
 
 def mean_log_prob(hypothesis: Hypothesis) -> float:
-    """Return the mean log-probability (nats) of the tokens of a hypothesis that has some."""
+    """Return the mean log-probability (nats) of the tokens of a hypothesis with at least one token."""
     return sum(score for _, score in hypothesis.tokens) / len(hypothesis.tokens)
 
 
 def write_pseudo_labelled(source: Path, decoded: Path, target: Path, keep: Filter, normalizer: Normalizer) -> None:
-    """Write the utterances whose hypothesis passes the filter, with their new transcripts, as a data directory.
+    """Write a data directory of the utterances that pass the filter, with their new transcripts.
 
     Args:
         source: data directory of the speech.
-        decoded: directory of the hypotheses of all of its utterances.
-        target: data directory; left alone if it was made by the same call before.
-        keep: the filter.
-        normalizer: applied to hypotheses, so that their spelling is that of other transcripts.
+        decoded: directory of the hypotheses of all utterances.
+        target: new data directory; unchanged if it was written by an equal call before.
+        keep: filter of hypotheses.
+        normalizer: normaliser of hypotheses, for the same conventions as in other transcripts.
 
     Raises:
-        DataError: if no utterance passes.
+        DataError: if no utterance passes the filter.
     """
     nbest = decoded / "nbest.jsonl"
     digest = fingerprint(nbest.read_text(encoding="utf-8"), asdict(keep), repr(normalizer))
@@ -114,7 +114,7 @@ def write_pseudo_labelled(source: Path, decoded: Path, target: Path, keep: Filte
 def _label(
     utt: Utterance, hypothesis: Hypothesis, keep: Filter, normalizer: Normalizer
 ) -> tuple[Utterance, str | None]:
-    """Return the utterance with its transcript, and the reason to drop it."""
+    """Return the utterance with its transcript, and the reason to drop it; None to keep it."""
     reason = keep.reason(hypothesis, utt.duration)
     text = normalizer(hypothesis.text)
     if keep.max_wer is None:
@@ -125,7 +125,7 @@ def _label(
 
 
 def _wer(ref: str, hyp: str) -> float:
-    """Return the word error rate in percent; infinite for words where the reference has none."""
+    """Return the word error rate in percent; infinite for insertions with an empty reference."""
     words, found = ref.split(), hyp.split()
     (alignment,) = align_all([(words, found)])
     errors = ScoredUtterance(utt_id="", ref=words, hyp=found, alignment=alignment).errors

@@ -1,4 +1,4 @@
-"""From utterances to hypotheses, with an experiment's search."""
+"""Recognition of batches of utterances with the search of an experiment."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -12,11 +12,11 @@ from speechllm.inference.config import DecodeConfig
 from speechllm.interfaces import Hypothesis
 
 Recognizer: TypeAlias = Callable[[list[Example]], list[list[Hypothesis]]]
-"""Returns the n-best hypotheses, best first, of each utterance of a batch."""
+"""Function from a batch of utterances to the n-best hypotheses of each, best first."""
 
 
 def recognizer(built: Built, config: DecodeConfig, device: torch.device) -> Recognizer:
-    """Return a function that recognises batches of utterances with a model, which is moved to ``device``.
+    """Move the model to ``device``; return a function that recognises batches of utterances.
 
     Raises:
         ConfigError: if the search or word times need a CTC head and the connector has none.

@@ -1,4 +1,4 @@
-"""The record of a decoding, ``run.yaml`` in the directory of its hypotheses: command, commit, versions, language."""
+"""Record of a decoding, ``run.yaml`` in the directory of its hypotheses: command, commit, versions, language."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -18,22 +18,22 @@ def write_job_record(out_dir: Path, job: int, details: Mapping[str, Any]) -> Non
     Args:
         out_dir: directory of the hypotheses.
         job: number of the job, from 1.
-        details: further entries; ``detected`` counts utterances by detected language, ``batch_size`` is that of the
-            largest batch.
+        details: further entries; ``detected`` is the number of utterances by detected language, ``batch_size`` the size
+            of the largest batch.
     """
     _write(out_dir / f"run.{job}.yaml", {**run_record(), **details})
 
 
 def merge_job_records(out_dir: Path, nj: int, details: Mapping[str, Any]) -> None:
-    """Write ``run.yaml`` from the records of ``nj`` jobs, with the command of this process; none if a job has none.
+    """Write ``run.yaml`` from the records of ``nj`` jobs and the command of this process, if all jobs have records.
 
     Args:
         out_dir: directory of the hypotheses.
         nj: number of jobs.
-        details: further entries, of all jobs.
+        details: further entries about all jobs.
     """
     paths = [out_dir / f"run.{job}.yaml" for job in range(1, nj + 1)]
-    if not all(path.exists() for path in paths):  # hypotheses of an earlier version
+    if not all(path.exists() for path in paths):  # jobs of an earlier version
         return
     records = [_read(path) for path in paths]
     detected: Counter[str] = Counter()
@@ -56,7 +56,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         record = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise DataError(f"{path}: cannot be read ({error}), expected a YAML mapping; decode that set again") from error
+        raise DataError(f"{path}: cannot be read ({error}), expected a YAML mapping; decode this set again") from error
     if not isinstance(record, dict):
-        raise DataError(f"{path}: found {type(record).__name__}, expected a YAML mapping; decode that set again")
+        raise DataError(f"{path}: found {type(record).__name__}, expected a YAML mapping; decode this set again")
     return record

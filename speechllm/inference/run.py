@@ -1,4 +1,4 @@
-"""Decoding of sets with a trained model, or with Whisper's own decoder."""
+"""Decode sets with a trained model, or with Whisper's own decoder."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -25,29 +25,29 @@ from speechllm.models.weights import check_exists
 from speechllm.provenance import file_fingerprint, fingerprint
 
 INPUTS = {"none": "audio", "features": "features", "encoder": "encoder states"}
-"""What decoding reads, by ``data.dump``; the time of a decoding does not include its computation."""
+"""Input of decoding, by ``data.dump``; the measured time of decoding excludes the computation of this input."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SetToDecode:
-    """A set, and the directory of its hypotheses."""
+    """A set and the directory of its hypotheses."""
 
     source: Path
     """Dump of the set; its data directory for Whisper's own decoder, or if ``data.dump`` is none."""
     out_dir: Path
     shuffled: bool = False
-    """Decode each utterance with the audio of another one, as a control."""
+    """Whether to decode each utterance with the audio of another one (shuffled-audio control)."""
 
 
 def decode(model_dir: Path, config: ExperimentConfig, sets: Sequence[SetToDecode], *, nj: int, job: int | None) -> None:
-    """Decode one job's share of each set with a trained model; without ``job``, the rest of all jobs, and merge them.
+    """Decode the share of one job of each set; without ``job``, decode all incomplete jobs and merge the results.
 
-    The model is loaded once, and only if a set is not decoded yet.
+    The model is loaded at most once, and only if a set is incomplete.
 
     Args:
-        model_dir: directory of the model, with its weights.
-        config: its configuration.
-        sets: the sets.
+        model_dir: directory of the model with its weights.
+        config: configuration of the model.
+        sets: sets to decode.
         nj: number of jobs.
         job: number of the job, from 1.
     """
@@ -74,7 +74,7 @@ def _decode_set(
     nj: int,
     job: int | None,
 ) -> None:
-    """Decode a set; ``weights`` is the fingerprint of those of the model."""
+    """Decode a set; ``weights`` is the fingerprint of the weights of the model."""
     dataset = open_set(config, one.source)
     speech = shuffled_speech(dataset.durations) if one.shuffled else {utt_id: utt_id for utt_id in dataset.utt_ids}
     num_frames = {utt_id: dataset.num_frames[other] for utt_id, other in speech.items()}
@@ -118,7 +118,7 @@ def baseline(
     language: str | None = None,
     token_scores: bool = False,
 ) -> None:
-    """Decode one job's share of each set with Whisper's own decoder; without ``job`` as ``decode``.
+    """Decode the share of one job of each set with Whisper's own decoder; ``job`` may be None, see ``decode``.
 
     For ``num_beams``, ``language`` and ``token_scores`` see ``WhisperBaseline``.
     """
@@ -141,7 +141,7 @@ def _baseline_set(
     nj: int,
     job: int | None,
 ) -> None:
-    """Decode a set, whose language is given or detected; ``search`` is the model, the beam width and other options."""
+    """Decode a set in a given or detected language; ``search`` is the model, the beam width and other options."""
     utts = {utt.utt_id: utt for utt in read_data_dir(one.source, need_text=False).utts}
     durations = {utt_id: utt.duration for utt_id, utt in utts.items()}
 
@@ -163,7 +163,7 @@ def _baseline_set(
             found |= {"device": describe_device(whisper.model.device), "input": INPUTS["none"]}
             if whisper.detected:
                 found["detected"] = dict(whisper.detected)
-                whisper.detected.clear()  # each job has its own
+                whisper.detected.clear()  # each job is counted separately
             return found
 
         return Loaded(recognize, batches, details)
@@ -173,8 +173,11 @@ def _baseline_set(
 
 
 def shuffled_speech(durations: Mapping[str, Seconds]) -> dict[str, str]:
-    """Map each utterance to the one next in duration, whose audio replaces its own in the control."""
+    """Map each utterance to the next one in order of duration, the source of its audio in the control."""
     if len(durations) < 2:
-        raise DataError("shuffled: found a set of a single utterance, expected another one whose audio it can be given")
+        raise DataError(
+            "shuffled: found a set of one utterance, expected at least two to exchange audio; decode it without the "
+            "control"
+        )
     order = by_duration(durations)
     return dict(zip(order, order[1:] + order[:1], strict=True))

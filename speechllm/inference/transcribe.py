@@ -1,4 +1,4 @@
-"""From recordings of any length to transcripts: cut into windows, recognised in batches, concatenated again."""
+"""Transcribe recordings of any length: cut them into windows, decode batches of windows, concatenate the texts."""
 
 import math
 import os
@@ -20,18 +20,18 @@ from speechllm.score.failures import LOOP_REPEATS, most_repeats
 Audio: TypeAlias = str | os.PathLike[str] | tuple[Any, int]
 """The path of a file, or samples (N,), (N, channels) or (channels, N) with their rate in Hz."""
 BLOCK: Seconds = 10.0
-"""What is read of a file at a time."""
+"""Length of the blocks that are read from a file."""
 SHORTEST: Seconds = 1.0
-"""Lower bound of the maximum window; shorter ones cut within words and make thousands of windows."""
+"""Least maximum window; with shorter windows, words would be cut and the number of windows would be large."""
 UNSURE = -1.0
-"""Hypotheses whose tokens have a mean log-probability below this (nats) are doubtful, as they are to Whisper."""
+"""Threshold of the mean log-probability of tokens (nats) for the warning ``unsure``, as in Whisper."""
 
 
 def check_options(batch_size: int, max_window: Seconds | None) -> None:
     """Check the options of a transcription.
 
     Raises:
-        ConfigError: if ``batch_size`` is less than 1, or ``max_window`` less than a second or not finite.
+        ConfigError: if ``batch_size`` is less than 1, or ``max_window`` is less than a second or not finite.
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size: found {batch_size}, expected at least 1")
@@ -41,17 +41,17 @@ def check_options(batch_size: int, max_window: Seconds | None) -> None:
 
 @dataclass
 class _Recording:
-    """One whose windows are being recognised."""
+    """A recording in progress."""
 
     source: str
     segments: list[Segment | None] = field(default_factory=list)
-    """One for each window that was read; None until it is recognised."""
+    """One segment for each window read so far; None until it is decoded."""
     whole: bool = False
-    """Whether all of its windows were read, or none of them will be any more."""
+    """Whether reading has ended: all windows were read, or there was an error."""
     error: DataError | None = None
 
     def result(self) -> Transcript | DataError:
-        """Return what was recognised, or what was wrong."""
+        """Return the transcript or the error."""
         if self.error is not None:
             return self.error
         segments = [segment for segment in self.segments if segment is not None]
@@ -59,14 +59,14 @@ class _Recording:
 
 
 class Transcriber:
-    """Recognises recordings one after another, with windows of several of them in a batch.
+    """Transcribe recordings in order, with windows of several recordings in a batch.
 
     Args:
-        recognize: returns the n-best hypotheses of each of some waveforms.
-        sample_rate: of these waveforms, in Hz.
-        max_window: seconds that are recognised at once, at most.
-        batch_size: windows that are recognised at once, at most.
-        progress: told the seconds of windows that were recognised.
+        recognize: function from waveforms to the n-best hypotheses of each.
+        sample_rate: sample rate of the waveforms (Hz).
+        max_window: largest length of a window (seconds).
+        batch_size: largest number of windows in a batch.
+        progress: function called with the duration of each finished window (seconds).
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Transcriber:
         self._waiting: list[tuple[_Recording, int, Window]] = []
 
     def __call__(self, recordings: Iterable[Audio]) -> Iterator[Transcript | DataError]:
-        """Yield the transcript of each recording, in order, or the error because of which it has none."""
+        """Yield the transcript or the error of each recording, in order."""
         under_way: deque[_Recording] = deque()
         for audio in recordings:
             under_way.append(_Recording(_source(audio)))
@@ -115,7 +115,7 @@ class Transcriber:
             self._recognize_waiting()
 
     def _recognize_waiting(self) -> None:
-        """Recognise the windows that are waiting, and give each recording its segments."""
+        """Decode the waiting windows, and store the segments in their recordings."""
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
@@ -134,7 +134,7 @@ def _segment(window: Window, nbest: list[Hypothesis], warnings: list[str]) -> Se
 
 
 def _shifted(word: TimedWord, window: Window) -> TimedWord:
-    """Return a word of a window with its times in the recording; the last stacked state may end behind the window."""
+    """Return a word of a window with its times in the recording, limited to the end of the window."""
     if word.start is None or word.end is None:
         return word
     start, end = (round(min(window.start + time, window.end), 3) for time in (word.start, word.end))
@@ -142,7 +142,7 @@ def _shifted(word: TimedWord, window: Window) -> TimedWord:
 
 
 def _warnings(best: Hypothesis) -> list[str]:
-    """Return what is doubtful about a hypothesis."""
+    """Return the warnings about a hypothesis; see ``Segment.warnings``."""
     log_probs = [log_prob for _, log_prob in best.tokens]
     found = {
         "empty": not best.text,
@@ -159,16 +159,18 @@ def _source(audio: Audio) -> str:
 
 
 def _blocks(audio: Audio) -> Iterable[tuple[np.ndarray, int]]:
-    """Return the samples of a recording, of one channel, in blocks."""
+    """Return the samples of a recording as one channel, in blocks."""
     if not isinstance(audio, tuple):
         return read_blocks(Path(audio), BLOCK)
     samples, rate = np.asarray(audio[0]), audio[1]
     if not np.issubdtype(samples.dtype, np.floating):
-        raise DataError(f"samples: found {samples.dtype}, expected floating point with full scale 1; divide them")
+        raise DataError(
+            f"samples: found {samples.dtype}, expected floating point in [-1, 1]; divide them by their full scale"
+        )
     if samples.ndim not in (1, 2) or samples.size == 0 or rate <= 0:
         raise DataError(
-            f"samples: found shape {samples.shape} at {rate} Hz, expected (N,), (N, channels) or (channels, N) of at "
-            "least one sample, and their rate"
+            f"samples: found shape {samples.shape} at {rate} Hz, expected (N,), (N, channels) or (channels, N) with at "
+            "least one sample, and a positive rate"
         )
     if samples.ndim == 2:
         samples = samples.mean(int(np.argmin(samples.shape)))

@@ -1,4 +1,4 @@
-"""What was recognised in a recording, with times, and the formats in which it is written."""
+"""Transcript of a recording with times, and its output formats."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -9,37 +9,37 @@ from speechllm.interfaces import Hypothesis, Seconds, TimedWord
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """A part of a recording that was recognised at once."""
+    """A window of a recording with its hypotheses."""
 
     start: Seconds
     end: Seconds
     text: str
     nbest: Sequence[Hypothesis]
-    """Hypotheses, best first, with the log-probability of each token; none where nothing was decoded."""
+    """Hypotheses, best first, with the log-probability of each token; empty if nothing was decoded."""
     warnings: Sequence[str] = ()
-    """What is doubtful: ``silence``, ``empty``, ``loop``, ``truncated``, ``unsure``, ``untimed`` (words without times
-    although they were asked for)."""
+    """Warnings: ``silence``, ``empty``, ``loop``, ``truncated``, ``unsure``, ``untimed`` (requested word times are
+    missing)."""
     words: Sequence[TimedWord] = ()
     """Words of the text with their times in the recording; empty unless ``decode.word_times`` is set."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Transcript:
-    """What was recognised in one recording."""
+    """Transcript of one recording."""
 
     source: str
-    """Path of the file, or what else it was read from."""
+    """Path of the file, ``-``, or ``samples``."""
     duration: Seconds
     segments: Sequence[Segment]
 
     @property
     def text(self) -> str:
-        """All that was recognised, in one line."""
+        """Text of all segments, in one line."""
         return " ".join(segment.text for segment in self.segments if segment.text)
 
     @property
     def warnings(self) -> list[str]:
-        """The warnings of each segment that has any, with its time: ``12.0-24.5 s: loop, unsure``."""
+        """Warnings of segments with their times: ``12.0-24.5 s: loop, unsure``."""
         return [f"{one.start:.1f}-{one.end:.1f} s: {', '.join(one.warnings)}" for one in self.segments if one.warnings]
 
 
@@ -49,7 +49,7 @@ def to_txt(transcript: Transcript) -> str:
 
 
 def to_json(transcript: Transcript) -> str:
-    """Return everything as JSON; word times are in the segments."""
+    """Return all values as JSON; word times are in the segments."""
     tree = {"source": transcript.source, "duration": transcript.duration, "text": transcript.text}
     segments = [asdict(segment) for segment in transcript.segments]
     for hypothesis in (one for segment in segments for one in segment["nbest"]):
@@ -58,7 +58,7 @@ def to_json(transcript: Transcript) -> str:
 
 
 def to_srt(transcript: Transcript) -> str:
-    """Return SubRip subtitles, one for each word with times, else for each segment with words."""
+    """Return SubRip subtitles: one for each word if there are word times, otherwise one for each segment with text."""
     return "".join(
         f"{number}\n{_time(start, ',')} --> {_time(end, ',')}\n{text}\n\n"
         for number, (start, end, text) in enumerate(_cues(transcript), 1)
@@ -66,18 +66,18 @@ def to_srt(transcript: Transcript) -> str:
 
 
 def to_vtt(transcript: Transcript) -> str:
-    """Return WebVTT subtitles (W3C), one for each word with times, else for each segment with words."""
+    """Return WebVTT subtitles (W3C), for words or segments as ``to_srt``."""
     return "WEBVTT\n\n" + "".join(
         f"{_time(start, '.')} --> {_time(end, '.')}\n{_escaped(text)}\n\n" for start, end, text in _cues(transcript)
     )
 
 
 FORMATS: dict[str, Callable[[Transcript], str]] = {"txt": to_txt, "json": to_json, "srt": to_srt, "vtt": to_vtt}
-"""What writes a transcript, by the ending of the file's name."""
+"""Functions from a transcript to the content of a file, by the suffix of the file."""
 
 
 def _cues(transcript: Transcript) -> list[tuple[Seconds, Seconds, str]]:
-    """Return start, end and text of each subtitle; a word without times stands behind the word before it."""
+    """Return start, end and text of each subtitle; a word without times is appended to the previous word."""
     cues: list[tuple[Seconds, Seconds, str]] = []
     for segment in transcript.segments:
         timed = [(word.word, word.start, word.end) for word in segment.words]
@@ -97,7 +97,7 @@ def _cues(transcript: Transcript) -> list[tuple[Seconds, Seconds, str]]:
 
 
 def _escaped(text: str) -> str:
-    """Return ``text`` without what WebVTT takes for markup or for a time."""
+    """Return ``text`` with escapes for the markup characters of WebVTT."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 

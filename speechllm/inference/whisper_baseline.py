@@ -1,4 +1,4 @@
-"""Whisper's own decoder on the same utterances, as a baseline."""
+"""Baseline: Whisper's own decoder."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,18 +16,19 @@ SAMPLE_RATE = 16000  # Hz
 
 
 class WhisperBaseline:
-    """A whole Whisper model, encoder and decoder, through transformers' own generation.
+    """A complete Whisper model, encoder and decoder, with the generation of transformers.
 
     Args:
         path: hub id or local directory.
-        device: where it runs.
+        device: device of the model.
         num_beams: beam width; 1 is greedy search.
         language: language of all utterances, a code or an English name (``de``, ``german``); None: a multilingual
             Whisper detects the language of each utterance from its first 30 s.
-        token_scores: give hypotheses the log-probability of each token; greedy search of speech up to 30 s only.
+        token_scores: whether hypotheses contain the log-probability of each token; only for greedy search and speech of
+            up to 30 s.
 
     Raises:
-        ConfigError: if the model cannot be loaded, or does not have that language.
+        ConfigError: if the model cannot be loaded, or does not support the language.
     """
 
     def __init__(
@@ -50,13 +51,13 @@ class WhisperBaseline:
         self._path = path
         self.use_language(language)
         self.detected: Counter[str] = Counter()
-        """Utterances by detected language."""
+        """Number of utterances by detected language."""
 
     def use_language(self, language: str | None) -> None:
-        """Set the language of the utterances that follow; None: detected for each.
+        """Set the language of the next utterances; None: detected for each utterance.
 
         Raises:
-            ConfigError: if the model does not have it.
+            ConfigError: if the model does not support the language.
         """
         self.language = _language_token(self._path, self.model.generation_config, language)
         """Token of the language; None: detected, or the model is English only."""
@@ -68,9 +69,9 @@ class WhisperBaseline:
         return "detected for each utterance" if self.language is None else f"{self.language.strip('<|>')} (given)"
 
     def transcribe(self, batch: Sequence[np.ndarray]) -> list[Hypothesis]:
-        """Return the hypothesis of each waveform (N,), 16 kHz.
+        """Return the hypothesis of each waveform (N,) at 16 kHz.
 
-        Speech over 30 s is decoded alone, window by window; whether one of these was cut is not known.
+        Speech over 30 s is decoded separately, window by window; whether a window was truncated is not known.
         """
         is_long = [len(samples_N) > 30 * SAMPLE_RATE for samples_N in batch]
         short = iter(self._generate([s for s, long in zip(batch, is_long, strict=True) if not long], is_long=False))
@@ -104,12 +105,12 @@ class WhisperBaseline:
         return [self._hypothesis(row, [], is_long) for row in self.model.generate(**search).tolist()]
 
     def _hypothesis(self, row: list[int], scores: list[float], is_long: bool) -> Hypothesis:
-        """Return the hypothesis of the tokens in ``row``, with their log-probabilities if these are known."""
+        """Return the hypothesis of the tokens in ``row``, with their log-probabilities if ``scores`` is not empty."""
         options = self.model.generation_config
-        most = options.max_length - (4 if _is_multilingual(options) else 2)  # without start, language, task, no times
+        most = options.max_length - (4 if _is_multilingual(options) else 2)  # minus start, language, task, no times
         length = sum(token != options.eos_token_id for token in row)
         text = self.processor.decode(row, skip_special_tokens=True)
-        scored = list(zip(row, scores, strict=False))[:length]  # without the padding behind the end
+        scored = list(zip(row, scores, strict=False))[:length]  # without padding
         return Hypothesis(
             text=" ".join(text.split()),
             score=0.0,
@@ -119,7 +120,7 @@ class WhisperBaseline:
         )
 
     def _languages(self, features_BFT: torch.Tensor) -> list[str]:
-        """Return the token of the language of each utterance."""
+        """Return the language token of each utterance."""
         if self.language is not None:
             return [self.language] * len(features_BFT)
         tokens = {index: token for token, index in self.model.generation_config.lang_to_id.items()}
@@ -129,7 +130,7 @@ class WhisperBaseline:
 
 
 def _language_token(path: str, options: Any, language: str | None) -> str | None:
-    """Return the token of a language, such as ``<|de|>``; None if none is given or the model has one only."""
+    """Return the token of a language, such as ``<|de|>``; None without a language and for an English-only model."""
     if language is None:
         return None
     code = language_code(language)

@@ -1,4 +1,4 @@
-"""The word times of a decoding, ``words.ctm``: a CTM file whose recordings are the utterances."""
+"""Word times of a decoding as a CTM file, ``words.ctm``, with utterances as recordings."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,13 +9,13 @@ from speechllm.score.nist.ctm import UTTERANCE_WORDS, Word, ctm_lines
 
 
 def write_words(out_dir: Path, hypotheses: Mapping[str, Hypothesis]) -> str:
-    """Write ``words.ctm``, or remove that of an earlier decoding; return the end of a sentence about it.
+    """Write ``words.ctm``, or remove an outdated one; return text about words without times for a log line.
 
-    An utterance with a word that has no times is left out.
+    An utterance with a word without times is left out.
 
     Args:
         out_dir: directory of the hypotheses.
-        hypotheses: the best one of each utterance, in the order of the file.
+        hypotheses: best hypothesis of each utterance, in the order of the file.
     """
     words = [word for one in hypotheses.values() for word in one.words]
     if not words:

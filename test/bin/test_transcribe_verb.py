@@ -126,7 +126,7 @@ def test_two_files_of_one_name_are_printed_but_not_written(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--format", "srt"], "subtitles need a folder"),
+        (["--format", "srt"], "found 2 files, expected one without --out"),
         (["--max_window", "0.0001"], "max_window: found 0.0001 s, expected a number of at least 1 s"),
         (["--max_window", "nan"], "max_window"),
         (["--max_window", "inf"], "max_window"),
@@ -179,7 +179,7 @@ def test_odd_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):  # the second time all are there
         assert transcribe(folder, "--out", tmp_path / "out", "--format", "json") == 0
     err = capsys.readouterr().err
-    assert err.count("its transcript is") == 4
+    assert err.count("the transcript is in") == 4
     written = sorted((tmp_path / "out").glob("*.json"))
     texts = {json.loads(path.read_text(encoding="utf-8"))["text"] for path in written}
     assert texts == {f"{100 * number} \u00e9" for number in range(1, 6)}
@@ -242,7 +242,12 @@ def test_a_pipe_without_a_writer_and_a_device_are_errors(
     assert transcribe(tmp_path / "pipe.wav", "/dev/zero", record(tmp_path / "a.wav"), tmp_path / "none.wav") == 3
     out, err = capsys.readouterr()
     assert out == "250 \u00e9\n"
-    for message in ("no program writing into it", "/dev/zero: left out: a device", "none.wav: no such", "3 of 4 files"):
+    for message in (
+        "found no program that writes to it",
+        "/dev/zero: left out: a device",
+        "none.wav: no such",
+        "3 of 4 files",
+    ):
         assert message in err
 
 

@@ -82,7 +82,7 @@ def test_the_kernel_is_given_no_attention_that_it_cannot_compute(
 ) -> None:
     monkeypatch.setattr(_packing, "_has_kernel", lambda *_: True)
     decoder = CausalLM(tiny(family, tokenizer), tokenizer).eval()
-    with pytest.raises(ConfigError, match=f"the LLM's attention has {option}"):
+    with pytest.raises(ConfigError, match=f"found the option {option} in the LLM's attention"):
         decoder.pack_sequences()
 
 
@@ -91,7 +91,7 @@ def test_a_window_that_only_the_mask_holds_is_refused_where_it_would_matter(toke
     decoder = CausalLM(tiny("qwen2_moe", tokenizer, **window), tokenizer).eval()
     embeds_BUE, mask_BU, _ = batch_of(decoder)
     decoder.pack_sequences()
-    with pytest.raises(ConfigError, match="the LLM attends to the last 6 only"):
+    with pytest.raises(ConfigError, match="the LLM attends only to the last 6"):
         decoder.logits(embeds_BUE, mask_BU, mask_BU)
 
 

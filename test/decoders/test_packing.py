@@ -115,5 +115,5 @@ def test_a_sliding_window_is_refused_where_it_would_matter(tmp_path: Path, tiny_
     transformers.AutoTokenizer.from_pretrained(tiny_llm).save_pretrained(tmp_path)
     decoder = Config(path=str(tmp_path)).build()
     decoder.pack_sequences()
-    with pytest.raises(ConfigError, match=r"a sequence of 12 tokens, but the LLM attends to the last 11 only"):
+    with pytest.raises(ConfigError, match=r"a sequence of 12 tokens, but the LLM attends only to the last 11"):
         loss_of(decoder, torch.randn(4, 12, 48))

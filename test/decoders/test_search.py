@@ -218,7 +218,7 @@ def test_failure_to_compile_is_one_warning(
     decoder.compile_steps()
     assert texts_of(decoder, BEAMS) == expected == texts_of(decoder, BEAMS)
     assert [record.getMessage() for record in caplog.records] == [
-        "decode.compile: the LLM's step cannot be compiled, decoding goes on without: no C++ compiler"
+        "decode.compile: the LLM's step cannot be compiled, decoding goes on uncompiled: no C++ compiler"
     ]
 
 

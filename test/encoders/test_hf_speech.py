@@ -91,7 +91,7 @@ def test_another_kind_of_model_is_refused(tiny_whisper: Path, tmp_path: Path) ->
     transformers.WhisperFeatureExtractor().save_pretrained(tmp_path)
     for file in tiny_whisper.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    with pytest.raises(ConfigError, match="is a whisper model, expected one that hears waveforms"):
+    with pytest.raises(ConfigError, match="is a whisper model, expected an encoder of waveforms"):
         Config(path=str(tmp_path)).build()
 
 
@@ -130,5 +130,5 @@ def test_an_adapter_is_refused(tmp_path: Path) -> None:
     config = transformers.Wav2Vec2Config(**SIZES, add_adapter=True)
     transformers.Wav2Vec2Model(config).save_pretrained(tmp_path)
     transformers.Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
-    with pytest.raises(ConfigError, match="wav2vec2 model, expected one that hears waveforms, .* without an adapter"):
+    with pytest.raises(ConfigError, match="wav2vec2 model, expected an encoder of waveforms .* without an adapter"):
         Config(path=str(tmp_path)).build()

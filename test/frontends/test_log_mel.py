@@ -34,7 +34,7 @@ def test_features_of_joined_utterances_are_those_of_joined_audio() -> None:
 
 
 def test_a_frontend_without_bins_is_refused() -> None:
-    with pytest.raises(ConfigError, match="num_mels: found 0, expected 80 or 128"):
+    with pytest.raises(ConfigError, match="num_mels: found 0, expected that of the Whisper model, 80 or 128"):
         Config(num_mels=0)
 
 

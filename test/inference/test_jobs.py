@@ -77,7 +77,7 @@ def test_what_a_merge_refuses(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="1 utterances unknown: c"):
         merge_jobs(tmp_path, "ab", 2)
     decode_job(recognize, [["c", "a"]], DURATIONS, tmp_path, 2, "x")
-    with pytest.raises(DataError, match="second hypothesis for a"):
+    with pytest.raises(DataError, match="found a second hypothesis of a"):
         merge_jobs(tmp_path, "abc", 2)
     decode_job(recognize, [["c"]], DURATIONS, tmp_path, 2, "y")
     with pytest.raises(DataError, match="different models or options"):

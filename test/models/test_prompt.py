@@ -82,10 +82,10 @@ def test_a_template_of_content_lists(tiny_llm: Path) -> None:
 @pytest.mark.parametrize(
     ("template", "fault"),
     [
-        (turns(MESSAGE.replace(" }}", " | upper }}")), "holds the user's message 0 times"),
-        (turns(MESSAGE.replace(" }}", " | escape }}")), "holds the user's message 0 times"),
-        (turns("nothing"), "holds the user's message 0 times"),
-        (turns(2 * MESSAGE), "holds the user's message 2 times"),
+        (turns(MESSAGE.replace(" }}", " | upper }}")), "contains the user's message 0 times"),
+        (turns(MESSAGE.replace(" }}", " | escape }}")), "contains the user's message 0 times"),
+        (turns("nothing"), "contains the user's message 0 times"),
+        (turns(2 * MESSAGE), "contains the user's message 2 times"),
         ("{{ raise_exception('roles must alternate') }}", r"raises an error \(roles must alternate\)"),
         ("{{ messages[1]['content'] }}", "raises an error"),
         ("{% for", "raises an error"),
