@@ -173,7 +173,7 @@ def test_overrides_are_of_search_and_prompt(exp_dir: Path, audio: dict[str, Path
     assert len(nbest) == 3
     asked = load(exp_dir, overrides=["prompt.template='say <speech> hear'"])
     assert asked.config.prompt.template == "say <speech> hear"
-    with pytest.raises(ConfigError, match="fixed by training"):
+    with pytest.raises(ConfigError, match="cannot change after training"):
         load(exp_dir, overrides=["connector.hidden=64"])
 
 

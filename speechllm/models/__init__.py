@@ -1,1 +1,1 @@
-"""The model that joins encoder, connector and decoder, and its prompt."""
+"""The complete model of encoder, connector and decoder, its prompt and its weights."""

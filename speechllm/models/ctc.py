@@ -1,9 +1,9 @@
-"""The CTC objective: posteriors of blank and subword units against transcripts (Graves et al., 2006).
+"""CTC objective of posteriors of the blank and subword units (Graves et al., 2006).
 
-A connector with a CTC head of its own returns posteriors. For CTC pre-training of any other connector,
-``EmbeddingMatrixHead`` computes posteriors of its speech tokens against the LLM's embedding matrix: a connector with
-random weights stays on a plateau of the LLM's loss for thousands of steps, and CTC pre-training, which needs no pass
-through the LLM, ends that plateau. Neither is in the paper.
+A connector with a CTC head returns posteriors. For CTC pre-training of other connectors, ``EmbeddingMatrixHead``
+computes posteriors of speech tokens over the LLM's embedding matrix. From random weights, the LLM's loss of a connector
+stays on a plateau for thousands of steps; CTC pre-training, which needs no pass through the LLM, ends that plateau.
+Both are not in the paper.
 """
 
 from collections.abc import Iterable
@@ -27,14 +27,14 @@ REGULARISER_WEIGHT = 1.0
 def ctc_objective(posteriors: Posteriors, texts: list[str]) -> Tensor:
     """Return the summed CTC loss of transcripts (nats).
 
-    An utterance with fewer states than CTC needs adds no loss.
+    The loss of an utterance with too few states for its labels is 0.
     """
     labels = [torch.tensor(posteriors.subwords(text), dtype=torch.long) + 1 for text in texts]
     return _ctc_loss(posteriors.log_probs_BMC, posteriors.stacked_lens_B, labels)
 
 
 def count_units(subwords: SubwordUnits, texts: list[str]) -> int:
-    """Return the number of subword units in transcripts, at least one for each."""
+    """Return the number of subword units in transcripts, at least one per transcript."""
     return sum(max(1, len(subwords(text))) for text in texts)
 
 
@@ -42,16 +42,16 @@ class EmbeddingMatrixHead(nn.Module):
     """CTC head without parameters: posteriors of speech tokens over the rows of the LLM's embedding matrix.
 
     The logit of a token is minus the squared distance between the speech token and the token's embedding, divided by
-    twice the squared kernel width: the log-density of a Gaussian around each embedding. These logits alone would drive
-    speech tokens far beyond the embeddings, outside the LLM's input distribution; the regulariser adds the distance
+    twice the squared kernel width: the log-density of a Gaussian around each embedding. The loss of these logits alone
+    has its minimum far from the embeddings, outside the LLM's input distribution; the regulariser adds the distance
     between each speech token and its expected embedding. The blank is the token of a space.
 
     Args:
         decoder: the LLM.
-        texts: training transcripts; the classes are the tokens in them, and other tokens are left out of labels.
+        texts: training transcripts; the classes are their tokens, and labels contain no other tokens.
 
     Raises:
-        DataError: if the transcripts have no token.
+        DataError: if the transcripts contain no token.
     """
 
     ids_V: Tensor
@@ -59,10 +59,13 @@ class EmbeddingMatrixHead(nn.Module):
 
     def __init__(self, decoder: Decoder, texts: Iterable[str]) -> None:
         super().__init__()
-        blank = decoder.tokenize(" ", end=True)[-2:][0]  # the end of sequence if there is no token of a space
+        blank = decoder.tokenize(" ", end=True)[-2:][0]  # the end of sequence if a space has no token
         ids = sorted({one for text in texts for one in decoder.tokenize(text)} - {blank})
         if not ids:
-            raise DataError("train.ctc_steps: the training transcripts have no token, expected at least one")
+            raise DataError(
+                "train.ctc_steps: found training transcripts without tokens, expected at least one token; check the "
+                "training sets, or set train.ctc_steps: 0"
+            )
         self.register_buffer("ids_V", torch.tensor([blank, *ids]), persistent=False)
         self._classes = {token: place for place, token in enumerate(ids, 1)}
 
@@ -85,24 +88,24 @@ class EmbeddingMatrixHead(nn.Module):
         return _ctc_loss(log_probs_BSV, speech_lens_B, labels) + regulariser
 
     def _labels(self, ids: list[int]) -> Tensor:
-        """Return the classes (U,) of token ids, without the tokens that are no class; on the CPU."""
+        """Return the classes (U,) of token ids on the CPU; tokens without a class are left out."""
         return torch.tensor([self._classes[one] for one in ids if one in self._classes], dtype=torch.long)
 
 
 def confidence(posteriors: Posteriors) -> Tensor:
-    """Return the mean posterior (B,) of the best label over non-blank states; 0 if there are none."""
+    """Return the mean posterior (B,) of the best label over non-blank states; 0 without non-blank states."""
     probs_BM, best_BM = posteriors.log_probs_BMC.exp().max(-1)
     non_blank_BM = (best_BM > 0) & length_mask(posteriors.stacked_lens_B, best_BM.shape[1])
     return (probs_BM * non_blank_BM).sum(1) / non_blank_BM.sum(1).clamp(min=1)
 
 
 def _ctc_loss(log_probs_BMC: Tensor, input_lens_B: Tensor, labels: list[Tensor]) -> Tensor:
-    """Return the summed CTC loss of label sequences; an utterance too short for its labels adds nothing."""
+    """Return the summed CTC loss of label sequences; the loss of an utterance too short for its labels is 0."""
     label_lens_B = torch.tensor([len(labels_U) for labels_U in labels])
     return ctc_loss(
         log_probs_BMC.transpose(0, 1),
         to_device(pad_sequence(labels, batch_first=True), input_lens_B.device),
-        input_lens_B.cpu(),  # PyTorch would copy the lengths to the CPU, and wait
+        input_lens_B.cpu(),  # PyTorch would also copy the lengths to the CPU and wait
         label_lens_B,
         reduction="sum",
         zero_infinity=True,

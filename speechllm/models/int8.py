@@ -1,7 +1,7 @@
 """8-bit weights and activations of linear layers on the CPU, without calibration.
 
-Each output channel of a weight and each row of the input has a scale of its own: its largest magnitude is 127. Products
-are summed as integers, exactly, so a row's output does not depend on the other rows of a batch.
+Each output channel of a weight and each row of the input has its own scale, so that its largest magnitude becomes 127.
+Products are summed exactly, as integers, so the output of a row does not depend on other rows of the batch.
 """
 
 import torch
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from speechllm.errors import ConfigError
 
 LEVELS = 127
-SMALLEST = 1e-30  # largest magnitude of a row of zeros, so that nothing is divided by 0
+SMALLEST = 1e-30  # least magnitude, to avoid division by 0 for rows of zeros
 
 
 class Int8Linear(nn.Module):
-    """A linear layer that computes in 8-bit integers; float32 to float32.
+    """Linear layer with 8-bit integer products, for inputs and outputs in float32.
 
     Args:
-        linear: layer with the weights, in float32.
+        linear: layer with the weights (float32).
     """
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -31,7 +31,7 @@ class Int8Linear(nn.Module):
         self.bias = linear.bias
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return outputs (..., out_features) of inputs (..., in_features)."""
+        """Return outputs (..., out_features) for inputs (..., in_features)."""
         scale = inputs.abs().amax(-1, keepdim=True).clamp_(min=SMALLEST).div_(LEVELS)
         levels = (inputs / scale).round_().to(torch.int8)
         product = torch.ops.onednn.qlinear_pointwise(
@@ -45,7 +45,7 @@ def quantize_linears(module: nn.Module) -> int:
     """Replace the linear layers in ``module`` by 8-bit ones; return their number.
 
     Raises:
-        ConfigError: if the CPU has no 8-bit instructions (VNNI): without them it would be slower and less exact.
+        ConfigError: if the CPU has no 8-bit instructions (VNNI); 8-bit layers would be slower and less accurate.
     """
     if not torch.cpu._is_vnni_supported():
         raise ConfigError("quantize: found a CPU without VNNI instructions, expected AVX-512 VNNI; leave quantize out")

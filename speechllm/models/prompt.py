@@ -1,8 +1,8 @@
-"""The prompt: what the LLM reads around the speech, saved with the model and used wherever it is.
+"""Prompt around the speech, saved with the model.
 
-A template holds ``<speech>`` once, ``{instruction}`` where one of the instructions goes, and maybe ``{context}`` where
-the context of an utterance goes: a text such as hot words. Without a context nothing is there. Where template or
-instructions hold ``{language}``, the English name of the language of the utterance goes.
+A template contains ``<speech>`` once, and may contain the placeholders ``{instruction}`` for one of the instructions,
+``{context}`` for the context of an utterance, a text such as hot words, and ``{language}`` for the English name of its
+language. ``{context}`` is removed for utterances without a context; instructions may contain ``{language}``, too.
 """
 
 import zlib
@@ -24,41 +24,50 @@ TEMPLATES = {
 
 @dataclass(frozen=True, kw_only=True)
 class PromptConfig:
-    """A template and the instructions that fill it."""
+    """Template and instructions.
+
+    A template is plain, vicuna, chat (the LLM's own chat template), or a text with placeholders. In training, one of
+    the instructions is drawn for each utterance and epoch; decoding uses the first. ``context`` is inserted at
+    {context} in the template, or before <speech>. ``chat_text`` is recorded in training, see ``Prompt``.
+    """
 
     template: str = "chat"
-    """plain, vicuna, chat (the LLM's own), or a text with <speech>, {instruction}, {context} and {language}."""
+    """plain, vicuna, chat, or a text with <speech> and placeholders."""
     instructions: tuple[str, ...] = INSTRUCTIONS
-    """One is drawn per utterance and epoch in training; the first is used in decoding. May hold {language}."""
+    """Texts for {instruction}; they may contain {language}."""
     context: str | None = None
-    """Text with {context}, in its place in the template or else before <speech>; null: without contexts."""
+    """Text with {context} for utterances with a context; null: no contexts."""
     chat_text: str | None = None
-    """Text of the chat template around <speech>{instruction}, recorded by training; null: rendered anew."""
+    """Text of the chat template around <speech>{instruction}; null: rendered again."""
 
     def __post_init__(self) -> None:
-        """Check what YAML types cannot."""
+        """Check the placeholders of the texts."""
         text = TEMPLATES.get(self.template, self.template)
         if text.count(SPEECH) != 1:
             raise ConfigError(
-                f"template: {self.template!r} holds {SPEECH} {text.count(SPEECH)} times, expected one of "
-                f"{', '.join(TEMPLATES)} or a text that holds it once"
+                f"template: {self.template!r} contains {SPEECH} {text.count(SPEECH)} times, expected one of "
+                f"{', '.join(TEMPLATES)} or a text that contains it once"
             )
         if any(SPEECH in instruction for instruction in self.instructions):
-            raise ConfigError(f"instructions: one holds {SPEECH}, which only the template may")
+            raise ConfigError(
+                f"instructions: found one that contains {SPEECH}, expected it in the template only; remove it"
+            )
         if "{instruction}" not in TEMPLATES.get(self.template, self.template) and self.instructions != INSTRUCTIONS:
             raise ConfigError(f"instructions: the template {self.template!r} has no place for them, {{instruction}}")
         if self.chat_text is not None and self.chat_text.count(TEMPLATES["chat"]) != 1:
             raise ConfigError(
-                f"chat_text: found {self.chat_text!r}, expected a text that holds {TEMPLATES['chat']} once"
+                f"chat_text: found {self.chat_text!r}, expected a text that contains {TEMPLATES['chat']} once"
             )
         if text.count(CONTEXT) > 1:
-            raise ConfigError(f"template: {self.template!r} holds {CONTEXT} {text.count(CONTEXT)} times, expected once")
+            raise ConfigError(
+                f"template: {self.template!r} contains {CONTEXT} {text.count(CONTEXT)} times, expected at most once"
+            )
         if self.context is not None and (self.context.count(CONTEXT) != 1 or SPEECH in self.context):
             raise ConfigError(
-                f"context: found {self.context!r}, expected a text that holds {CONTEXT} once, and no {SPEECH}"
+                f"context: found {self.context!r}, expected a text that contains {CONTEXT} once, and no {SPEECH}"
             )
         if not self.instructions:
-            raise ConfigError("instructions: the list is empty, expected at least one (it may be '')")
+            raise ConfigError("instructions: found an empty list, expected at least one instruction (it may be '')")
 
     @property
     def takes_context(self) -> bool:
@@ -72,15 +81,15 @@ class PromptConfig:
 
 
 class Prompt:
-    """The token ids before and after the speech, for each instruction.
+    """Token ids before and after the speech, for each instruction.
 
     Args:
         config: template and instructions.
-        decoder: the LLM whose tokenizer and chat template are used.
+        decoder: the LLM, for its tokenizer and chat template.
 
     Attributes:
-        config: the same, with the text of the chat template: templates may write the date, and trained models need
-            the text that they were trained with.
+        config: ``config`` with the text of the chat template, because decoding needs the text from training, and a
+            template may contain the current date.
     """
 
     def __init__(self, config: PromptConfig, decoder: Decoder) -> None:
@@ -96,13 +105,13 @@ class Prompt:
         """Return the ids before and after the speech.
 
         Args:
-            utt_id: of the utterance.
-            epoch: of training; None in decoding.
-            context: of the utterance; it has no effect in a prompt without a place for it.
-            language: English name of the language of the utterance, likewise.
+            utt_id: id of the utterance.
+            epoch: epoch of training; None in decoding.
+            context: context of the utterance; ignored if the prompt has no place for it.
+            language: English name of the language of the utterance; ignored if the prompt has no place for it.
         """
         index = 0
-        if epoch is not None:  # a hash and no random generator, so that a resumed run draws the same
+        if epoch is not None:  # a hash instead of a random generator, for equal values in a resumed training
             index = zlib.crc32(f"{utt_id} {epoch}".encode()) % len(self._parts)
         context = context.strip() if self.config.takes_context else ""
         if context or (language and self.config.takes_language):
@@ -113,7 +122,7 @@ class Prompt:
         text, begin = TEMPLATES.get(self.config.template, self.config.template), True
         if self.config.template == "chat":
             assert self.config.chat_text is not None
-            text, begin = self.config.chat_text, False  # chat templates write the beginning token themselves
+            text, begin = self.config.chat_text, False  # chat templates contain the beginning token
         if self.config.takes_context and CONTEXT not in text:
             text = text.replace(SPEECH, CONTEXT + SPEECH)
         text = text.replace("{instruction}", instruction).replace(LANGUAGE, language)
@@ -123,7 +132,8 @@ class Prompt:
     def _ids(self, part: str, context: str, *, begin: bool) -> list[int]:
         """Return the ids of the text on one side of the speech.
 
-        The names of special tokens in a context are text, so it is tokenised alone, with the spaces before it.
+        Names of special tokens in a context are ordinary text, so the context is tokenised separately, with the spaces
+        before it.
         """
         tokenize = self._decoder.tokenize
         head, place, tail = part.partition(CONTEXT)

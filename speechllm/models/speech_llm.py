@@ -1,4 +1,4 @@
-"""The whole model: encoder, connector, prompt and LLM (arXiv 2309.13963)."""
+"""The complete model: encoder, connector, prompt and LLM (arXiv 2309.13963)."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -25,7 +25,7 @@ from speechllm.models.word_times import align_words
 from speechllm.transfer import to_device
 
 Objective: TypeAlias = Literal["llm", "ctc"]
-"""Loss of a training step: the LLM's cross entropy, or CTC of the connector alone."""
+"""Loss of a training step: cross entropy of the LLM, or CTC of the connector without the LLM."""
 
 
 class Targets(NamedTuple):
@@ -34,19 +34,19 @@ class Targets(NamedTuple):
     tokens: float
     """Target tokens of the LLM's loss, end-of-sequence included."""
     units: float
-    """Text units of the CTC loss, at least one per utterance; 0 without such a loss."""
+    """Text units of the CTC loss, at least one per utterance; 0 without a CTC loss."""
 
 
 class Work(NamedTuple):
-    """Sizes of the computation of a batch, known without waiting for the device."""
+    """Sizes of the computation of a batch, available without waiting for the device."""
 
     states: int
-    """Encoder states, those of the padding of whole windows included."""
+    """Encoder states, including the padding of windows."""
     speech_tokens: int
     llm_tokens: int = 0
-    """Tokens that the LLM reads: prompt, speech and text."""
+    """Input tokens of the LLM: prompt, speech and text."""
     llm_positions: int = 0
-    """The same with padding."""
+    """Input positions of the LLM: tokens and padding."""
 
 
 class LossOutput(NamedTuple):
@@ -55,9 +55,9 @@ class LossOutput(NamedTuple):
     loss: Tensor
     """Nats per target: cross entropy, CTC loss, or their weighted sum."""
     num_correct: Tensor | None
-    """Target tokens with the largest logit; None for CTC, which predicts no token at a given position."""
+    """Number of target tokens with the largest logit; None for CTC, which has no target at a given position."""
     num_tokens: int
-    """Target tokens; of CTC, at least one an utterance."""
+    """Number of target tokens; for CTC, at least one per utterance."""
     work: Work
     """Sizes of the computation."""
 
@@ -66,8 +66,8 @@ class SpeechLLM(nn.Module):
     """A speech encoder connected to an LLM.
 
     Args:
-        encoder: None for a model that only ever sees dumped encoder states.
-        connector: built for the encoder's states and the decoder's embeddings.
+        encoder: speech encoder; None for a model of dumped encoder states.
+        connector: connector from the encoder's states to the decoder's embeddings.
         decoder: the LLM.
         prompt: template and instructions.
     """
@@ -80,19 +80,19 @@ class SpeechLLM(nn.Module):
         self.prompt = Prompt(prompt, decoder)
         connector.bind(decoder)
         self.ctc_head: EmbeddingMatrixHead | None = None
-        """CTC head for pre-training a connector that has none; see ``add_ctc_head``."""
+        """CTC head for the pre-training of a connector without a CTC head; see ``add_ctc_head``."""
 
     def add_ctc_head(self, texts: Iterable[str]) -> None:
-        """Prepare the objective ``ctc``: a connector without a CTC head gets one over the tokens of ``texts``."""
+        """Prepare the objective ``ctc``: add a CTC head over the tokens of ``texts`` if the connector has none."""
         if self.connector.subwords is None:
             self.ctc_head = EmbeddingMatrixHead(self.decoder, texts)
 
     def encode(self, batch: Utterances) -> tuple[Tensor, Tensor]:
-        """Return states_BLD and state_lens_B, from features or as dumped."""
+        """Return states_BLD and state_lens_B, computed from features or dumped."""
         feat_lens_B = to_device(batch.feat_lens_B, batch.inputs.device)
         if batch.encoded:
             return batch.inputs, feat_lens_B
-        assert self.encoder is not None, "a model built without an encoder reads dumped states only"
+        assert self.encoder is not None, "a model without an encoder needs dumped states"
         return self.encoder(batch.inputs, feat_lens_B)
 
     def connect(self, batch: Utterances) -> ConnectorOutput:
@@ -102,7 +102,7 @@ class SpeechLLM(nn.Module):
         return self.connector(states_BLD.to(dtype), state_lens_B)
 
     def prompts(self, batch: Utterances, output: ConnectorOutput, epoch: int | None = None) -> list[Tensor]:
-        """Return the prompt embeddings (U, E) of each utterance, its speech in place."""
+        """Return the prompt embeddings (U, E) of each utterance, speech tokens included."""
         nothing = [""] * len(batch.utt_ids)
         utts = zip(batch.utt_ids, batch.contexts or nothing, batch.languages or nothing, strict=True)
         parts = [self.prompt.parts(utt_id, epoch, context, language) for utt_id, context, language in utts]
@@ -113,7 +113,7 @@ class SpeechLLM(nn.Module):
     def _speech_lens(self, batch: Utterances, output: ConnectorOutput) -> list[int]:
         """Return the number of speech tokens of each utterance.
 
-        Where posteriors decide how many there are, the CPU waits here for the encoder and the connector.
+        If the number depends on posteriors, the CPU waits here for the encoder and the connector.
         """
         if not self.connector.exact_lengths:
             return output.speech_lens_B.tolist()  # type: ignore[no-any-return]
@@ -127,12 +127,12 @@ class SpeechLLM(nn.Module):
         return self.encoder.output_lengths(batch.feat_lens_B)
 
     def speech_tokens(self, lens_B: Tensor) -> Tensor:
-        """Return the largest numbers of speech tokens of inputs by their lengths, in frames or dumped states."""
+        """Return the largest number of speech tokens for each length of the inputs, in frames or dumped states."""
         state_lens_B = lens_B if self.encoder is None else self.encoder.output_lengths(lens_B)
         return self.connector.output_lengths(state_lens_B)
 
     def count_targets(self, texts: list[str], objective: Objective = "llm") -> Targets:
-        """Return the number of targets in transcripts, for the loss that ``forward`` computes."""
+        """Return the numbers of targets in transcripts for the loss of ``forward``."""
         tokens = sum(len(self.decoder.tokenize(text, end=True)) for text in texts) if objective == "llm" else 0
         units = 0
         if self.connector.subwords is not None:
@@ -142,13 +142,13 @@ class SpeechLLM(nn.Module):
         return Targets(tokens, units)
 
     def forward(self, batch: Utterances, objective: Objective = "llm", per: Targets | None = None) -> LossOutput:
-        """Return the loss of ``batch`` by the LLM, or by CTC, which needs no pass through the LLM.
+        """Return the LLM's loss of ``batch``, or the CTC loss, which needs no pass through the LLM.
 
-        In training, the loss of a CTC head of the connector is added to the LLM's with the weight ``ctc_weight``.
+        In training, the loss of the connector's CTC head is added to the LLM's loss with the weight ``ctc_weight``.
 
         Args:
             batch: utterances and their transcripts.
-            objective: the loss.
+            objective: loss to compute.
             per: divisors of the summed losses; None: the numbers of targets in the batch.
         """
         counts = self.count_targets(batch.texts, objective) if per is None or objective == "ctc" else per
@@ -167,11 +167,11 @@ class SpeechLLM(nn.Module):
         """Return the summed CTC loss."""
         if output.posteriors is not None:
             return ctc_objective(output.posteriors, texts)
-        assert self.ctc_head is not None, "add_ctc_head comes first"
+        assert self.ctc_head is not None, "call add_ctc_head first"
         return self.ctc_head(output, texts, self.decoder)
 
     def _llm_loss(self, batch: Utterances, output: ConnectorOutput, per: Targets) -> LossOutput:
-        """Return the LLM's loss on the transcripts after prompts with the speech tokens of ``output``."""
+        """Return the LLM's loss of the transcripts, given prompts with the speech tokens of ``output``."""
         prompts = self.prompts(batch, output, batch.epoch)
         ids = [self.decoder.tokenize(text, end=True) for text in batch.texts]
         spliced = with_targets(prompts, ids, self._embed(ids, prompts[0].device))
@@ -194,14 +194,14 @@ class SpeechLLM(nn.Module):
     def generate(
         self, batch: Utterances, max_new_tokens: list[int], options: GenerationOptions, state_rate: float | None = None
     ) -> list[list[Hypothesis]]:
-        """Return the n-best hypotheses of each utterance, of at most its ``max_new_tokens``.
+        """Return the n-best hypotheses of each utterance.
 
         Args:
             batch: utterances.
-            max_new_tokens: largest number of tokens of each.
-            options: of the search.
-            state_rate: encoder states per second, for the times of the words of each best hypothesis, which need a
-                connector with a CTC head; None: without times.
+            max_new_tokens: largest number of tokens of each utterance.
+            options: options of the search.
+            state_rate: encoder states per second, for word times of the best hypotheses of a connector with a CTC head;
+                None: no word times.
         """
         output = self.connect(batch)
         prompts = self.prompts(batch, output)
@@ -232,7 +232,7 @@ class SpeechLLM(nn.Module):
 def _with_word_times(
     found: list[list[Hypothesis]], posteriors: Posteriors, state_rate: float
 ) -> list[list[Hypothesis]]:
-    """Return the n-best hypotheses with the times of the words of each best one."""
+    """Return the n-best hypotheses with word times in the best one of each utterance."""
     timed = []
     for nbest, log_probs_MC, length in zip(
         found, posteriors.log_probs_BMC, posteriors.stacked_lens_B.tolist(), strict=True

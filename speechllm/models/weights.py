@@ -1,4 +1,4 @@
-"""Trainable weights as safetensors, tied to the base models they were trained on."""
+"""Files of trainable weights (safetensors) with the fingerprints of the base models."""
 
 import fnmatch
 import hashlib
@@ -19,10 +19,9 @@ from speechllm.interfaces import Module
 
 
 def model_fingerprint(module: Module) -> str:
-    """Return a fingerprint of a base model: names, shapes and the signs of up to 64 values of every tensor.
+    """Return a fingerprint of the names, shapes and signs of up to 64 values of every tensor of a base model.
 
-    Rounding keeps signs, so a model has one fingerprint in whatever precision it is loaded; adapters
-    do not count.
+    Rounding keeps signs, so the fingerprint does not depend on the precision of the weights; adapters are left out.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted((_base_name(name), tensor) for name, tensor in module.state_dict().items()):
@@ -38,7 +37,7 @@ def save_weights(
     """Write ``state`` in ``dtype`` with ``metadata`` (JSON) to ``path``, atomically.
 
     Raises:
-        OSError: if it cannot be written.
+        OSError: if the file cannot be written.
     """
     state = {name: tensor.to(dtype).cpu().contiguous() for name, tensor in state.items()}
     with new_file(path) as temporary:
@@ -46,7 +45,7 @@ def save_weights(
             save_file(state, temporary, {"speechllm": json.dumps(metadata)})
         except SafetensorError as error:
             raise OSError(f"{path}: {error}") from error
-        temporary.chmod(0o644)  # safetensors lets nobody else read it
+        temporary.chmod(0o644)  # safetensors gives no read permission to other users
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
@@ -64,7 +63,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a weights file.
 
     Raises:
-        ConfigError: if the file is damaged, or a tensor has a value that is NaN or infinite.
+        ConfigError: if the file is damaged, or a tensor contains NaN or infinite values.
     """
     with _opened(path) as file:
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -73,37 +72,39 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def check_finite(state: Mapping[str, Tensor], where: Path | str) -> None:
-    """Raise ConfigError if a tensor of ``state``, which was read at ``where``, has a value that is NaN or infinite."""
+    """Raise ConfigError if a tensor of ``state``, which was read at ``where``, contains NaN or infinite values."""
     for name, tensor in state.items():
-        # a sum needs no memory, and is finite only if all values are, unless it overflows
+        # the sum is checked first because it needs no memory; it is not finite if a value is not, or if it overflows
         if tensor.is_floating_point() and not tensor.sum().isfinite() and not tensor.isfinite().all():
-            raise ConfigError(f"{where}: {name}: found NaN or infinite values, expected numbers; get the file again")
+            raise ConfigError(
+                f"{where}: {name}: found NaN or infinite values, expected finite numbers; restore the file"
+            )
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """Open a weights file; an error in reading it becomes a ConfigError."""
+    """Open a weights file; turn errors of reading it into ConfigError."""
     check_exists(path)
     try:
         with safe_open(path, "pt") as file:
             yield file
     except (SafetensorError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot be read as safetensors: {error}; get or train it again") from error
+        raise ConfigError(f"{path}: cannot be read as safetensors: {error}; restore it, or train again") from error
 
 
 def load_weights(model: nn.Module, path: Path, bases: dict[str, str], leave_out: Sequence[str] = ()) -> list[str]:
     """Load trained weights into ``model``; return the names of the loaded tensors.
 
     Args:
-        model: the model, built from the same configuration.
+        model: model built from the same configuration.
         path: weights file.
-        bases: fingerprints of the base models that ``model`` was built on.
-        leave_out: names of tensors, or patterns like ``decoder.*``, that are neither asked for nor read. The bare name
-            ``encoder`` or ``decoder`` allows another base model than the weights were trained on.
+        bases: fingerprints of the base models of ``model``.
+        leave_out: names of tensors, or patterns like ``decoder.*``, that may be missing and are not loaded. The bare
+            name ``encoder`` or ``decoder`` allows another base model than that of the weights.
 
     Raises:
-        ConfigError: if another tensor is missing, unknown or of another shape, a base model is another one, or
-            nothing has a name that is to be left out.
+        ConfigError: if any other tensor is missing, unknown or of another shape, a base model differs, or a name or
+            pattern in ``leave_out`` matches no tensor.
     """
     check_exists(path)
     state = read_weights(path)
@@ -114,8 +115,8 @@ def load_weights(model: nn.Module, path: Path, bases: dict[str, str], leave_out:
     for part, expected in read_metadata(path).get("bases", {}).items():
         if part in bases.keys() - other_bases and bases[part] != expected:
             raise ConfigError(
-                f"{path}: trained on another {part}: fingerprint {expected}, found {bases[part]}; "
-                f"give {part}.path the model it was trained with"
+                f"{path}: trained with another {part}: found fingerprint {bases[part]}, expected {expected}; "
+                f"set {part}.path to the base model in training"
             )
     for name in left_out:
         own.pop(name, None)
@@ -147,7 +148,7 @@ def _matching(patterns: Sequence[str], names: Iterable[str], path: Path) -> set[
         if not matching:
             raise ConfigError(
                 f"{path}: train.init_leave_out: found no tensor called {pattern!r}, expected a name or pattern of "
-                f"{sorted(names)[:6]}; correct it, or leave it out"
+                f"{sorted(names)[:6]}; correct or remove it"
             )
         found.update(matching)
     return found
@@ -163,12 +164,12 @@ def average_weights(paths: list[Path]) -> dict[str, Tensor]:
 
 
 def _base_name(name: str) -> str:
-    """Return the name that a tensor had before peft added adapters."""
+    """Return the name of a tensor without the prefixes of peft."""
     return name.replace("base_model.model.", "", 1).replace(".base_layer.", ".")
 
 
 def check_exists(path: Path) -> None:
-    """Raise ConfigError if there is no weights file at ``path``."""
+    """Raise ConfigError if the weights file ``path`` does not exist."""
     if not path.is_file():
         raise ConfigError(
             f"{path}: no such file, expected trained weights; run the training and averaging stages first"

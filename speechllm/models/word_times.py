@@ -2,7 +2,7 @@
 
 The Viterbi path assigns each stacked state to a subword unit or to the blank. A word begins with the first state of its
 first unit and ends with the last state of its last unit, so times are multiples of the duration of a stacked state:
-80 ms for Whisper's 50 states a second, stacked by 4.
+80 ms for Whisper's 50 states per second, stacked by 4.
 """
 
 import itertools
@@ -14,20 +14,20 @@ from torchaudio.functional import forced_align
 from speechllm.interfaces import Seconds, SubwordUnits, TimedWord
 
 DIGITS = 3
-"""Decimal places of times and confidences, fewer than rounding by batch affects."""
+"""Decimal places of times and confidences; with more, rounding errors of batches would be visible."""
 
 
 def align_words(text: str, log_probs_MC: Tensor, subwords: SubwordUnits, state_duration: Seconds) -> list[TimedWord]:
     """Return the words of a text with their times.
 
-    A word without subword units has no times; no word has any if the text has more units than CTC can align with the
-    states.
+    A word without subword units has no times. If CTC cannot align the text because it has too many units for the
+    states, no word has times.
 
     Args:
-        text: the text, such as a hypothesis.
-        log_probs_MC: log-probabilities of blank (class 0) and units in the valid stacked states, at least one.
-        subwords: units of the classes.
-        state_duration: duration of a stacked state.
+        text: text to align, such as a hypothesis.
+        log_probs_MC: log-probabilities of the blank (class 0) and units in at least one valid stacked state.
+        subwords: subword units of the classes.
+        state_duration: duration of a stacked state (seconds).
     """
     words = text.split()
     classes = [[place + 1 for place in subwords(word)] for word in words]
@@ -56,7 +56,7 @@ def align_words(text: str, log_probs_MC: Tensor, subwords: SubwordUnits, state_d
 
 
 def _spans(path_M: Tensor, probs_M: Tensor) -> tuple[list[int], list[int], list[float]]:
-    """Return the first state, the state behind the last, and the mean posterior of each unit on a path."""
+    """Return the first state, the end (last state + 1) and the mean posterior of each unit on a path."""
     starts, ends, means = [], [], []
     begin = 0
     for label, run in itertools.groupby(path_M.tolist()):

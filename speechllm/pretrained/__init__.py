@@ -1,1 +1,1 @@
-"""Trained models as directories that work on another machine, in the manner of Hugging Face."""
+"""Trained models as portable directories in the style of Hugging Face."""

@@ -1,4 +1,4 @@
-"""The card of a model: its README.md, in the form that Hugging Face's hub reads."""
+"""Model card: README.md in the format of Hugging Face's hub."""
 
 from typing import Any
 
@@ -8,17 +8,17 @@ from speechllm.experiment import ExperimentConfig, base_name, base_path
 from speechllm.score.markdown import markdown_table
 
 CONTROLS = ("_shuffled", "_mismatched")
-"""Ends of the names of sets that were decoded with another utterance's audio; the second is of earlier versions."""
+"""Suffixes of the names of shuffled-audio controls; the second one is that of earlier versions."""
 
 
 def model_card(name: str, config: ExperimentConfig, about: dict[str, Any], notes: str = "") -> str:
-    """Return the card.
+    """Return the model card.
 
     Args:
-        name: of the model.
-        config: its configuration, base models as they are to be named.
+        name: name of the model.
+        config: configuration of the model, with public names of its base models.
         about: see ``TrainedModel``.
-        notes: Markdown about data, licences and limits, written by whoever publishes it.
+        notes: Markdown by the publisher about data, licences and limits.
     """
     bases = [base_path(part) or "" for part in (config.encoder, config.decoder)]
     at_the_hub = [base for base in bases if base[:1] not in (".", "/", "~", "")]
@@ -43,7 +43,7 @@ def model_card(name: str, config: ExperimentConfig, about: dict[str, Any], notes
 
 
 def _model_index(name: str, scores: dict[str, Any]) -> dict[str, Any]:
-    """Return the scores in the form that the hub reads, without those of shuffled-audio controls."""
+    """Return the scores in the format of the hub, without those of shuffled-audio controls."""
     results = [
         {
             "task": {"type": "automatic-speech-recognition", "name": "Automatic speech recognition"},
@@ -71,7 +71,7 @@ def _training(config: ExperimentConfig, about: dict[str, Any]) -> str:
     steps = ", ".join(map(str, about.get("steps") or ["the last"]))
     lines = {
         "data": ", ".join(about.get("training_data", [])) or "not recorded",
-        "steps": f"{train.max_steps}, of which {train.ctc_steps} by CTC; weights of step {steps}",
+        "steps": f"{train.max_steps}, including {train.ctc_steps} of CTC pre-training; weights of step {steps}",
         "started from": train.init_from or "the base models alone",
         "longest utterance": f"{config.data.max_duration:g} s",
         "prompt": f"`{config.prompt.template!r}`",

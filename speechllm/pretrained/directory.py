@@ -1,7 +1,8 @@
-"""Where trained models are found: experiments, packed directories, those that ship with the project, and the hub.
+"""Directories of trained models: experiments, packed directories, shipped models and downloads from the hub.
 
-A packed directory holds ``config.json``, ``model.safetensors`` (what was trained), the LLM's tokenizer and a
-``README.md``; the base models by hub id, or in ``encoder`` and ``decoder``. Nothing in it is ever unpickled or run.
+A packed directory contains ``config.json``, ``model.safetensors`` (trained weights), the LLM's tokenizer and a
+``README.md``. Base models have a hub id, or are in its folders ``encoder`` and ``decoder``. Its files are never
+unpickled or executed.
 """
 
 import json
@@ -25,44 +26,44 @@ from speechllm.report.set_score import known_entries
 CONFIG = "config.json"
 EXPERIMENT = "config.yaml"
 WEIGHTS = "model.safetensors"
-ABOUT = "about"  # key of config.json beside the sections of the experiment
+ABOUT = "about"  # key of config.json in addition to the sections of the experiment
 SHIPPED = Path(__file__).parent / "shipped"
 BASES = Path(__file__).parents[2] / "downloads" / "models"
-"""Where ``tools/offline_models/fetch_models.py`` puts base models in a checkout."""
+"""Folder of base models downloaded by ``tools/offline_models/fetch_models.py`` in a checkout."""
 BASES_VARIABLE = "SPEECHLLM_MODELS"
-"""Environment variable: a folder of base models beside that one."""
+"""Environment variable with a further folder of base models."""
 CHANGEABLE = ("decode", "prompt", "encoder.path", "decoder.path", "decoder.tokenizer")
-"""What overrides may change of a trained model."""
+"""Settings of a trained model that overrides may change."""
 PARTS = ("encoder", "decoder")
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A trained model on the disk, not yet loaded."""
+    """A trained model on disk, not loaded."""
 
     path: Path
     config: ExperimentConfig
-    """Its configuration, to recognise audio with; paths of base models are such that they are found."""
+    """Configuration for recognition of audio, with the paths of base models on this machine."""
     about: dict[str, Any]
-    """How it was trained and what it scored: ``command``, ``git``, ``steps``, ``training_data``, ``scores``."""
+    """Record of training and scores: ``command``, ``git``, ``steps``, ``training_data``, ``scores``."""
 
 
 def shipped() -> list[str]:
-    """Return the names of the models that ship with the project."""
+    """Return the names of the shipped models."""
     return sorted(path.parent.name for path in SHIPPED.glob(f"*/{CONFIG}"))
 
 
 def find_model(name: str | os.PathLike[str] | None) -> Path:
-    """Return the directory of a trained model: of that path, of a shipped model, or downloaded from the hub.
+    """Return the directory of a trained model: a path, a shipped model, or a download from the hub.
 
-    Without a name it is the first of the shipped models.
+    Without a name, it is that of the first shipped model.
 
     Raises:
-        ConfigError: if there is none of that name, or it lacks its configuration or weights.
+        ConfigError: if the model does not exist, or its configuration or weights are missing.
     """
     if name is None:
         if not shipped():
-            raise ConfigError("no model was named, and none ships with this installation; name a trained one")
+            raise ConfigError("model: found no name and no shipped model, expected a trained model; name one")
         name = shipped()[0]
     path = Path(name)
     if not path.is_dir():
@@ -78,20 +79,20 @@ def find_model(name: str | os.PathLike[str] | None) -> Path:
 def read_model(
     name: str | os.PathLike[str] | None, overrides: Iterable[str] = (), *, trust_components: bool = False
 ) -> TrainedModel:
-    """Read what a trained model is, without loading it.
+    """Read the configuration and record of a trained model, without its weights.
 
     Args:
         name: see ``find_model``.
-        overrides: ``section.key=value`` strings; of the decode section, the prompt and the paths of base models.
-        trust_components: import modules outside the library that it names.
+        overrides: ``section.key=value`` strings for the decode section, the prompt and the paths of base models.
+        trust_components: whether to import components from outside the library.
 
     Raises:
-        ConfigError: if it is not there or cannot be read, or an override would change what was trained.
+        ConfigError: if the model does not exist or cannot be read, or an override would change its training.
     """
     path, overrides = find_model(name), list(overrides)
     for override in overrides:
         if not override.startswith(tuple(f"{key}{end}" for key in CHANGEABLE for end in ".=")):
-            raise ConfigError(f"{override!r}: was fixed by training; only {', '.join(CHANGEABLE)} can be changed")
+            raise ConfigError(f"{override!r}: cannot change after training; expected one of {', '.join(CHANGEABLE)}")
     with outside_components(trust_components):
         if (path / CONFIG).is_file():
             tree = _read_json(path / CONFIG)
@@ -100,15 +101,15 @@ def read_model(
         else:
             about = _about(path)
             config = configs.load(ExperimentConfig, path / EXPERIMENT, overrides)
-    config = replace(config, data=replace(config.data, dump="features"))  # so that there is an encoder
+    config = replace(config, data=replace(config.data, dump="features"))  # so that the model has an encoder
     return TrainedModel(path, _with_bases(config, path), about)
 
 
 def read_config(name: str, overrides: Iterable[str] = (), trust_components: bool = False) -> ExperimentConfig:
     """Return the configuration in an experiment YAML, or that of a trained model.
 
-    A YAML that is named may use components outside the library; those of a model, an experiment's included, have to be
-    trusted.
+    An experiment YAML may use components from outside the library; for a trained model or an experiment directory, this
+    needs ``trust_components``.
     """
     path = Path(name)
     if path.suffix in (".yaml", ".yml") or path.is_file():
@@ -122,13 +123,13 @@ def read_config(name: str, overrides: Iterable[str] = (), trust_components: bool
 def read_to_decode(
     name: str, inference_config: Path | None = None, overrides: Iterable[str] = (), *, trust_components: bool = False
 ) -> tuple[Path, ExperimentConfig]:
-    """Return the directory of a trained model and its configuration, to decode dumps with it.
+    """Return the directory of a trained model and its configuration for decoding of dumps.
 
     Args:
         name: see ``find_model``.
         inference_config: YAML of another ``decode`` section.
         overrides: see ``read_experiment`` and ``read_model``.
-        trust_components: import modules outside the library that it names.
+        trust_components: whether to import components from outside the library.
     """
     path = find_model(name)
     if (path / CONFIG).is_file():
@@ -146,7 +147,7 @@ def write_config(path: Path, config: ExperimentConfig, about: dict[str, Any]) ->
 
 
 def training_data(about: dict[str, Any]) -> list[str]:
-    """Return the names of the sets that a model was trained on, as far as its training's command tells."""
+    """Return the names of the training sets of a model, as given in the command of its training."""
     words = str(about.get("command", "")).split()
     if "--train" not in words:
         return []
@@ -156,9 +157,9 @@ def training_data(about: dict[str, Any]) -> list[str]:
 
 
 def _download(name: str) -> Path:
-    known = f"no such directory, and no model that ships with the project ({', '.join(shipped()) or 'none'})"
+    known = f"no such directory and no such shipped model ({', '.join(shipped()) or 'none'})"
     if name.count("/") != 1 or name[0] in "./~" or Path(name).parent.is_dir():
-        raise ConfigError(f"{name}: {known}; name one of these, or a hub id")
+        raise ConfigError(f"{name}: {known}; name a directory, a shipped model or a hub id")
     wanted = ["*.json", "*.safetensors", "README.md", "*.model", "*.txt", "*.jinja"]
     try:
         return Path(huggingface_hub.snapshot_download(name, allow_patterns=wanted))
@@ -170,14 +171,14 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ConfigError(f"{path}: no JSON: {error}; get the model again") from error
+        raise ConfigError(f"{path}: not valid JSON: {error}; restore the model") from error
     if not isinstance(tree, dict) or "connector" not in tree:
-        raise ConfigError(f"{path}: no model of speechllm: it says nothing of a connector")
+        raise ConfigError(f"{path}: found no section connector, expected a model of speechllm; name another model")
     return tree
 
 
 def _about(exp_dir: Path) -> dict[str, Any]:
-    """Return how an experiment was trained and what it has scored so far."""
+    """Return the record of the training of an experiment, and its scores so far."""
     record = exp_dir / "run.yaml"
     run = yaml.safe_load(record.read_text(encoding="utf-8")) if record.is_file() else {}
     try:
@@ -190,7 +191,7 @@ def _about(exp_dir: Path) -> dict[str, Any]:
 
 
 def _with_bases(config: ExperimentConfig, near: Path) -> ExperimentConfig:
-    """Return ``config`` with paths of base models and tokenizer under which they are found from here."""
+    """Return ``config`` with the paths of base models and tokenizer on this machine."""
     changed = {}
     for name in PARTS:
         part = getattr(config, name)
@@ -200,11 +201,11 @@ def _with_bases(config: ExperimentConfig, near: Path) -> ExperimentConfig:
 
 
 def _find_base(path: str, near: Path) -> str:
-    """Return a directory for the base model ``path`` of the model in ``near``, or ``path`` itself: a hub id.
+    """Return the directory of the base model ``path`` of the model in ``near``; ``path`` itself if it is a hub id.
 
-    It is looked for in the model's directory, if it begins with a dot, in the present one, in that of the recipe whose
-    experiment the model is, and by its name in the folders of base models. That it is the right one is known by its
-    fingerprint.
+    The candidates are, in order: ``path`` relative to the model's directory if it begins with a dot, relative to the
+    working directory, and relative to the recipe of the experiment, then its name in the folders of base models. The
+    fingerprint of the base model is checked later.
     """
     folders = [BASES, *([Path(os.environ[BASES_VARIABLE])] if BASES_VARIABLE in os.environ else [])]
     inside = [near / path] if path.startswith(".") else []

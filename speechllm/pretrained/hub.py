@@ -1,4 +1,4 @@
-"""Publication of a packed model on Hugging Face's hub."""
+"""Upload of a packed model to Hugging Face's hub."""
 
 import re
 from pathlib import Path
@@ -10,32 +10,32 @@ from huggingface_hub.errors import HfHubHTTPError
 from speechllm.errors import ConfigError
 
 _UNREACHABLE: Any = HfHubHTTPError.__mro__[1]
-"""HTTPError of httpx or httpx2, by the version of huggingface_hub; of a connection it is no OSError."""
+"""HTTPError of httpx or httpx2, depending on huggingface_hub; connection errors of this class are not OSErrors."""
 
 
 def check_repo(repo_id: str) -> None:
-    """Make sure that a name is that of a repository of the hub.
+    """Check that a name is a valid name of a repository of the hub.
 
     Raises:
         ConfigError: if it is not.
     """
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo_id):
-        raise ConfigError(f"{repo_id!r}: no name of a repository of the hub, expected USER/NAME; correct it")
+        raise ConfigError(f"{repo_id!r}: not the name of a repository of the hub, expected USER/NAME; correct it")
 
 
 def push(folder: Path, repo_id: str, *, private: bool) -> str:
-    """Upload a packed model in one commit, to a repository that is created if it is not there.
+    """Upload a packed model in one commit; create the repository if it does not exist.
 
     Args:
-        folder: written by ``Model.save_pretrained``.
+        folder: directory written by ``Model.save_pretrained``.
         repo_id: ``USER/NAME``.
-        private: whether a repository that is created is private; one that is there stays as it is.
+        private: whether a new repository is private; an existing repository is not changed.
 
     Returns:
         The address of the commit.
 
     Raises:
-        ConfigError: if the hub refuses it or cannot be reached.
+        ConfigError: if the hub rejects the model or cannot be reached.
     """
     api = huggingface_hub.HfApi()
     try:

@@ -1,4 +1,4 @@
-"""What a trained model is made of, told without loading it."""
+"""Description of a trained model, without loading it."""
 
 import math
 from collections import Counter
@@ -42,7 +42,7 @@ def _options(part: str, config: ComponentConfig) -> str:
 
 
 def _base(part: ComponentConfig) -> str:
-    """Return the size of a base model, if it is on this machine."""
+    """Return the number of parameters of a base model as text, if it is on this machine."""
     path = Path(base_path(part) or "")
     if not path.is_dir():
         try:
@@ -50,11 +50,11 @@ def _base(part: ComponentConfig) -> str:
         except (OSError, ValueError):
             return "not on this machine"
     total = sum(sum(_sizes(file).values()) for file in path.glob("*.safetensors"))
-    return f"{total:,} parameters in all"
+    return f"{total:,} parameters in total"
 
 
 def _sizes(path: Path) -> Counter[str]:
-    """Return the number of parameters in a weights file by the first part of their names; no value is read."""
+    """Return the numbers of parameters in a weights file by the first part of their names, without reading values."""
     sizes: Counter[str] = Counter()
     with safe_open(path, "pt") as file:
         for name in file.keys():  # noqa: SIM118

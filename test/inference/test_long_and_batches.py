@@ -148,7 +148,7 @@ def test_another_base_model_is_refused(exp_dir: Path, tmp_path: Path, tiny_llm: 
     decoder.model.save_pretrained(other)
     decoder.tokenizer.save_pretrained(other)
     config = experiment.read_experiment(exp_dir, overrides=[f"decoder.path={other}"])
-    with pytest.raises(ConfigError, match="trained on another decoder"):
+    with pytest.raises(ConfigError, match="trained with another decoder"):
         run.decode(exp_dir, config, [dumped(exp_dir, tmp_path / "out")], nj=1, job=1)
 
 

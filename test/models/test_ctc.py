@@ -117,5 +117,5 @@ def test_confidence_is_the_mean_posterior_of_non_blank_states() -> None:
 
 
 def test_no_transcripts_are_refused(decoder: causal_lm.CausalLM) -> None:
-    with pytest.raises(DataError, match="the training transcripts have no token"):
+    with pytest.raises(DataError, match="found training transcripts without tokens"):
         EmbeddingMatrixHead(decoder, [""])

@@ -45,7 +45,7 @@ def test_instructions_are_drawn_in_training_and_fixed_in_decoding(decoder: Causa
 
 @pytest.mark.parametrize("template", ["no mark", "<speech> twice <speech>", "vikuna"])
 def test_a_template_holds_one_mark(template: str) -> None:
-    with pytest.raises(ConfigError, match="expected one of plain, vicuna, chat or a text that holds it once"):
+    with pytest.raises(ConfigError, match="expected one of plain, vicuna, chat or a text that contains it once"):
         PromptConfig(template=template)
 
 
@@ -114,7 +114,7 @@ def test_only_chat_templates_are_recorded(decoder: CausalLM) -> None:
 
 
 def test_a_recorded_text_holds_the_message() -> None:
-    with pytest.raises(ConfigError, match="found 'nothing', expected a text that holds <speech>{instruction} once"):
+    with pytest.raises(ConfigError, match="found 'nothing', expected a text that contains <speech>{instruction} once"):
         PromptConfig(chat_text="nothing")
 
 
@@ -169,7 +169,7 @@ def test_a_context_is_text_whatever_it_holds(decoder: CausalLM) -> None:
 
 @pytest.mark.parametrize("context", ["words", "{context} {context}", "{context}<speech>"])
 def test_a_context_text_holds_the_place_once(context: str) -> None:
-    with pytest.raises(ConfigError, match="expected a text that holds {context} once, and no <speech>"):
+    with pytest.raises(ConfigError, match="expected a text that contains {context} once, and no <speech>"):
         PromptConfig(context=context)
 
 

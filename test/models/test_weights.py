@@ -45,7 +45,7 @@ def test_there_and_back(tmp_path: Path) -> None:
 
 def test_another_base_model_is_refused(tmp_path: Path) -> None:
     save_weights(tmp_path / "a.safetensors", trained(layer()), {"bases": {"decoder": "x"}})
-    with pytest.raises(ConfigError, match="trained on another decoder: fingerprint x, found y"):
+    with pytest.raises(ConfigError, match="trained with another decoder: found fingerprint y, expected x"):
         load_weights(layer(), tmp_path / "a.safetensors", {"decoder": "y"})
 
 
@@ -101,7 +101,7 @@ def test_a_base_model_that_is_left_out_may_be_another(tmp_path: Path) -> None:
     module = layer()
     load_weights(module, path, {"encoder": "other", "decoder": "y"}, ("encoder",))
     assert (module[0].weight == 5.0).all()
-    with pytest.raises(ConfigError, match="trained on another decoder"):
+    with pytest.raises(ConfigError, match="trained with another decoder"):
         load_weights(layer(), path, {"encoder": "other", "decoder": "other"}, ("encoder",))
     with pytest.raises(ConfigError, match=r"found no tensor called 'encoder\*'"):
         load_weights(layer(), path, {"encoder": "other", "decoder": "y"}, ("encoder*",))
