@@ -1,4 +1,4 @@
-"""Memory of activations, measured on a few utterances, and the settings that make a training fit."""
+"""Memory of activations, measured on a few utterances, and advice on settings."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,30 +13,31 @@ from speechllm.train.plan import GIB
 from speechllm.train.protocol import Engine
 
 MARGIN = 0.9
-"""Share of the device's memory that is planned: the encoder's own activations and fragments need the rest."""
+"""Usable share of the device's memory; the rest is for activations of the encoder and fragmentation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Activations:
-    """Bytes that are kept for the backward pass of the largest batch."""
+    """Memory of the activations for the backward pass of the largest batch (bytes)."""
 
     positions: int
-    """Positions of the LLM in that batch: tokens, and padding where there is no packing."""
+    """Positions of the LLM in that batch: tokens, and padding without packing."""
     kept: float
+    """Bytes without activation checkpointing."""
     recomputed: float
-    """The same with activation checkpointing."""
+    """Bytes with activation checkpointing."""
 
 
 def measure_activations(engine: Engine, few: Batch, positions: int) -> Activations:
-    """Return the activations of a batch with ``positions`` positions, by those of a few utterances.
+    """Return the activations of a batch with ``positions`` positions, extrapolated from a few utterances.
 
-    Bytes are proportional to positions. With activation checkpointing the inputs of the LLM's layers are kept, and the
-    activations of one layer at a time. To be called on every rank.
+    Bytes are proportional to positions. With activation checkpointing, the inputs of the LLM's layers and the
+    activations of one layer are kept. Call it on every rank.
 
     Args:
-        engine: of the training, not compiled.
+        engine: engine of the training, not compiled.
         few: some utterances.
-        positions: of the largest batch.
+        positions: number of positions of the largest batch.
     """
     model = engine.module
     engine.eval()  # layers recompute their activations in training mode only
@@ -51,7 +52,7 @@ def measure_activations(engine: Engine, few: Batch, positions: int) -> Activatio
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        found.append(engine(few.to(engine.device), "llm"))  # kept until the sizes are added, so that no place is reused
+        found.append(engine(few.to(engine.device), "llm"))  # kept, so that no storage address is reused
     work = found[0].work
     engine.train()
     layers = max(1, len(repeated_layers(dict(model.named_children())["decoder"])))
@@ -64,14 +65,14 @@ def measure_activations(engine: Engine, few: Batch, positions: int) -> Activatio
 
 
 def verdict(found: Activations, state_bytes: float, memory: int | None, config: TrainConfig, batch_limit: str) -> str:
-    """Return whether the training fits into the memory of its device, and the setting to change.
+    """Return a sentence on whether the training fits into the memory of its device, with advice on settings.
 
     Args:
         found: activations of the largest batch.
-        state_bytes: weights, gradients and optimizer state on this device.
-        memory: of the device in bytes; None: not known.
+        state_bytes: weights, gradients and optimizer state on this device (bytes).
+        memory: memory of the device (bytes); None: not known.
         config: the ``train`` section.
-        batch_limit: name of the setting that limits a batch.
+        batch_limit: name of the setting that limits the size of a batch.
     """
     text = (
         f"activations of the largest batch, {found.positions} positions: {found.kept / GIB:.2f} GiB, with "

@@ -1,8 +1,8 @@
-"""Two kinds of checkpoints.
+"""Resume checkpoints and checkpoints of the best weights.
 
-``checkpoints/`` holds what an exact resume needs, in DeepSpeed's form: only the run that wrote it
-reads it. ``best/`` holds trained weights alone, as safetensors, for averaging and for everybody else.
-Frozen weights are in neither.
+``checkpoints/`` contains the complete state for an exact resume, in DeepSpeed's format, which only the same training
+reads. ``best/`` contains trained weights alone, as safetensors, for averaging and other uses. Frozen weights are stored
+in neither.
 """
 
 import json
@@ -27,7 +27,7 @@ RESUME = "resume.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
-    """Where a training is: the rest of its state is in the engine."""
+    """Position of a training; the rest of its state is in the engine."""
 
     step: int
     sampler: dict[str, Any]
@@ -35,7 +35,7 @@ class Position:
     best: list[list[Any]]
     """[validation loss, file name] of the kept checkpoints, best first."""
     validated: bool = True
-    """Whether the validation of this step, if there is one, has been completed."""
+    """Whether the validation of this step, if any, is complete."""
 
     @property
     def tag(self) -> str:
@@ -45,7 +45,7 @@ class Position:
 
 @dataclass(frozen=True, kw_only=True)
 class Resume:
-    """Content of resume.json, which names the last complete checkpoint."""
+    """Content of resume.json, the description of the last complete checkpoint."""
 
     tag: str
     world_size: int
@@ -60,24 +60,24 @@ class Resume:
 def save_resume(
     engine: Engine, exp_dir: Path, position: Position, bases: dict[str, str], rank_state: dict[str, Any]
 ) -> None:
-    """Write a resume checkpoint on all ranks; the one before it is removed once this one is complete.
+    """Write a resume checkpoint on all ranks, and then remove the previous one.
 
     Args:
-        engine: DeepSpeed engine, whose checkpoint engine is a Storage.
+        engine: DeepSpeed engine with a Storage as its checkpoint engine.
         exp_dir: the experiment.
-        position: where the training is.
+        position: position of the training.
         bases: fingerprints of the base models.
         rank_state: plain values and tensors of this rank.
 
     Raises:
-        TrainingError: if a file cannot be written; the previous checkpoint remains.
+        TrainingError: if a file cannot be written; the previous checkpoint is kept.
     """
     folder, storage = exp_dir / "checkpoints", engine.checkpoint_engine
     target = folder / position.tag
-    advice = f"{folder} still holds the previous one, if there was one; free space, and run the same command again"
+    advice = f"the previous one, if any, is kept in {folder}; free space, and run the same command again"
     if engine.global_rank == 0:
-        shutil.rmtree(target, ignore_errors=True)  # left by a run killed while it wrote
-    storage.raise_failure(advice)  # so far, of the best weights
+        shutil.rmtree(target, ignore_errors=True)  # incomplete files of a killed run
+    storage.raise_failure(advice)  # an earlier failure to write the best weights
     engine.save_checkpoint(str(folder), position.tag, exclude_frozen_parameters=True, save_latest=False)
     storage.save({"random": _random_states(), "state": rank_state}, str(target / f"random_{engine.global_rank}.pt"))
     try:
@@ -100,14 +100,14 @@ def save_resume(
 
 
 def load_resume(engine: Engine, exp_dir: Path, bases: dict[str, str]) -> tuple[Position, dict[str, Any]] | None:
-    """Restore engine and random states from the last resume checkpoint, if there is one.
+    """Restore engine and random states from the last resume checkpoint.
 
     Returns:
-        The position and this rank's state, as given to ``save_resume``.
+        The position and the state of this rank, see ``save_resume``; None without a checkpoint.
 
     Raises:
-        ConfigError: if it is damaged, or was written by another number of processes, under another ZeRO stage or of
-            other base models.
+        ConfigError: if the checkpoint is damaged, or has another number of processes, another ZeRO stage or other base
+            models.
     """
     folder = exp_dir / "checkpoints"
     if not (folder / RESUME).exists():
@@ -118,47 +118,47 @@ def load_resume(engine: Engine, exp_dir: Path, bases: dict[str, str]) -> tuple[P
         if expected != found:
             where = " in train.deepspeed" if key == "zero_stage" else ""
             raise ConfigError(
-                f"{folder}: written with {key} {expected}, found {found}, which cannot go on exactly; "
-                f"use {expected} again{where}, or another --tag to start anew"
+                f"{folder}: found {key} {found}, expected {expected} for an exact resume; "
+                f"use {expected} again{where}, or another --tag to start again"
             )
     loaded, _ = engine.load_checkpoint(str(folder), resume.tag, load_module_strict=False)
     if loaded is None:
-        raise ConfigError(f"{folder / resume.tag}: holds no checkpoint of DeepSpeed; remove {folder} to start anew")
+        raise ConfigError(f"{folder / resume.tag}: contains no checkpoint of DeepSpeed; remove {folder} to start again")
     content = engine.checkpoint_engine.load(str(folder / resume.tag / f"random_{engine.global_rank}.pt"))
     _restore_random_states(content.get("random", content))
     return resume.position, content.get("state", {})
 
 
 def read_resume(folder: Path) -> Resume:
-    """Read resume.json and make sure that the files that it names are whole.
+    """Read resume.json, and check the sizes of its files.
 
     Raises:
-        ConfigError: if they are not.
+        ConfigError: if resume.json cannot be read, or a file is missing or incomplete.
     """
     path = folder / RESUME
     try:
         resume = configs.build(Resume, json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, ConfigError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}; remove {folder} to start anew") from error
+        raise ConfigError(f"{path}: cannot be read: {error}; remove {folder} to start again") from error
     if resume.tag != resume.position.tag:
         raise ConfigError(f"{path}: tag: found {resume.tag!r}, expected {resume.position.tag!r}; remove {folder}")
     for name, size in resume.files.items():
         file = folder / resume.tag / name
         found = file.stat().st_size if file.is_file() else 0
         if found != size:
-            raise ConfigError(f"{file}: found {found} bytes, expected {size}; remove {folder} to start anew")
+            raise ConfigError(f"{file}: found {found} bytes, expected {size}; remove {folder} to start again")
     return resume
 
 
 def _setting(engine: Engine, bases: dict[str, str]) -> dict[str, Any]:
-    """Return what must be as it was, where a training goes on."""
+    """Return the settings that must not change when a training is resumed."""
     return {"world_size": engine.world_size, "zero_stage": engine.zero_optimization_stage(), "bases": bases}
 
 
 def save_best(
     exp_dir: Path, state: dict[str, Tensor], best: list[list[Any]], keep: int, metadata: dict[str, Any]
 ) -> list[list[Any]]:
-    """Keep the ``keep`` checkpoints of lowest validation loss; return their new list, best first."""
+    """Keep the ``keep`` checkpoints with the lowest validation losses; return their new list, best first."""
     name = f"step_{metadata['step']:08d}.safetensors"
     best = sorted([entry for entry in best if entry[1] != name] + [[metadata["valid_loss"], name]])
     if [metadata["valid_loss"], name] in best[:keep]:
@@ -167,7 +167,7 @@ def save_best(
 
 
 def remove_all_but(exp_dir: Path, best: list[list[Any]]) -> None:
-    """Delete the weights that are no longer among the best."""
+    """Delete the weights in ``best/`` that are not in the list ``best``."""
     kept = {name for _, name in best}
     for path in (exp_dir / "best").glob("step_*"):
         if path.name not in kept:
@@ -175,11 +175,11 @@ def remove_all_but(exp_dir: Path, best: list[list[Any]]) -> None:
 
 
 def full_trainable_state(model: nn.Module) -> dict[str, Tensor]:
-    """Return the trainable tensors in float32, gathered from all ranks; to be called on every rank."""
+    """Return the trainable tensors in float32, gathered from all ranks; call it on every rank."""
     state = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            master = safe_get_full_fp32_param(parameter)  # None where the parameter is its own master
+            master = safe_get_full_fp32_param(parameter)  # None without master weights
             state[name] = (parameter.detach() if master is None else master).float().cpu().clone()
     return state
 

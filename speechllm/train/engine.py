@@ -1,4 +1,4 @@
-"""The DeepSpeed engine: its configuration from the experiment's, and one process where no launcher started several."""
+"""The DeepSpeed engine: its configuration, its processes and its parameter groups."""
 
 import fcntl
 import json
@@ -30,10 +30,10 @@ OURS = {
 
 
 def deepspeed_config(config: TrainConfig) -> dict[str, Any]:
-    """Return DeepSpeed's settings: its own JSON, completed by what the experiment's YAML says.
+    """Return DeepSpeed's settings: its own JSON, completed by settings of the experiment.
 
     Raises:
-        ConfigError: if the JSON is not there, is no JSON, or says what the YAML is to say.
+        ConfigError: if the JSON does not exist, is malformed, or contains a setting that belongs to the YAML.
     """
     settings: dict[str, Any] = {}
     if config.deepspeed is not None:
@@ -43,17 +43,19 @@ def deepspeed_config(config: TrainConfig) -> dict[str, Any]:
             raise ConfigError(f"train.deepspeed: cannot read {config.deepspeed}: {error}") from error
         _check_json(config.deepspeed, settings)
     for key in OURS.keys() & settings.keys():
-        raise ConfigError(f"{config.deepspeed}: sets {key!r}, which train.{OURS[key]} of the YAML decides; remove it")
-    # without ZeRO, DeepSpeed in half precision waits for the GPU at every parameter, hundreds of times a step
+        raise ConfigError(
+            f"{config.deepspeed}: found {key!r}, expected train.{OURS[key]} of the YAML to set it; remove it"
+        )
+    # without ZeRO, DeepSpeed in half precision waits for the GPU at every parameter, hundreds of times per step
     stage = 1 if torch.cuda.is_available() and config.dtype != "float32" else 0
     settings["zero_optimization"] = {"stage": stage, **settings.get("zero_optimization", {})}
     if config.compile and settings["zero_optimization"]["stage"] == 3:
         raise ConfigError(
-            f"train.compile: found true with ZeRO stage 3 ({config.deepspeed}), where layers are divided into many "
+            f"train.compile: found true with ZeRO stage 3 ({config.deepspeed}), which divides layers into many "
             "graphs; set it to false or null, or choose a lower stage"
         )
     settings |= {
-        "train_micro_batch_size_per_gpu": 1,  # batches vary in size; DeepSpeed only counts with it
+        "train_micro_batch_size_per_gpu": 1,  # DeepSpeed uses it only for counts; batches vary in size
         "gradient_accumulation_steps": config.accumulation,
         "gradient_clipping": config.max_grad_norm,
     }
@@ -65,7 +67,7 @@ def deepspeed_config(config: TrainConfig) -> dict[str, Any]:
 
 
 def _check_json(path: str, settings: Any) -> None:
-    """Raise ConfigError unless ``settings`` is a mapping, and its ZeRO section, if there is one, a valid one."""
+    """Raise ConfigError unless ``settings`` is a mapping with a valid ZeRO section or without one."""
     if not isinstance(settings, dict):
         raise ConfigError(f"{path}: found {settings!r:.80}, expected a mapping of DeepSpeed's settings")
     zero = settings.get("zero_optimization", {})
@@ -77,7 +79,7 @@ def _check_json(path: str, settings: Any) -> None:
 
 
 def start_processes() -> None:
-    """Join the processes that a launcher started, or be the only one."""
+    """Initialise communication with the processes of a launcher; without a launcher, this process is the only one."""
     if "RANK" not in os.environ:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -91,14 +93,14 @@ def start_processes() -> None:
 
 
 def of_first_process(value: T) -> T:
-    """Return the first process' ``value`` in all of them."""
+    """Return the ``value`` of the first process, on all processes."""
     values = [value]
     torch.distributed.broadcast_object_list(values)
     return values[0]
 
 
 def check_precision(config: TrainConfig) -> None:
-    """Make sure that this machine computes in ``train.dtype``.
+    """Check that this machine supports ``train.dtype``.
 
     Raises:
         ConfigError: if it does not.
@@ -107,7 +109,7 @@ def check_precision(config: TrainConfig) -> None:
     supported = {"float16": accelerator.is_fp16_supported, "bfloat16": accelerator.is_bf16_supported}
     if config.dtype in supported and not supported[config.dtype]():
         raise ConfigError(
-            f"train.dtype: found {config.dtype}, which this {accelerator.device_name()} does not compute; "
+            f"train.dtype: found {config.dtype}, which this {accelerator.device_name()} does not support; "
             "set it to float32"
         )
 
@@ -123,20 +125,20 @@ def start_engine(model: nn.Module, config: TrainConfig) -> Engine:
     settings = deepspeed_config(config)
     try:
         engine = deepspeed.initialize(model=model, optimizer=optimizer, config=settings)[0]
-    except ValidationError as error:  # the checks of DeepSpeed's own settings
+    except ValidationError as error:  # DeepSpeed checks its own settings
         reason = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise ConfigError(f"{config.deepspeed}: not accepted by DeepSpeed: {reason}; correct it") from error
+        raise ConfigError(f"{config.deepspeed}: rejected by DeepSpeed: {reason}; correct it") from error
     engine.checkpoint_engine = Storage(engine._config)
     return engine
 
 
 def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
-    """Return what is trained: the encoder, if any of it is, with a learning rate of its own, and all else.
+    """Return the groups of trained parameters: one for all, or with ``encoder_lr`` one more for the encoder.
 
-    ``lr_scale`` is the factor of a group's learning rate to that of the schedule.
+    The learning rate of a group is that of the schedule times its ``lr_scale``.
 
     Raises:
-        ConfigError: if the encoder is to have a learning rate, but none of it is trained.
+        ConfigError: if ``encoder_lr`` is set and the encoder is frozen.
     """
     trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     encoder = [parameter for name, parameter in trainable.items() if name.startswith("encoder.")]
@@ -151,10 +153,11 @@ def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, An
 
 
 def _compile_operator() -> None:
-    """Compile DeepSpeed's operator for CPUs, one process at a time; the first time this takes a minute or two.
+    """Compile DeepSpeed's operator for CPUs, one process at a time; the first call takes one to two minutes.
 
-    DeepSpeed would do so itself, but wait forever where an earlier compilation was killed: torch's lock is a file that
-    stays behind. Ours ends with its process, so that any of torch's that its holder finds was left.
+    DeepSpeed would compile it later, but it waits forever after a killed compilation, because torch's lock is a file
+    that is not removed. A kernel lock is held here, so that an existing lock file of torch must be stale and is
+    deleted.
     """
     builder = deepspeed.get_accelerator().create_op_builder("ShareMemCommBuilder")
     if builder is None or not deepspeed.ops.__compatible_ops__.get(builder.NAME, False):

@@ -1,4 +1,4 @@
-"""Floating-point operations of a training step, and those that a GPU can do."""
+"""Floating-point operations of a training step, and peak rates of GPUs."""
 
 from dataclasses import dataclass
 
@@ -22,36 +22,36 @@ PEAK_FLOPS = {
     "NVIDIA L4": 121e12,
     "NVIDIA GeForce RTX 4090": 165.2e12,
 }
-"""Peak of dense products of bfloat16 matrices (FLOP/s), by the device's whole name: variants have other peaks.
+"""Peak rate of dense bfloat16 matrix products (FLOP/s), by the full name of the device, because variants differ.
 
-Published numbers without sparsity, or half of those with it.
+Published numbers without sparsity, or half of the numbers with sparsity.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """Numbers of weights that take part in matrix products."""
+    """Numbers of weights in matrix products."""
 
     frozen: int
     trained: int
 
 
 class FlopCounter:
-    """Counts the useful floating-point operations of batches, for the model FLOPs utilisation (Chowdhery et al., 2022).
+    """Count the useful floating-point operations of batches, for the model FLOPs utilisation (Chowdhery et al., 2022).
 
-    A weight costs, for each token (an encoder state, a speech token, a token of the LLM):
+    Operations per weight and token (an encoder state, a speech token, a token of the LLM):
 
-        2  frozen, without a gradient that passes through: the encoder
-        4  frozen, with a gradient that passes through: the LLM
-        6  trained
+        2  frozen weights without gradients of their inputs: the encoder
+        4  frozen weights with gradients of their inputs: the LLM
+        6  trained weights
 
-    The output layer counts only the tokens whose logits are needed, the embedding matrix no token. Attention scores,
-    normalisation and recomputed activations are left out; so the utilisation is that of a lower bound.
+    The output layer is counted only for tokens with a target, the embedding matrix not at all. Attention scores,
+    normalisation and recomputed activations are left out, so the utilisation is a lower bound.
 
     Args:
-        model: as it was built, before ZeRO divides its weights.
+        model: model before ZeRO divides its weights.
         dtype: ``train.dtype``.
-        device: where it is trained.
+        device: device of the training.
     """
 
     def __init__(self, model: SpeechLLM, dtype: str, device: torch.device) -> None:
@@ -63,7 +63,7 @@ class FlopCounter:
         self._output_layer = table[0] * table[1]
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
         self.peak = None if dtype == "float32" else peak_flops(name)
-        """FLOP/s of the device; None if not known, as of a CPU."""
+        """Peak rate of the device (FLOP/s); None if not known, such as for a CPU."""
 
     def flops(self, work: Work, targets: int, objective: Objective) -> float:
         """Return the floating-point operations of the forward and backward pass of a batch."""
@@ -76,12 +76,12 @@ class FlopCounter:
 
 
 def peak_flops(name: str) -> float | None:
-    """Return the peak (FLOP/s) of a device by its name; None if it is not known."""
+    """Return the peak rate (FLOP/s) of a device by its name; None if it is not known."""
     return PEAK_FLOPS.get(name)
 
 
 def _weights(parameters: list[nn.Parameter], without: tuple[int, int] | None = None) -> Weights:
-    """Return the numbers of weights, without matrices of the shape ``without``."""
+    """Return the numbers of weights, leaving out matrices of the shape ``without``."""
     counted = [one for one in parameters if tuple(one.shape) != without]
     trained = sum(one.numel() for one in counted if one.requires_grad)
     return Weights(frozen=sum(one.numel() for one in counted) - trained, trained=trained)

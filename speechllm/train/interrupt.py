@@ -11,34 +11,34 @@ from types import FrameType
 from speechllm.train.ranks import sum_over_ranks
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-"""Ctrl-C, the end of a job or its preemption, and Slurm's warning before it (``sbatch --signal=USR1@120``)."""
+"""Ctrl-C; end or preemption of a job; warning of Slurm before the end of a job (``sbatch --signal=USR1@120``)."""
 REPEATED = 1.0
-"""Signals within this many seconds of the first are the same request, passed on by launchers and shells."""
+"""Time after the first signal in which further ones are copies of it, forwarded by launchers and shells (seconds)."""
 
 
 class Interrupted(Exception):  # noqa: N818
-    """The training is to be left at this point, on all ranks."""
+    """The training ends at this point, on all ranks."""
 
 
 class StopRequest:
-    """The first signal that this process has received."""
+    """Record of the first signal that this process has received."""
 
     def __init__(self) -> None:
         self._received: signal.Signals | None = None
         self._since = 0.0
 
     def agreed(self) -> signal.Signals | None:
-        """Return the signal that any rank has received; to be called on every rank."""
+        """Return the signal that any rank has received; call it on every rank."""
         counts = sum_over_ranks(*(float(self._received is one) for one in SIGNALS))
         return next((one for one, count in zip(SIGNALS, counts, strict=True) if count), None)
 
     def check(self) -> None:
-        """Raise Interrupted on all ranks if any of them has received a signal; to be called on every rank."""
+        """Raise Interrupted on all ranks if any rank has received a signal; call it on every rank."""
         if self.agreed() is not None:
             raise Interrupted
 
     def handle(self, number: int, _frame: FrameType | None) -> None:
-        """Record a first signal; a second one ends the process."""
+        """Record the first signal; end the process on a second one."""
         if self._received is None:
             self._received, self._since = signal.Signals(number), time.monotonic()
             _say(f"{self._received.name}: training stops after this optimizer step; a second signal stops it at once")
@@ -50,9 +50,9 @@ class StopRequest:
 
 @contextmanager
 def stop_request() -> Iterator[StopRequest]:
-    """Yield the request to stop, which signals make for the duration of the block.
+    """Yield a StopRequest that handles signals for the duration of the block.
 
-    Signals that the process ignores remain ignored. In a thread other than the main one, signals are left as they are.
+    Ignored signals remain ignored. Outside the main thread, signal handlers are not changed.
     """
     request = StopRequest()
     handled = [one for one in SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]
@@ -67,7 +67,7 @@ def stop_request() -> Iterator[StopRequest]:
 
 
 def _say(text: str) -> None:
-    """Write a line to standard error of rank 0, by one system call, since it may interrupt another print."""
+    """Write a line to standard error on rank 0 with one system call, because it may interrupt another print."""
     if os.environ.get("RANK", "0") == "0":
-        with suppress(OSError):  # the reader of a pipe received the signal, too
+        with suppress(OSError):  # the signal may have ended the reader of a pipe, too
             os.write(2, f"\nspeechllm train: {text}\n".encode())

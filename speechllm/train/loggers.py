@@ -16,26 +16,26 @@ from speechllm.errors import ConfigError
 
 
 class Logger(Protocol):
-    """A place where the values of a training are written to, beside metrics.jsonl."""
+    """A log of the values of a training, in addition to metrics.jsonl."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Write values of one step, named ``train/loss`` for example."""
+        """Write the values of one step, with names such as ``train/loss``."""
         ...
 
     def close(self) -> None:
-        """Write all that is left."""
+        """Flush and close the log."""
         ...
 
 
 def check_loggers(names: Sequence[str]) -> None:
-    """Make sure that the packages of loggers are installed.
+    """Check that the packages of loggers are installed.
 
     Raises:
-        ConfigError: if one is not.
+        ConfigError: if a package is not installed.
     """
     for name in names:
         spec = importlib.util.find_spec(name)
-        if spec is None or spec.origin is None:  # no origin: a folder of results in the working directory
+        if spec is None or spec.origin is None:  # without origin, it is a folder in the working directory
             raise ConfigError(
                 f"train.loggers: found {name!r}, but the package {name} is not installed; "
                 f"pip install 'speechllm[{name}]', or leave {name} out"
@@ -43,12 +43,12 @@ def check_loggers(names: Sequence[str]) -> None:
 
 
 def open_loggers(names: Sequence[str], exp_dir: Path, step: int) -> list[Logger]:
-    """Open loggers, which go on with the experiment's earlier runs.
+    """Open loggers that continue the earlier runs of the experiment.
 
     Args:
         names: ``train.loggers``.
         exp_dir: the experiment, with its config.yaml.
-        step: step from which training goes on.
+        step: number of completed steps.
     """
     path = exp_dir / "run_id"
     if step == 0 or not path.is_file():
@@ -59,7 +59,7 @@ def open_loggers(names: Sequence[str], exp_dir: Path, step: int) -> list[Logger]
 
 
 class _TensorBoard:
-    """Writes to ``tensorboard`` in the experiment, without the values of an earlier run beyond ``step``."""
+    """Logger to ``tensorboard`` in the experiment; values of an earlier run after ``step`` are dropped."""
 
     def __init__(self, exp_dir: Path, step: int) -> None:
         self._writer = SummaryWriter(str(exp_dir / "tensorboard"), purge_step=step + 1)
@@ -73,14 +73,14 @@ class _TensorBoard:
 
 
 class _Run:
-    """A run of wandb or of trackio, whose interface is the same in these parts.
+    """Logger to a run of wandb or trackio, which have the same interface here.
 
-    Its project is ``WANDB_PROJECT``, or ``speechllm``.
+    The name of the project is the environment variable ``WANDB_PROJECT``, or ``speechllm``.
 
     Args:
-        name: the package.
+        name: name of the package.
         exp_dir: the experiment.
-        run_id: kept in the experiment, so that a resumed training goes on with the run.
+        run_id: id of the run, stored in the experiment, so that a resumed training continues the run.
     """
 
     def __init__(self, name: str, exp_dir: Path, run_id: str) -> None:
@@ -88,7 +88,7 @@ class _Run:
         options = {"id": run_id, "dir": str(exp_dir)} if name == "wandb" else {}
         self._package.init(
             project=os.environ.get("WANDB_PROJECT", "speechllm"),
-            name=exp_dir.name if name == "wandb" else run_id,  # trackio knows runs by their names
+            name=exp_dir.name if name == "wandb" else run_id,  # trackio identifies runs by their names
             config=yaml.safe_load((exp_dir / "config.yaml").read_text(encoding="utf-8")),
             resume="allow",
             **options,

@@ -1,4 +1,4 @@
-"""Records of a training: metrics.jsonl, loggers such as TensorBoard, curves as PNG and a progress bar."""
+"""Metrics of a training: metrics.jsonl, loggers such as TensorBoard, plots as PNG and a progress bar."""
 
 import json
 import sys
@@ -15,11 +15,11 @@ from speechllm.train.system import SystemMetrics
 
 
 class Metrics:
-    """The log of one training, of rank 0 alone.
+    """Log of one training, on rank 0 only.
 
     Args:
-        exp_dir: the experiment's directory.
-        step: step from which training goes on; what was logged beyond it (by a run that was killed) is dropped.
+        exp_dir: directory of the experiment.
+        step: number of completed steps; values that a killed run has logged after it are dropped.
         max_steps: length of the progress bar.
         loggers: ``train.loggers``.
     """
@@ -40,13 +40,13 @@ class Metrics:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Flush and close everything, so that an error begins on a line of its own."""
+        """Flush and close all logs and the progress bar, so that an error starts on a new line."""
         for logger in self._loggers:
             logger.close()
         self._bar.close()
 
     def log(self, kind: str, step: int, values: dict[str, Any]) -> None:
-        """Append one row: ``kind`` is train, with which the system's values are written, or valid."""
+        """Append one row; ``kind`` is train or valid. Rows of train go to the loggers with values of the system."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
         numbers = {f"{kind}/{name}": value for name, value in values.items() if isinstance(value, int | float)}
@@ -95,7 +95,7 @@ class Metrics:
 
 
 class _Open:
-    """A stream that ignores a closed pipe: Ctrl-C ends the reader of the output, too, and training is to be saved."""
+    """Stream that ignores a closed pipe, so that a checkpoint is saved if Ctrl-C also ends the reader of the output."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -113,7 +113,7 @@ class _Open:
             self._stream.flush()
 
     def fileno(self) -> int:
-        """Return the descriptor, from which the width of the terminal is found."""
+        """Return the file descriptor, which tqdm needs for the width of the terminal."""
         return self._stream.fileno()
 
     def isatty(self) -> bool:
@@ -122,7 +122,7 @@ class _Open:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a metrics.jsonl; a last line cut by a kill is left out."""
+    """Return the rows of a metrics.jsonl; an incomplete last line is left out."""
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:

@@ -1,4 +1,4 @@
-"""What a training is going to need, said before it starts."""
+"""Plan of a training: numbers of parameters, and memory of model and optimizer."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +11,12 @@ BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Parameters, and bytes of model and optimizer state on each GPU; activations come on top."""
+    """Numbers of parameters, and bytes of model and optimizer state on each GPU, without activations."""
 
     parameters: dict[str, int]
-    """Parameters of each part."""
+    """Number of parameters of each part."""
     trainable: dict[str, int]
-    """Trainable parameters of each part."""
+    """Number of trainable parameters of each part."""
     weight_bytes: float
     gradient_bytes: float
     optimizer_bytes: float
@@ -31,14 +31,14 @@ class Plan:
         lines = ["part                 parameters        trainable"]
         for part, count in self.parameters.items():
             lines.append(f"{part:<12} {count:>18,} {self.trainable[part]:>16,}")
-        lines.append(f"{'in all':<12} {sum(self.parameters.values()):>18,} {sum(self.trainable.values()):>16,}")
+        lines.append(f"{'total':<12} {sum(self.parameters.values()):>18,} {sum(self.trainable.values()):>16,}")
         shares = (
             ("weights", self.weight_bytes),
             ("gradients", self.gradient_bytes),
             ("optimizer", self.optimizer_bytes),
         )
         sum_of = " + ".join(f"{name} {size / GIB:.2f}" for name, size in shares)
-        lines.append(f"memory per process: {self.bytes_per_gpu / GIB:.2f} GiB = {sum_of}; activations come on top")
+        lines.append(f"memory per process without activations: {self.bytes_per_gpu / GIB:.2f} GiB = {sum_of}")
         return "\n".join(lines)
 
 
@@ -46,8 +46,8 @@ def make_plan(model: nn.Module, dtype: str, zero_stage: int, world_size: int) ->
     """Return the plan of training ``model`` with AdamW under a ZeRO stage.
 
     ZeRO (Rajbhandari et al., 2020, arXiv 1910.02054) divides among the processes: the optimizer state
-    from stage 1 on, the gradients from stage 2 on, the weights from stage 3 on. In half precision the
-    optimizer keeps float32 master weights beside its two moments.
+    from stage 1 on, the gradients from stage 2 on, the weights from stage 3 on. In half precision, the
+    optimizer state is float32 master weights and two moments, otherwise two moments.
     """
     parts = {name: list(part.parameters()) for name, part in model.named_children()}
     parameters = {name: sum(p.numel() for p in part) for name, part in parts.items()}

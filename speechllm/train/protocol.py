@@ -1,4 +1,4 @@
-"""The part of DeepSpeed's engine that training uses."""
+"""Protocol of DeepSpeed's engine, with the members that training uses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # so that the protocol is imported without DeepSpeed
 
 
 class Engine(Protocol):
-    """A SpeechLLM with its optimizer, on one of several ranks."""
+    """A SpeechLLM with its optimizer, on one rank."""
 
     module: SpeechLLM
     optimizer: torch.optim.Optimizer
@@ -40,11 +40,11 @@ class Engine(Protocol):
         ...
 
     def step(self) -> None:
-        """Update the weights where the accumulation ends."""
+        """Update the weights after the last accumulated batch of a step."""
         ...
 
     def get_global_grad_norm(self) -> float | None:
-        """Return the gradient norm of the last update, over all ranks, before clipping."""
+        """Return the gradient norm of the last update over all ranks, before clipping."""
         ...
 
     def zero_optimization_stage(self) -> int:
@@ -54,11 +54,11 @@ class Engine(Protocol):
     def save_checkpoint(
         self, save_dir: str, tag: str, *, exclude_frozen_parameters: bool = False, save_latest: bool = True
     ) -> object:
-        """Write weights and optimizer states; called on every rank."""
+        """Write weights and optimizer states; call it on every rank."""
         ...
 
     def load_checkpoint(
         self, load_dir: str, tag: str, *, load_module_strict: bool = True
     ) -> tuple[str | None, dict[str, object]]:
-        """Read weights and optimizer states, and return their path; None if there are none; called on every rank."""
+        """Read weights and optimizer states; return their path, None without a checkpoint; call it on every rank."""
         ...

@@ -1,4 +1,4 @@
-"""Silence of warnings that only say that the machine has no GPU, which the plan of a training says."""
+"""Suppression of warnings about a missing GPU."""
 
 import logging
 import os
@@ -7,10 +7,10 @@ import torch
 
 
 def silence_missing_gpu() -> None:
-    """Switch off the warnings of DeepSpeed and PyTorch about a missing GPU; to be called before DeepSpeed's import."""
+    """Suppress warnings of DeepSpeed and PyTorch about a missing GPU; call it before DeepSpeed is imported."""
     if torch.cuda.is_available():
         return
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed warns where it has to guess
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # without it, DeepSpeed warns about its guess
     logging.getLogger("torch.utils.cpp_extension").addFilter(_has_other_message)
 
 

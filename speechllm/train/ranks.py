@@ -1,4 +1,4 @@
-"""Agreement of all ranks: small sums on the CPU, and a lock that one of them holds for all."""
+"""Communication of all ranks: small sums on the CPU, and a common lock."""
 
 import functools
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ from speechllm.lock import LockedError, exclusive_lock
 
 
 def sum_over_ranks(*values: float) -> list[float]:
-    """Return the sum of each value over all ranks; to be called on every rank.
+    """Return the sum of each value over all ranks; call it on every rank.
 
-    The sum is computed on the CPU, so that no rank waits for the kernels of its GPU.
+    Sums are computed on the CPU, so that no rank waits for the kernels of its GPU.
     """
     if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
         return list(values)
@@ -25,7 +25,7 @@ def sum_over_ranks(*values: float) -> list[float]:
 
 @functools.cache
 def _cpu_group() -> Any:
-    """Return the group of all ranks that communicates on the CPU; None: the default one does."""
+    """Return the group of all ranks for communication on the CPU; None for the default group."""
     if torch.distributed.get_backend() == "gloo":
         return None
     return torch.distributed.new_group(backend="gloo")
@@ -33,11 +33,11 @@ def _cpu_group() -> Any:
 
 @contextmanager
 def locked_by_rank_0(path: Path, what: str) -> Iterator[None]:
-    """Hold ``exclusive_lock(path, what)`` on rank 0 for the duration of the block, which all ranks enter.
+    """Hold ``exclusive_lock(path, what)`` on rank 0 for the duration of the block; use it on every rank.
 
     Raises:
         LockedError: on rank 0, if another process holds the lock.
-        SystemExit: on all other ranks, then.
+        SystemExit: on all other ranks in that case.
     """
     with ExitStack() as stack:
         refusal = None

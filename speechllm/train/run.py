@@ -1,4 +1,4 @@
-"""Training of an experiment, and averaging of its best checkpoints."""
+"""Train an experiment, and average its best checkpoints."""
 
 import os
 import signal
@@ -38,13 +38,13 @@ from speechllm.train.validation import Validator
 def train(
     config: ExperimentConfig, train_dirs: Sequence[Path], valid_dir: Path, exp_dir: Path
 ) -> signal.Signals | None:
-    """Train on some sets, validate on another, and write the experiment ``exp_dir``; see ``experiment.set_dir``.
+    """Train the experiment ``exp_dir`` on training sets, with a validation set; see ``experiment.set_dir``.
 
     Returns:
-        The signal that ended the training before its last step, if one did.
+        The signal that ended the training before its last step; None if all steps are done.
     """
     silence_missing_gpu()
-    # here, because no other stage needs DeepSpeed, and it takes seconds
+    # imported here, because no other stage needs DeepSpeed, and its import takes seconds
     from speechllm.train.engine import check_precision, deepspeed_config, start_processes
     from speechllm.train.ranks import locked_by_rank_0
 
@@ -62,7 +62,7 @@ def train(
 def _train(
     config: ExperimentConfig, init_dir: Path | None, train_dirs: Sequence[Path], valid_dir: Path, exp_dir: Path
 ) -> signal.Signals | None:
-    """Train with the processes started and the experiment locked."""
+    """Train after the start of the processes, with the lock of the experiment."""
     from speechllm.train.engine import deepspeed_config, of_first_process, start_engine
     from speechllm.train.trainer import Trainer
 
@@ -74,13 +74,13 @@ def _train(
     stage = zero_stage(deepspeed_config(config.train))
     plan = make_plan(built.model, config.train.dtype, stage, world_size)
     if rank == 0:
-        print(f"the plan, {world_size} process(es), ZeRO stage {stage}, {config.train.dtype}:")
+        print(f"plan: {world_size} process(es), ZeRO stage {stage}, {config.train.dtype}")
         print(plan)
         print(start, flush=True)
     if config.train.activation_checkpointing:
         built.model.decoder.checkpoint_activations()
     collate = built.collate()
-    torch.manual_seed(config.seed + rank)  # every rank drops out different units
+    torch.manual_seed(config.seed + rank)  # different dropout on every rank
     data = _training_data(config, built, collate, train_dirs, exp_dir)
     if config.train.ctc_steps > 0:
         built.model.add_ctc_head(data.texts)
@@ -102,7 +102,7 @@ def _train(
     )
     if config.train.packing:
         built.model.decoder.pack_sequences()
-    built.model.decoder.check()  # now that it is on its device
+    built.model.decoder.check()  # after the engine has moved it to its device
     positions = data.sampler.largest_batch(packing=config.train.packing)
     activations = measure_activations(engine, data.few, positions)
     if rank == 0:
@@ -118,10 +118,10 @@ def _train(
 
 
 def _initial_model(config: TrainConfig) -> Path | None:
-    """Return the directory of the model that training starts from; None: of none.
+    """Return the directory of the model with the initial weights; None without such a model.
 
     Raises:
-        ConfigError: if there is none of that name.
+        ConfigError: if the model does not exist.
     """
     if config.init_from is None:
         return None
@@ -130,21 +130,22 @@ def _initial_model(config: TrainConfig) -> Path | None:
 
 
 def _load_initial_weights(config: ExperimentConfig, built: Built, exp_dir: Path, init_dir: Path | None) -> str:
-    """Load the weights of ``init_dir``, if it is given; return a line about the weights that training starts from."""
+    """Load the weights of ``init_dir``, if given; return a line about the initial weights of the training."""
     if is_begun(exp_dir):
-        return f"initial weights: those of the checkpoint in {exp_dir / 'checkpoints'}"
+        return f"initial weights: checkpoint in {exp_dir / 'checkpoints'}"
     if init_dir is None:
-        return f"initial weights: base models, and all else drawn from seed {config.seed}"
+        return f"initial weights: base models, otherwise random with seed {config.seed}"
     path, train = init_dir / WEIGHTS, config.train
     names = load_weights(built.model, path, built.bases, train.init_leave_out)
     return f"initial weights: {path}, fingerprint {file_fingerprint(path)}, {len(names)} tensors of {train.init_from}"
 
 
 def average(exp_dir: Path) -> str:
-    """Average the best checkpoints into ``model.safetensors``; return a sentence about it.
+    """Write the average of the best checkpoints to ``model.safetensors``; return a sentence with their steps.
 
     Raises:
-        LockedError: if the experiment is being trained.
+        ConfigError: if the experiment or its checkpoints do not exist, or their base models differ.
+        LockedError: if a training of the experiment is running.
     """
     if not exp_dir.is_dir():
         raise ConfigError(f"{exp_dir}: no such directory, expected an experiment; run the training stage first")
@@ -153,15 +154,15 @@ def average(exp_dir: Path) -> str:
 
 
 def _average(exp_dir: Path) -> str:
-    """Average with the experiment locked."""
+    """Average the best checkpoints, with the lock of the experiment."""
     paths = sorted((exp_dir / "best").glob("step_*.safetensors"))
     if not paths:
-        raise ConfigError(f"{exp_dir / 'best'}: no checkpoints to average; run the training stage first")
+        raise ConfigError(f"{exp_dir / 'best'}: found no checkpoints to average; run the training stage first")
     metadata = [read_metadata(path) for path in paths]
     for path, entry in zip(paths, metadata, strict=True):
         if entry["bases"] != metadata[0]["bases"]:
             raise ConfigError(
-                f"{path}: trained with other base models than {paths[0].name}; train anew with one of them"
+                f"{path}: trained with other base models than {paths[0].name}; train again with one of them"
             )
     steps = [entry["step"] for entry in metadata]
     save_weights(exp_dir / "model.safetensors", average_weights(paths), {"steps": steps, "bases": metadata[0]["bases"]})
@@ -170,20 +171,20 @@ def _average(exp_dir: Path) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _TrainingData:
-    """The utterances that are trained on."""
+    """Training utterances with their sampler and loader."""
 
     sampler: BucketSampler
     loader: Loader
     texts: Iterator[str]
     """Transcripts, see ``ConcatenatedDataset.texts``."""
     few: Batch
-    """Two utterances of median length."""
+    """Batch of two utterances of median duration."""
 
 
 def _training_data(
     config: ExperimentConfig, built: Built, collate: Collate, train_dirs: Sequence[Path], exp_dir: Path
 ) -> _TrainingData:
-    """Return the utterances that are trained on."""
+    """Return the training utterances with their sampler and loader."""
     sets = [open_set(config, train_dir, training=True) for train_dir in train_dirs]
     for one in sets:
         one.check(built.dump_fingerprint)
@@ -224,9 +225,9 @@ def _training_data(
 
 
 def _warn_of_long_texts(built: Built, dataset: SpeechDataset, kept_N: np.ndarray) -> None:
-    """Print the share of utterances with more text tokens than speech tokens, estimated from a thousand of them.
+    """Print the share of utterances with more text tokens than speech tokens, estimated from 1,000 utterances.
 
-    CTC needs one more speech token where a text token occurs twice in a row, so the share is a lower bound.
+    CTC needs an additional speech token between two equal text tokens, so the share is a lower bound.
     """
     assert dataset.texts is not None, "training needs transcripts"
     some = kept_N[:: -(-len(kept_N) // 1000)]
@@ -235,8 +236,8 @@ def _warn_of_long_texts(built: Built, dataset: SpeechDataset, kept_N: np.ndarray
     left_out = (tokens_B > built.model.speech_tokens(lens_B)).double().mean().item()
     if left_out > 0.05:
         print(
-            f"train.ctc_steps: at least {left_out:.0%} of the utterances have more text tokens than speech tokens, "
-            "which CTC cannot align: they have no loss in these steps; configure a connector with more speech tokens",
+            f"train.ctc_steps: at least {left_out:.0%} of the utterances have more text tokens than speech tokens, so "
+            "CTC cannot align them and their CTC loss is 0; configure a connector with more speech tokens",
             flush=True,
         )
 
@@ -244,22 +245,26 @@ def _warn_of_long_texts(built: Built, dataset: SpeechDataset, kept_N: np.ndarray
 def _shares(
     shares: Sequence[float], sets: Sequence[SpeechDataset], dataset: SpeechDataset, kept_N: np.ndarray, ids: Strings
 ) -> Numbers | None:
-    """Return the share of each utterance that is kept, that of its set."""
+    """Return ``data.shares`` by utterance: the share of its set per epoch; None if not configured."""
     if not shares:
         return None
     if len(shares) != len(sets):
-        raise ConfigError(f"data.shares: found {len(shares)}, expected one for each of {len(sets)} training sets")
+        raise ConfigError(f"data.shares: found {len(shares)} shares, expected one per training set, {len(sets)}")
     return Numbers(ids, np.array([shares[dataset.set_of(int(row))] for row in kept_N]))
 
 
 def _validator(config: ExperimentConfig, built: Built, collate: Collate, valid_dir: Path) -> Validator:
-    """Return the validator of a set, without skipping any utterance."""
+    """Return the validator of a set, with all of its utterances."""
     dataset = open_set(config, valid_dir)
     dataset.check(built.dump_fingerprint)
     if dataset.texts is None:
-        raise DataError(f"{valid_dir}: no text, expected the transcripts of the validation set; run stage 2 again")
+        raise DataError(
+            f"{valid_dir}: found no text, expected the transcripts of the validation set; run stage 2 again"
+        )
     if dataset.is_non_speech:
-        raise DataError(f"{valid_dir}: all transcripts are empty, expected those of speech; see {valid_dir / 'text'}")
+        raise DataError(
+            f"{valid_dir}: all transcripts are empty, expected transcripts of speech; see {valid_dir / 'text'}"
+        )
     batches = sequential_batches(dataset.durations, config.data, built.padded_duration)
     ids = by_duration(dataset.durations)
     shown = ids[:: max(1, len(ids) // max(1, config.train.decode_utterances))][: config.train.decode_utterances]

@@ -1,4 +1,4 @@
-"""The learning rate as a function of the step alone, so that a resumed run needs no state for it."""
+"""The learning rate as a function of the step, without state, so that a resumed training continues exactly."""
 
 import math
 
@@ -8,7 +8,7 @@ from speechllm.train.config import TrainConfig
 def learning_rate(step: int, config: TrainConfig) -> float:
     """Return the learning rate of optimizer step ``step`` (the first is 1): linear warm-up, then a cosine.
 
-    With ``llm_lr``, the steps that learn by CTC and those that learn through the LLM have one of these each.
+    With ``llm_lr``, the steps of CTC pre-training and the steps after it each have their own warm-up and cosine.
     """
     if config.llm_lr is None or config.ctc_steps == 0:
         return _warm_up_and_cosine(step, config.max_steps, config.lr, config)

@@ -1,4 +1,4 @@
-"""Files of a resume checkpoint: flushed to the disk when written, and read without unpickling objects."""
+"""Files of resume checkpoints, flushed to the disk after writing, and read without unpickling arbitrary objects."""
 
 import pickle
 from collections.abc import Iterator
@@ -17,14 +17,14 @@ from speechllm.errors import ConfigError, TrainingError
 from speechllm.train.ranks import sum_over_ranks
 
 KNOWN: list[Any] = [DynamicLossScaler, LossScaler, ZeroStageEnum, fragment_address]
-"""Classes of DeepSpeed's that its checkpoints hold beside tensors and plain values."""
+"""Classes of DeepSpeed in its checkpoints, in addition to tensors and plain values."""
 
 
 class Storage(TorchCheckpointEngine):
-    """The writer and reader that DeepSpeed's engine uses for its checkpoints.
+    """Writer and reader of the checkpoints of DeepSpeed's engine.
 
-    A file that cannot be written raises nothing here, since other ranks would wait for this one; ``raise_failure`` then
-    raises on all of them.
+    A failure to write a file is recorded, not raised, because other ranks would wait for this one; ``raise_failure``
+    raises it on all ranks.
     """
 
     def __init__(self, config: Any) -> None:
@@ -45,7 +45,7 @@ class Storage(TorchCheckpointEngine):
         """Return the content of ``path``.
 
         Raises:
-            ConfigError: if it cannot be read, or holds objects other than tensors, plain values and those of DeepSpeed.
+            ConfigError: if it cannot be read, or contains objects other than tensors, plain values and ``KNOWN`` ones.
         """
         try:
             with torch.serialization.safe_globals(KNOWN):
@@ -53,7 +53,7 @@ class Storage(TorchCheckpointEngine):
         except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise ConfigError(
-                f"{path}: cannot be read as a checkpoint: {reason}; remove {Path(path).parents[1]} to start anew"
+                f"{path}: cannot be read as a checkpoint: {reason}; remove {Path(path).parents[1]} to start again"
             ) from error
 
     @contextmanager
@@ -65,16 +65,16 @@ class Storage(TorchCheckpointEngine):
             self._failure = self._failure or error
 
     def raise_failure(self, advice: str) -> None:
-        """Raise what prevented any rank from writing; to be called on every rank.
+        """Raise the recorded failure of any rank; call it on every rank.
 
         Args:
-            advice: end of the error's sentence.
+            advice: end of the sentence of the error.
 
         Raises:
-            TrainingError: if a file could not be written.
+            TrainingError: if any rank has failed to write a file.
         """
         failure, self._failure = self._failure, None
         if not sum_over_ranks(float(failure is not None))[0]:
             return
-        reason = "another process could not write its part" if failure is None else str(failure).partition("\n")[0]
+        reason = "another process failed to write its part" if failure is None else str(failure).partition("\n")[0]
         raise TrainingError(f"the checkpoint cannot be written: {reason}; {advice}")

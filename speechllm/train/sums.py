@@ -1,4 +1,4 @@
-"""Loss, accuracy, speed and use of the device between two log lines."""
+"""Loss, accuracy, speed and utilisation of the device between two log lines."""
 
 import resource
 import time
@@ -18,7 +18,7 @@ class Sums:
     """Sums of batches since the last log line.
 
     Args:
-        flops: counts the floating-point operations of a batch.
+        flops: counter of the floating-point operations of a batch.
     """
 
     def __init__(self, flops: FlopCounter) -> None:
@@ -26,7 +26,7 @@ class Sums:
         self._start()
 
     def add(self, output: LossOutput, batch: Batch, per: Targets, objective: Objective) -> None:
-        """Count one batch, whose summed loss was divided by ``per``; waits for no kernel."""
+        """Add one batch with a loss divided by ``per``, without waiting for kernels."""
         self.is_ctc = output.num_correct is None
         self.loss += output.loss.detach() * (per.units if self.is_ctc else per.tokens)
         self.correct += 0.0 if output.num_correct is None else output.num_correct
@@ -38,23 +38,23 @@ class Sums:
         self.flops += self._flops.flops(output.work, output.num_tokens, objective)
 
     def wait(self, seconds: float) -> None:
-        """Count time in which the model waited for data."""
+        """Add time of waiting for data."""
         self.waited += seconds
 
     def pause(self, seconds: float) -> None:
-        """Leave ``seconds`` that were not spent on training out of the speed."""
+        """Exclude ``seconds`` outside training from the speed."""
         self.since += seconds
 
     def take(self, device: torch.device) -> dict[str, float]:
-        """Return the means over all ranks and start again.
+        """Return the means over all ranks, and reset the sums.
 
-        The CPU waits for the device here, once between two log lines. Keys:
+        The CPU waits for the device here, once per log line. Keys:
 
-            padding_share      share of the LLM's positions that are padding; not of CTC
-            data_wait_share    share of the time in which a rank waited for data
-            tokens_per_second  tokens that the LLM reads: prompt, speech and text; not of CTC
-            mfu                useful floating-point operations over those that the devices can do in that time, see
-                               ``FlopCounter``; only of devices whose peak is known
+            padding_share      share (0 to 1) of padding in the LLM's positions; not for CTC
+            data_wait_share    share (0 to 1) of the time spent waiting for data
+            tokens_per_second  input tokens of the LLM: prompt, speech and text; not for CTC
+            mfu                useful floating-point operations, relative to the peak of the devices in that time, see
+                               ``FlopCounter``; only if the peak is known
         """
         sums = torch.tensor(
             [float(getattr(self, name)) for name in COUNTS],
@@ -80,12 +80,12 @@ class Sums:
         return values
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the sums as plain values, for a resume between two log lines."""
+        """Return the sums as plain values for a resume between two log lines."""
         counts = {name: float(getattr(self, name)) for name in COUNTS}
         return {**counts, "is_ctc": self.is_ctc, "seconds": time.perf_counter() - self.since}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from the sums in ``state``; an empty one changes nothing."""
+        """Continue from the sums in ``state``; an empty state changes nothing."""
         for name, value in state.items():
             setattr(self, name, value)
         self.since = time.perf_counter() - state.get("seconds", 0.0)
@@ -100,7 +100,7 @@ class Sums:
 
 
 def peak_memory() -> int:
-    """Return the most memory that this process has held so far, in bytes: of its GPU, or of the machine without one."""
+    """Return the peak memory of this process so far (bytes): GPU memory, or resident memory without a GPU."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,4 +1,4 @@
-"""Memory and utilisation of the machine, for the loggers."""
+"""Memory and utilisation of the machine for the loggers."""
 
 import psutil
 import torch
@@ -7,15 +7,15 @@ GIB = 2**30
 
 
 class SystemMetrics:
-    """Measures CPU and GPU between two log lines.
+    """Measurements of CPU and GPU for a log line.
 
     Keys:
 
-        cpu_percent          mean utilisation of all cores since the last time
+        cpu_percent          mean utilisation of all cores since the last call
         process_memory_gib   resident memory of this process
-        memory_percent       memory of the machine in use
-        gpu_memory_gib       memory of this process' GPU in use, by all processes
-        gpu_percent          utilisation of this process' GPU at the moment; only with the package nvidia-ml-py
+        memory_percent       used memory of the machine
+        gpu_memory_gib       used memory of this process' GPU, by all processes
+        gpu_percent          current utilisation of this process' GPU; only with the package nvidia-ml-py
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class SystemMetrics:
         psutil.cpu_percent()
 
     def take(self) -> dict[str, float]:
-        """Return the values."""
+        """Return the measured values by key."""
         values = {
             "cpu_percent": psutil.cpu_percent(),
             "process_memory_gib": self._process.memory_info().rss / GIB,

@@ -1,4 +1,4 @@
-"""Numbers of tokens that the LLM reads, known before any utterance is read."""
+"""Estimates of the LLM's number of input tokens, without reading utterances."""
 
 from collections.abc import Callable
 
@@ -10,20 +10,20 @@ from speechllm.data.dataset import SpeechDataset
 from speechllm.models.speech_llm import SpeechLLM
 
 SAMPLE = 1000
-"""Utterances whose prompt and transcript are tokenised, for means."""
+"""Number of utterances for means: their prompts and transcripts are tokenised."""
 
 
 class TokenCounter:
-    """Counts prompt, speech and text of utterances, without a number for each in memory.
+    """Count the tokens of prompt, speech and text of utterances, without an array of numbers for all utterances.
 
-    Speech tokens are the largest number that the connector makes of so much speech. Tokens of a text are estimated from
-    its bytes, since tokenising all transcripts of a large corpus takes minutes, and those of a prompt by their mean.
+    The number of speech tokens is the largest one of the connector for the duration. That of a text is estimated from
+    its bytes, because tokenising all transcripts of a large corpus takes minutes, and that of a prompt is a mean.
 
     Args:
-        model: gives prompt, tokenizer and lengths.
+        model: model with prompt, tokenizer and connector.
         dataset: utterances with transcripts.
-        rows_N: the utterances to count.
-        draw_context: as for ``Loader``.
+        rows_N: rows of the utterances to count.
+        draw_context: see ``Loader``.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class TokenCounter:
         """Return the number of tokens of each group of concatenated utterances (int32), end-of-sequence included."""
         lens_G = torch.from_numpy(np.round(groups.lengths_G * self._frame_rate).astype(np.int64))
         speech_G = self._model.speech_tokens(lens_G).numpy()
-        ends_N = np.cumsum(self._texts.sizes()[groups.order_N] + 1, dtype=np.int64)  # a space between two
+        ends_N = np.cumsum(self._texts.sizes()[groups.order_N] + 1, dtype=np.int64)  # a space between two texts
         starts_G, ends_G = groups.bounds_G2.T
         bytes_G = ends_N[ends_G - 1] - np.where(starts_G, ends_N[starts_G - 1], 0) - 1
         found_G: np.ndarray = speech_G + np.round(self._prompt + 1 + bytes_G * self._tokens_per_byte).astype(np.int32)

@@ -1,4 +1,4 @@
-"""The training loop around the DeepSpeed engine."""
+"""The training loop with the DeepSpeed engine."""
 
 import math
 import signal
@@ -33,22 +33,22 @@ from speechllm.train.sums import Sums, peak_memory
 from speechllm.train.validation import Validator
 
 SHOWN = ("ctc_loss", "loss", "accuracy", "tokens_per_second", "mfu", "padding_share", "data_wait_share")
-"""Values beside the progress bar."""
+"""Values shown with the progress bar."""
 
 
 class Trainer:
-    """Train until ``max_steps``, from the last resume checkpoint if there is one.
+    """Training until ``max_steps``, from the last resume checkpoint, if any.
 
     Args:
-        engine: DeepSpeed engine around a SpeechLLM.
+        engine: DeepSpeed engine of a SpeechLLM.
         config: the ``train`` section.
         sampler: order of the training batches.
-        loader: reads the batches that remain of the sampler's epoch, and moves its position.
-        validator: scores the model on the validation set.
-        exp_dir: where everything is written.
+        loader: loader of the remaining batches of the sampler's epoch; it advances the sampler.
+        validator: validation of the model.
+        exp_dir: directory of the experiment, for all results.
         bases: fingerprints of the base models, for the checkpoints.
-        flops: counts floating-point operations.
-        compilation: of the model's layers; None: they are not compiled.
+        flops: counter of floating-point operations.
+        compilation: compilation of the model's layers; None: not compiled.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Trainer:
         return None
 
     def _train(self) -> None:
-        """Do all steps that remain, and the validation that an interruption has left."""
+        """Do the remaining steps, after the validation of the resumed step if an interruption has skipped it."""
         self.engine.train()
         if not self._validated:
             self._validate_and_save()
@@ -116,12 +116,12 @@ class Trainer:
         self._say_compiled()
 
     def _say_compiled(self) -> None:
-        """Print how much has been compiled, at the end of an epoch and of the training."""
+        """Print the number of compiled graphs, at the end of an epoch and of the training."""
         if self._compilation is not None and self.metrics:
             self.metrics.say(f"step {self.step}, epoch {self.sampler.epoch}: {self._compilation.summary()}")
 
     def _batches(self) -> Iterator[Batch]:
-        """Yield batches without end, epoch after epoch."""
+        """Yield the batches of one epoch after another, without end."""
         while True:
             if self._begins_to_concatenate():
                 self.sampler.set_epoch(self.sampler.epoch + 1)
@@ -136,8 +136,8 @@ class Trainer:
     def _begins_to_concatenate(self) -> bool:
         """Return whether concatenation begins with the next step.
 
-        It begins after CTC pre-training: concatenated utterances have more text tokens than most connectors have speech
-        tokens, and without an alignment there is no loss.
+        It begins after CTC pre-training, because most connectors have fewer speech tokens than the text tokens of
+        concatenated utterances, so that CTC cannot align them.
         """
         return self.step >= self.config.ctc_steps and not self.sampler.concatenates
 
@@ -145,7 +145,7 @@ class Trainer:
         return self.step % self.config.valid_every == 0 or self.step == self.config.max_steps
 
     def _optimizer_step(self, batches: list[Batch]) -> None:
-        """Do forward and backward on the batches of an optimizer step, and the step."""
+        """Compute the gradients of the batches of an optimizer step, and update the weights."""
         self._set_learning_rate()
         objective = self._objective(self.step)
         per = self._mean_targets(batches, objective)
@@ -156,13 +156,13 @@ class Trainer:
             self.engine.step()
 
     def _objective(self, step: int) -> Objective:
-        """Return the objective of the optimizer step that follows ``step`` others."""
+        """Return the objective of the optimizer step after ``step`` completed steps."""
         return "ctc" if step < self.config.ctc_steps else "llm"
 
     def _mean_targets(self, batches: list[Batch], objective: Objective) -> Targets:
         """Return the mean number of targets over the batches of an optimizer step on all ranks.
 
-        DeepSpeed averages gradients over these batches. Where the summed loss of each is divided by this mean, the
+        DeepSpeed averages gradients over these batches. If the summed loss of each batch is divided by this mean, the
         average is the gradient of the mean loss over all targets of the step.
         """
         counts = [self.model.count_targets(batch.texts, objective) for batch in batches]
@@ -176,7 +176,7 @@ class Trainer:
             group["lr"] = group["lr_scale"] * learning_rate(self.step + 1, self.config)
 
     def _log(self) -> None:
-        """Write the means since the last time, over all ranks."""
+        """Write the means over all ranks since the last log line."""
         values = self._sums.take(self.engine.device)
         values |= {"lr": learning_rate(self.step, self.config), "epoch": self.sampler.epoch}
         values["peak_memory_gib"] = peak_memory() / 2**30
@@ -190,9 +190,10 @@ class Trainer:
             self.metrics.show(", ".join(f"{name} {values[name]:.3f}" for name in SHOWN if name in values))
 
     def _validate_and_save(self) -> None:
-        """Score the validation set by the loss of this step; save what a resume needs, and the weights if they count.
+        """Compute the validation loss, write a resume checkpoint, and write the weights if they are among the best.
 
-        Those of the steps of CTC do not, which the LLM has not read yet: but for the last, if there are no other steps.
+        Weights of CTC pre-training are not written, because the LLM's loss is not yet trained; if all steps are CTC
+        pre-training, those of the last step are written.
         """
         start = time.perf_counter()
         objective = self._objective(self.step - 1)
@@ -201,8 +202,8 @@ class Trainer:
         loss = values["ctc_loss" if objective == "ctc" else "loss"]
         if not math.isfinite(loss):
             raise TrainingError(
-                f"{self.exp_dir}: the validation loss of step {self.step} is {loss}, expected a number; "
-                "lower train.lr or choose train.dtype bfloat16, and start again: the checkpoint before it is kept"
+                f"{self.exp_dir}: found a validation loss of {loss} at step {self.step}, expected a finite number; "
+                "lower train.lr or choose train.dtype bfloat16, and start again; the previous checkpoint is kept"
             )
         state = full_trainable_state(self.model)
         if self.metrics:
@@ -229,20 +230,20 @@ class Trainer:
         self._saved = self.step
 
     def _save_interrupted(self) -> None:
-        """Write a resume checkpoint, unless there is one of this step, and print a sentence about it."""
+        """Write a resume checkpoint, unless this step has one already, and print a sentence about it."""
         if self._saved != self.step:
             self._save()
         if self.metrics:
             self.metrics.say(
                 f"{self.exp_dir}: stopped after step {self.step} of {self.config.max_steps}, the checkpoint is saved; "
-                "run the same command again to go on"
+                "run the same command again to continue"
             )
 
     def resume(self) -> None:
-        """Go to the last resume checkpoint, if there is one; to be called before ``run``.
+        """Restore the last resume checkpoint, if any; call it before ``run``.
 
         Raises:
-            ConfigError: if it cannot be gone on from exactly.
+            ConfigError: if the checkpoint is damaged or does not allow an exact resume.
         """
         found = load_resume(self.engine, self.exp_dir, self.bases)
         if found is None:
@@ -258,7 +259,7 @@ class Trainer:
             folder = self.exp_dir / "checkpoints"
             raise ConfigError(f"{folder}: the sampler's state is damaged ({error}); remove {folder}") from error
         if self.step <= self.config.ctc_steps < self.config.max_steps:
-            self.best = []  # of an alignment that now goes on with the LLM, whose losses are others
+            self.best = []  # CTC losses, not comparable with the LLM's losses of the next steps
         if self.engine.global_rank == 0:
-            remove_all_but(self.exp_dir, self.best)  # a kill may have come before it
-            print(f"going on from step {self.step} of {self.config.max_steps}")
+            remove_all_but(self.exp_dir, self.best)  # in case the run was killed before this call
+            print(f"resumed at step {self.step} of {self.config.max_steps}")

@@ -1,4 +1,4 @@
-"""Validation: does the loss fall, and does the model listen?"""
+"""Validation: loss, token accuracy, hypotheses and the shuffled-audio control."""
 
 from collections.abc import Callable, Sequence
 
@@ -16,13 +16,13 @@ Example = tuple[str, str]  # reference, hypothesis
 class Validator:
     """Loss and token accuracy on the validation set, hypotheses of a few utterances, and the shuffled-audio control.
 
-    The control gap is the loss with the audio of other utterances minus the loss with their own (nats per token): while
-    it is near zero, the model predicts text without using the audio, however low its loss.
+    The control gap is the loss with the audio of other utterances minus the loss with the correct audio (nats per
+    token). While it is near zero, the model predicts text without using the audio, even if its loss is low.
 
     Args:
-        batches: all batches of the validation set, the same on every rank; read as they are needed.
+        batches: all batches of the validation set, the same on every rank, read lazily.
         shuffled_batches: number of batches of the shuffled-audio control.
-        examples: a few utterances to decode, and the ``max_new_tokens`` of each.
+        examples: batch of a few utterances to decode, and the ``max_new_tokens`` of each.
     """
 
     def __init__(
@@ -37,10 +37,10 @@ class Validator:
     def run(
         self, engine: Engine, objective: Objective = "llm", check: Callable[[], None] = lambda: None
     ) -> tuple[dict[str, float], list[Example]]:
-        """Return the scores and some (reference, hypothesis) pairs; to be called on every rank.
+        """Return the scores and some (reference, hypothesis) pairs; call it on every rank.
 
-        With the objective ``ctc`` nothing is decoded: the LLM is not yet part of the training. ``check`` is called on
-        every rank before each batch, and may raise to abandon the validation.
+        With the objective ``ctc``, nothing is decoded, because the training does not use the LLM yet. ``check`` is
+        called on every rank before each batch, and may raise an exception to abort the validation.
         """
         engine.eval()
         self._check = check
@@ -49,7 +49,7 @@ class Validator:
         loss, accuracy = _per_token(sums)
         values = {name: loss} if objective == "ctc" else {name: loss, "accuracy": accuracy}
         first = {i: self.batches[i] for i in range(min(self.shuffled_batches, len(self.batches)))}
-        tried = {i: batch.shuffled() for i, batch in first.items() if len(batch.utt_ids) > 1}  # one alone cannot
+        tried = {i: batch.shuffled() for i, batch in first.items() if len(batch.utt_ids) > 1}
         if tried:
             wrong, wrong_accuracy = _per_token(self._score(engine, list(tried.values()), objective))
             values |= {f"shuffled_{name}": wrong, "control_gap": wrong - _per_token(sums[list(tried)])[0]}
@@ -59,7 +59,7 @@ class Validator:
 
     @staticmethod
     def sentence(step: int, values: dict[str, float], examples: list[Example]) -> str:
-        """Return what a person wants to read after a validation."""
+        """Return the scores and hypotheses of a validation as text."""
         if "ctc_loss" in values:
             text = f"step {step}: validation CTC loss {values['ctc_loss']:.3f}"
         else:
@@ -71,12 +71,12 @@ class Validator:
         return text
 
     def _score(self, engine: Engine, batches: Sequence[Batch], objective: Objective) -> Tensor:
-        """Return summed loss, correct tokens and tokens of each batch (batches, 3); the ranks share the batches."""
+        """Return summed loss, correct tokens and tokens of each batch (batches, 3); batches are divided among ranks."""
         sums = torch.zeros(len(batches), 3, dtype=torch.float64, device=engine.device)
         rank, world_size = engine.global_rank, engine.world_size
         for start in range(0, len(batches), world_size):
             self._check()
-            # under ZeRO 3 every rank takes part in every forward pass, so a rank without work repeats a batch
+            # under ZeRO stage 3, every forward pass needs every rank, so a rank without work repeats a batch
             index, is_repeat = start + rank, start + rank >= len(batches)
             output = engine(batches[start if is_repeat else index].to(engine.device), objective)
             if not is_repeat:
@@ -92,7 +92,7 @@ class Validator:
         self._check()
         batch, max_new_tokens = self.examples
         model: SpeechLLM = engine.module
-        with torch.compiler.set_stance("force_eager"):  # the cache of each step would have a graph of its own
+        with torch.compiler.set_stance("force_eager"):  # the growing cache would need a graph for each step
             best = model.generate(batch.to(engine.device), max_new_tokens, GenerationOptions())
         return [(text, nbest[0].text) for text, nbest in zip(batch.texts, best, strict=True)]
 

@@ -116,7 +116,7 @@ def test_a_compiler_that_fails_is_one_warning_and_changes_nothing(
     compilation = Compilation(warnings.append)
     compilation.compile_layers(model)
     assert losses_and_gradients(model)[0] == pytest.approx(expected, rel=1e-5)
-    assert warnings == ["train.compile: a layer cannot be compiled, its training goes on uncompiled: no C++ compiler"]
+    assert warnings == ["train.compile: a layer cannot be compiled, and is trained uncompiled: no C++ compiler"]
     assert compilation.graphs == 0
 
 

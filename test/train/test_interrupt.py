@@ -53,7 +53,7 @@ def test_ctrl_c_saves_and_the_same_weights_follow(toy: Toy, tmp_path: Path) -> N
     whole, ended = tmp_path / "whole", tmp_path / "ended"
     result = toy.run(whole, *LONG)
     assert result.returncode == 0, result.stderr[-3000:]
-    assert "initial weights: base models, and all else drawn from seed 1" in result.stdout
+    assert "initial weights: base models, otherwise random with seed 1" in result.stdout
     training = toy.start(ended, *LONG, new_session=True)
     wait_for(has_logged(ended), training)
     os.killpg(training.pid, signal.SIGINT)
@@ -79,7 +79,7 @@ def test_two_ranks_stop_at_the_same_step(toy: Toy, tmp_path: Path) -> None:
         launcher.terminate()
         assert "stopped after step " in launcher.communicate(timeout=120)[0]
     result = toy.run(ended, *options, processes=2)
-    assert "going on from step" in result.stdout, result.stderr[-3000:]
+    assert "resumed at step" in result.stdout, result.stderr[-3000:]
     assert_same(ended, whole)
 
 

@@ -32,7 +32,7 @@ def test_training_is_exact_and_decoding_is_that_of_a_dump(toy: Toy, tmp_path: Pa
     end_after_the_first_checkpoint(audio.start(killed, *AUGMENT), killed, signal.SIGKILL)
     result = audio.run(killed, *AUGMENT)
     assert result.returncode == 0, result.stderr[-3000:]
-    assert "going on from step 3 of 8" in result.stdout
+    assert "resumed at step 3 of 8" in result.stdout
     assert_same(killed, whole)
 
     average(whole)

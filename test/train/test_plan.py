@@ -53,7 +53,7 @@ def test_the_plan_counts_what_zero_divides() -> None:
 def test_the_json_may_not_say_what_the_yaml_says(tmp_path: Path) -> None:
     path = tmp_path / "ds.json"
     path.write_text(json.dumps({"bf16": {"enabled": True}}))
-    with pytest.raises(ConfigError, match=r"sets 'bf16', which train\.dtype of the YAML decides"):
+    with pytest.raises(ConfigError, match=r"found 'bf16', expected train\.dtype of the YAML to set it"):
         deepspeed_config(TrainConfig(deepspeed=str(path)))
     path.write_text("{")
     with pytest.raises(ConfigError, match=r"train\.deepspeed: cannot read"):

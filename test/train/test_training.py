@@ -88,7 +88,7 @@ def test_killed_and_started_again_ends_with_the_same_weights(toy: Toy, trained: 
     assert position["step"] == position["sampler"]["position"] == 3  # amid an epoch of four batches
     result = toy.run(exp_dir)
     assert result.returncode == 0, result.stderr[-3000:]
-    assert "going on from step 3 of 8" in result.stdout
+    assert "resumed at step 3 of 8" in result.stdout
     assert_same(exp_dir, trained)
 
 
@@ -138,7 +138,7 @@ def test_two_processes_ended_and_started_again_end_with_the_same_weights(toy: To
     assert position["step"] < 8
     result = toy.run(ended, option, processes=2)
     assert result.returncode == 0, result.stderr[-3000:]
-    assert "going on from step" in result.stdout
+    assert "resumed at step" in result.stdout
     assert_same(ended, whole)
 
 
@@ -201,7 +201,7 @@ def test_joined_speech_trains_segments_and_encoder_from_another_experiment(
 def test_a_loss_that_is_no_number_stops_with_a_sentence(toy: Toy, tmp_path: Path) -> None:
     result = toy.run(tmp_path / "exp", "train.lr=1e30", "train.warmup_steps=0")
     assert result.returncode == 1
-    assert "the validation loss of step 3 is nan, expected a number; lower train.lr" in result.stderr
+    assert "found a validation loss of nan at step 3, expected a finite number; lower train.lr" in result.stderr
     assert not (tmp_path / "exp/best").exists()
 
 
