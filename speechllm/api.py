@@ -194,8 +194,7 @@ class Model:
     ) -> Iterator[Transcript | DataError]:
         """Yield a transcript, or the error of an unreadable recording, for each of several recordings.
 
-        Arguments are those of ``transcribe_all``. ``progress`` is called with the seconds of each
-        finished window.
+        Arguments are those of ``transcribe_all``. ``progress`` is called with the seconds of each finished window.
         """
         check_options(batch_size, max_window)
         if context and not self.config.prompt.takes_context:

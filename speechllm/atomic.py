@@ -187,7 +187,7 @@ def remove_abandoned(folder: Path) -> None:
 
 
 def _is_abandoned(file: Path, match: re.Match[str]) -> bool:
-    """Return whether the process that wrote a temporary file has ended."""
+    """Return whether the process of a temporary file has ended; on another machine, its age decides."""
     if match["host"] != _host():
         with suppress(OSError):
             return time.time() - file.stat().st_mtime > _ABANDONED

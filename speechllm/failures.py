@@ -58,7 +58,7 @@ class _StandardOutput(io.FileIO):
 
 
 class Terminated(SystemExit):
-    """A signal asked the process to end; blocks of ``finally`` run, as after ``sys.exit``."""
+    """Exit of the process on a signal; ``finally`` blocks run, as after ``sys.exit``."""
 
 
 @contextlib.contextmanager

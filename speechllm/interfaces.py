@@ -187,17 +187,17 @@ class GenerationOptions:
     length_penalty: float = 1.0
     """Exponent of the length, the divisor of a hypothesis' log-probability (beam search)."""
     no_repeat_ngram: int = 0
-    """Length of n-grams that must not repeat in a hypothesis (tokens); 0: off."""
+    """Length of n-grams not to repeat in a hypothesis (tokens); 0: off."""
     nbest: int = 1
     """Hypotheses per utterance, at most num_beams."""
     speculative: bool = True
     """Whether greedy search verifies CTC hypotheses as drafts: faster, same text."""
     ctc_weight: float = 0.0
-    """Weight of a CTC head in joint decoding with the LLM (0 to 1)."""
+    """Weight of the CTC head in joint decoding (0 to 1)."""
     ctc_candidates: int = 20
     """Number of the LLM's most probable tokens that joint decoding scores."""
     ctc_confidence: float = 0.0
-    """Least mean CTC posterior of non-blank labels (0 to 1); below: empty text."""
+    """Least mean non-blank CTC posterior (0 to 1); below: empty hypotheses."""
 
 
 @dataclass(frozen=True, kw_only=True)

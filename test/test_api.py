@@ -212,7 +212,7 @@ def test_errors_are_sentences(exp_dir: Path, model: Model, tmp_path: Path) -> No
         model.transcribe("x.wav", batch_size=0)
     (tmp_path / "config.json").write_text("{}")
     shutil.copy(exp_dir / "model.safetensors", tmp_path)
-    with pytest.raises(ConfigError, match="no model of speechllm"):
+    with pytest.raises(ConfigError, match="found no section connector"):
         load(tmp_path)
 
 

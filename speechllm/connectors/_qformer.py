@@ -25,7 +25,7 @@ class QFormerOptions:
     dropout: float = 0.1
     """Dropout probability."""
     locality: float = 0.0
-    """Initial width of the Gaussian attention bias (shares of the speech); 0: none."""
+    """Initial width of the Gaussian attention bias (shares); 0: no bias."""
 
     def __post_init__(self) -> None:
         """Check the ranges of the values."""
@@ -76,7 +76,7 @@ class QFormer(nn.Module):
         """Return embeds_BSE, one embedding for each query; states after ``state_lens_B`` are masked."""
         length = states_BLD.shape[1]
         if self.locality is None:
-            # transformers copies "is any state masked" to the CPU, which waits for the encoder here
+            # transformers checks on the CPU whether any state is masked, so the CPU waits for the encoder here
             attention_mask = length_mask(state_lens_B, length).long()
         else:
             attention_mask = self.locality(state_lens_B, length)  # added to the logits

@@ -75,7 +75,7 @@ class CrossAttention(BaseConnector):
 
     def forward(self, states_BLD: Tensor, state_lens_B: Tensor) -> ConnectorOutput:
         """Return embeds_BSE and their number for each utterance."""
-        assert self._embedding_matrix is not None, "bind comes first"
+        assert self._embedding_matrix is not None, "call bind first"
         batch, length, _ = states_BLD.shape
         valid_BL1 = length_mask(state_lens_B, length)[..., None]
         # padding for ceil(length / stride) tokens, with half of the kernels' overlap on the left

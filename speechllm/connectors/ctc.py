@@ -42,7 +42,7 @@ class Config:
     bpe_merges: int = 500
     """Number of the tokenizer's first BPE merges that define the subword units."""
     blank_threshold: float = 0.95
-    """States with at least this posterior of the blank (0 to 1) are dropped."""
+    """Least posterior of the blank (0 to 1) for dropping a state."""
     ctc_weight: float = 0.3
     """Weight of the CTC loss, relative to the LLM's loss."""
     mask: float = 0.1

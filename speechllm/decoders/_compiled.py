@@ -72,7 +72,7 @@ class CompiledSteps:
         self._compiled = torch.compile(self._step, mode="reduce-overhead" if self._is_cuda else None)
 
     def cache(self, state: State, rows: int, columns: int) -> Cache:
-        """Return a cache of at least ``rows`` rows and ``columns`` columns, with arbitrary content, like ``state``."""
+        """Return a cache of at least ``rows`` rows and ``columns`` columns for ``state``, with arbitrary content."""
         rows, columns = 1 << (rows - 1).bit_length(), -(-columns // COLUMNS) * COLUMNS
         if (rows, columns) not in self._caches:
             column = torch.zeros(1, dtype=torch.long, device=state.mask_RC.device)

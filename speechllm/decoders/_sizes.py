@@ -37,7 +37,7 @@ def check_ids(ids: Iterable[int], tokenizer: Any, num_embeddings: int) -> None:
 
 
 def position_limit(model: Any) -> int | None:
-    """Return the number of positions of the LLM if embeddings or biases limit it; None without a limit."""
+    """Return the number of positions of the LLM if a table of embeddings or biases limits it; None without a limit."""
     config = model.config.get_text_config()
     limit = getattr(config, "max_position_embeddings", None)
     if limit is None:

@@ -209,7 +209,7 @@ class CausalLM(nn.Module):
         device, mask_BU, select_BU = embeds_BUE.device, mask_BU.cpu(), select_BU.cpu()
         if packed:
             places_U, sequences = mask_BU.flatten().nonzero()[:, 0], Packed(mask_BU.sum(1).tolist(), device)
-            # transformers copies "are positions those of one sequence" to the CPU, which waits for the connector here
+            # transformers checks positions on the CPU, so the CPU waits for the connector here
             return self.model(
                 inputs_embeds=embeds_BUE.flatten(0, 1).index_select(0, to_device(places_U, device))[None],
                 position_ids=sequences.positions(),

@@ -24,9 +24,9 @@ class DecodeConfig:
     batch_duration: Seconds = 480.0
     """Largest padded duration of a batch (seconds)."""
     batch_tokens: int = 16384
-    """Largest number of LLM tokens in a batch: prompt, speech, text, all beams."""
+    """Largest number of tokens in a batch: prompt, speech, text, all beams."""
     compile: bool | None = None
-    """Whether to compile the LLM's step of one token; null: on a GPU."""
+    """Compile the LLM's step of one token; null: on a GPU."""
     tokens_per_second: float = 8.0
     """Largest number of tokens of a hypothesis per second of speech."""
     extra_tokens: int = 10

@@ -66,7 +66,7 @@ def to_srt(transcript: Transcript) -> str:
 
 
 def to_vtt(transcript: Transcript) -> str:
-    """Return WebVTT subtitles (W3C), for words or segments as ``to_srt``."""
+    """Return WebVTT subtitles (W3C) for the same words or segments as ``to_srt``."""
     return "WEBVTT\n\n" + "".join(
         f"{_time(start, '.')} --> {_time(end, '.')}\n{_escaped(text)}\n\n" for start, end, text in _cues(transcript)
     )

@@ -53,7 +53,10 @@ class PromptConfig:
                 f"instructions: found one that contains {SPEECH}, expected it in the template only; remove it"
             )
         if "{instruction}" not in TEMPLATES.get(self.template, self.template) and self.instructions != INSTRUCTIONS:
-            raise ConfigError(f"instructions: the template {self.template!r} has no place for them, {{instruction}}")
+            raise ConfigError(
+                f"instructions: found {len(self.instructions)}, but the template {self.template!r} has no place for "
+                "them; add {instruction} to the template"
+            )
         if self.chat_text is not None and self.chat_text.count(TEMPLATES["chat"]) != 1:
             raise ConfigError(
                 f"chat_text: found {self.chat_text!r}, expected a text that contains {TEMPLATES['chat']} once"

@@ -200,8 +200,8 @@ class SpeechLLM(nn.Module):
             batch: utterances.
             max_new_tokens: largest number of tokens of each utterance.
             options: options of the search.
-            state_rate: encoder states per second, for word times of the best hypotheses of a connector with a CTC head;
-                None: no word times.
+            state_rate: encoder states per second, for word times of the best hypotheses, which need a CTC head; None:
+                without word times.
         """
         output = self.connect(batch)
         prompts = self.prompts(batch, output)

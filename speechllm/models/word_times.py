@@ -20,8 +20,8 @@ DIGITS = 3
 def align_words(text: str, log_probs_MC: Tensor, subwords: SubwordUnits, state_duration: Seconds) -> list[TimedWord]:
     """Return the words of a text with their times.
 
-    A word without subword units has no times. If CTC cannot align the text because it has too many units for the
-    states, no word has times.
+    A word without subword units has no times. If the text has too many units for the states, CTC cannot align it, and
+    all words are without times.
 
     Args:
         text: text to align, such as a hypothesis.

@@ -14,9 +14,9 @@ class TrainConfig:
     ``init_from`` is an experiment, a packed directory, the name of a shipped model or a hub id. A tensor that matches
     ``init_leave_out`` (a name, or a pattern such as "decoder.*") may be missing there and is not loaded; the bare name
     "encoder" or "decoder" allows another base model than that of ``init_from``. With ``llm_lr``, the steps of CTC
-    pre-training and the steps after it each have a warm-up and a cosine. The ratio of ``encoder_lr`` to ``lr`` is
-    constant during training. The default ZeRO stage is 1 in half precision on a GPU, otherwise 0. wandb and trackio are
-    optional packages.
+    pre-training and the steps after it each have a warm-up and a cosine. The learning rate of the encoder is that of
+    the other parameters times ``encoder_lr / lr``. The default ZeRO stage is 1 in half precision on a GPU, otherwise 0.
+    wandb and trackio are optional packages.
     """
 
     RENAMED: ClassVar = {"mismatched_batches": "shuffled_batches"}
@@ -52,7 +52,7 @@ class TrainConfig:
     activation_checkpointing: bool = False
     """Recompute the LLM's activations in the backward pass: less memory, more time."""
     compile: bool | None = None
-    """Compile encoder and LLM layers; null: on a GPU without ZeRO stage 3."""
+    """Compile encoder and LLM layers; null: on GPUs without ZeRO 3."""
     packing: bool = False
     """Concatenate a batch's sequences instead of padding: same loss, less time."""
     deepspeed: str | None = None

@@ -13,7 +13,7 @@ from speechllm.train.ranks import sum_over_ranks
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 """Ctrl-C; end or preemption of a job; warning of Slurm before the end of a job (``sbatch --signal=USR1@120``)."""
 REPEATED = 1.0
-"""Time after the first signal in which further ones are copies of it, forwarded by launchers and shells (seconds)."""
+"""Signals within this time after the first (seconds) are copies of it, sent by launchers and shells."""
 
 
 class Interrupted(Exception):  # noqa: N818

@@ -152,7 +152,7 @@ def test_another_model_in_the_same_place_is_refused(toy: Toy, trained: Path) -> 
 def test_another_number_of_processes_is_refused(toy: Toy, trained: Path) -> None:
     result = toy.run(trained, "train.max_steps=9", processes=2)
     assert result.returncode != 0
-    assert "written with world_size 1, found 2" in result.stderr
+    assert "found world_size 2, expected 1 for an exact resume" in result.stderr
     assert "max_steps: 8" in (trained / "config.yaml").read_text()
 
 
