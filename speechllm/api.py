@@ -57,7 +57,7 @@ def load(
         device: ``cpu``, ``cuda``, ``cuda:1``, ...; ``auto``: a GPU if there is one.
         overrides: ``section.key=value`` strings for the search (``decode.search.num_beams=4``), the precision
             (``decode.dtype=bfloat16``), the prompt, or the paths of the base models (``encoder.path=...``).
-        merge_lora: add the LLM's adapters to its weights: faster, and equal up to rounding; the model cannot be saved.
+        merge_lora: add adapters to the weights: faster, and equal up to rounding; the model cannot be saved.
         quantize: ``int8``: 8-bit linear layers of encoder and LLM on the CPU; adapters are merged, and a transcript may
             depend on its batch.
         trust_components: import components from outside speechllm, which runs their code; otherwise a model with such
@@ -74,7 +74,7 @@ def load(
             _check_quantize(quantize, target, trained.config.decode.dtype)
         built = load_model(trained.path, trained.config, torch_dtype(trained.config.decode.dtype))
         if merge_lora or quantize is not None:
-            built.model.decoder.merge_adapters()
+            built.model.merge_adapters()
         if quantize is not None:
             built.model.decoder.check()  # in float32, because the rounding of int8 exceeds the tolerance of the check
             for part in PARTS:

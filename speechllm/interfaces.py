@@ -115,6 +115,10 @@ class Encoder(Module, Protocol):
         """Return states_BLD and state_lens_B; features after ``feat_lens_B`` have no influence."""
         ...
 
+    def merge_adapters(self) -> None:
+        """Add adapters, if there are any, to the weights that they adapt; they cannot be trained any more."""
+        ...
+
     def fingerprint(self) -> dict[str, object]:
         """Return the settings that a dump of states and a model must share."""
         ...

@@ -16,7 +16,6 @@ from speechllm.base_models import load_base, reading
 from speechllm.decoders._checks import PROMPT, TOKENS, check_embeddings, check_packing, evaluating
 from speechllm.decoders._compiled import CompiledSteps
 from speechllm.decoders._draft import ctc_drafts
-from speechllm.decoders._lora import LoraOptions, merged, with_lora
 from speechllm.decoders._packing import PACKED, Packed
 from speechllm.decoders._recompute import compile_recomputed, recomputed_layers
 from speechllm.decoders._search import Found, Search
@@ -26,6 +25,7 @@ from speechllm.decoders._text import chat_text, text_tokenizer
 from speechllm.errors import ConfigError
 from speechllm.interfaces import GenerationOptions, Hypothesis, Posteriors
 from speechllm.layers import repeated_layers
+from speechllm.lora import LoraOptions, merged, with_lora
 from speechllm.transfer import to_device
 
 logger = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ class CausalLM(nn.Module):
         self._compiles = False
         self._compiled: CompiledSteps | None = None
         self._own_attention: str = model.config._attn_implementation
-        self.model = model if lora is None else with_lora(model, lora)
+        self.model = model if lora is None else with_lora(model, lora, "decoder.lora")
 
     def train(self, mode: bool = True) -> "CausalLM":
         """Keep a frozen LLM in evaluation mode; only layers that recompute activations are set to ``mode``."""

@@ -1,8 +1,24 @@
-"""The last layers of an encoder, which may learn although the others do not."""
+"""The weights of an encoder that are trained: all, those of the last layers, or adapters."""
 
 from torch import nn
 
 from speechllm.errors import ConfigError
+from speechllm.lora import LoraOptions
+
+
+def check_trained(frozen: bool, trained_layers: int, lora: LoraOptions | None) -> None:
+    """Check the options of an encoder that decide which weights are trained.
+
+    Raises:
+        ConfigError: if the number of layers is negative, or adapters are combined with other trained weights.
+    """
+    if trained_layers < 0:
+        raise ConfigError(f"trained_layers: found {trained_layers}, expected at least 0")
+    if lora is not None and (trained_layers or not frozen):
+        raise ConfigError(
+            f"lora: found frozen {frozen} and trained_layers {trained_layers}, expected true and 0 with adapters; "
+            "remove one of the settings"
+        )
 
 
 def train_last(layers: nn.ModuleList, number: int) -> None:

@@ -16,11 +16,11 @@ from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
 from speechllm.base_models import load_base, reading
-from speechllm.encoders._layers import train_last
+from speechllm.encoders._layers import check_trained, train_last
 from speechllm.errors import ConfigError
 from speechllm.interfaces import Seconds
 from speechllm.lengths import length_mask
-from speechllm.ranges import at_least
+from speechllm.lora import LoraOptions, merged, with_lora
 
 SAMPLE_RATE = 16000  # Hz
 MODEL_TYPES = ("hubert", "wavlm", "wav2vec2")
@@ -38,10 +38,12 @@ class Config:
     """Whether the encoder keeps its weights in training."""
     trained_layers: int = 0
     """Number of last layers to train in a frozen encoder (layers)."""
+    lora: LoraOptions | None = None
+    """LoRA adapters to train in a frozen encoder; null: none."""
 
     def __post_init__(self) -> None:
-        """Check the ranges of the values."""
-        at_least(self, 0, "trained_layers")
+        """Check the values."""
+        check_trained(self.frozen, self.trained_layers, self.lora)
         if self.segment < 1:
             raise ConfigError(f"segment: found {self.segment} s, expected at least 1 s")
 
@@ -67,6 +69,7 @@ class Config:
             segment=self.segment,
             frozen=self.frozen,
             trained_layers=self.trained_layers,
+            lora=self.lora,
         )
 
 
@@ -79,16 +82,23 @@ class HFSpeech(nn.Module):
         segment: length of a segment (seconds), see the module's docstring.
         frozen: whether to keep the weights in training, with dropout off.
         trained_layers: number of last layers that are trained nevertheless.
+        lora: adapters that are trained nevertheless, or None.
     """
 
     feature_dim = 1
 
     def __init__(
-        self, encoder: Any, *, normalize: bool, segment: Seconds, frozen: bool, trained_layers: int = 0
+        self,
+        encoder: Any,
+        *,
+        normalize: bool,
+        segment: Seconds,
+        frozen: bool,
+        trained_layers: int = 0,
+        lora: LoraOptions | None = None,
     ) -> None:
         super().__init__()
         encoder.config.apply_spec_augment = False  # by default, transformers masks states in training
-        self.encoder = encoder
         self.normalize = normalize
         self.frozen = frozen
         self.output_dim: int = encoder.config.hidden_size
@@ -102,11 +112,18 @@ class HFSpeech(nn.Module):
         self.segment_states = int(self._convolved(torch.tensor(self.segment_frames)))
         encoder.requires_grad_(not frozen)
         train_last(encoder.encoder.layers, trained_layers)
-        self.learns = not frozen or trained_layers > 0
+        self.has_lora = lora is not None
+        self.learns = not frozen or trained_layers > 0 or self.has_lora
+        self.encoder = encoder if lora is None else with_lora(encoder, lora, "encoder.lora")
 
     def train(self, mode: bool = True) -> "HFSpeech":
-        """Keep a frozen encoder in evaluation mode."""
-        return super().train(mode and not self.frozen)
+        """Keep a frozen encoder without adapters in evaluation mode."""
+        return super().train(mode and (not self.frozen or self.has_lora))
+
+    def merge_adapters(self) -> None:
+        """Add adapters, if there are any, to the weights that they adapt."""
+        if self.has_lora:
+            self.encoder, self.has_lora = merged(self.encoder), False
 
     def padded_duration(self, duration: Seconds) -> Seconds:
         """Return ``duration``, because nothing is padded."""

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, pad
 
 from speechllm.base_models import load_base
-from speechllm.encoders._layers import train_last
+from speechllm.encoders._layers import check_trained, train_last
 from speechllm.errors import ConfigError
 from speechllm.interfaces import Seconds
 from speechllm.lengths import ceil_div, length_mask, map_segments
-from speechllm.ranges import at_least
+from speechllm.lora import LoraOptions, merged, with_lora
 
 if TYPE_CHECKING:
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
@@ -47,10 +47,12 @@ class Config:
     """Whether the encoder keeps its weights in training."""
     trained_layers: int = 0
     """Number of last layers that are trained although the encoder is frozen (layers)."""
+    lora: LoraOptions | None = None
+    """LoRA adapters, which are trained although the encoder is frozen; null: none."""
 
     def __post_init__(self) -> None:
         """Check what YAML types cannot."""
-        at_least(self, 0, "trained_layers")
+        check_trained(self.frozen, self.trained_layers, self.lora)
         if not 1 <= self.segment <= WINDOW:
             raise ConfigError(f"segment: found {self.segment}, expected 1 to {WINDOW:g} seconds, what Whisper hears")
         if self.segment < WINDOW and self.padding != "none":
@@ -79,6 +81,7 @@ class Config:
             segment=self.segment,
             frozen=self.frozen,
             trained_layers=self.trained_layers,
+            lora=self.lora,
         )
 
 
@@ -91,13 +94,20 @@ class Whisper(nn.Module):
         segment: seconds that are encoded alone.
         frozen: whether to keep the weights, and dropout off, in training.
         trained_layers: last layers that are trained nevertheless.
+        lora: adapters that are trained nevertheless, or None.
     """
 
     def __init__(
-        self, encoder: "WhisperEncoder", *, padding: str, segment: Seconds, frozen: bool, trained_layers: int = 0
+        self,
+        encoder: "WhisperEncoder",
+        *,
+        padding: str,
+        segment: Seconds,
+        frozen: bool,
+        trained_layers: int = 0,
+        lora: LoraOptions | None = None,
     ) -> None:
         super().__init__()
-        self.encoder = encoder
         self.padding = padding
         self.frozen = frozen
         self.output_dim: int = encoder.config.d_model
@@ -107,12 +117,19 @@ class Whisper(nn.Module):
         self.segment_frames = 2 * self.segment_states
         encoder.requires_grad_(not frozen)
         train_last(encoder.layers, trained_layers)
-        self.learns = not frozen or trained_layers > 0
         encoder.embed_positions.requires_grad_(False)
+        self.has_lora = lora is not None
+        self.learns = not frozen or trained_layers > 0 or self.has_lora
+        self.encoder = encoder if lora is None else with_lora(encoder, lora, "encoder.lora")
 
     def train(self, mode: bool = True) -> "Whisper":
-        """Keep a frozen encoder in evaluation mode."""
-        return super().train(mode and not self.frozen)
+        """Keep a frozen encoder without adapters in evaluation mode."""
+        return super().train(mode and (not self.frozen or self.has_lora))
+
+    def merge_adapters(self) -> None:
+        """Add adapters, if there are any, to the weights that they adapt."""
+        if self.has_lora:
+            self.encoder, self.has_lora = merged(self.encoder), False
 
     def output_lengths(self, feat_lens_B: Tensor) -> Tensor:
         """Return the number of states for each number of feature frames."""

@@ -87,6 +87,12 @@ class SpeechLLM(nn.Module):
         if self.connector.subwords is None:
             self.ctc_head = EmbeddingMatrixHead(self.decoder, texts)
 
+    def merge_adapters(self) -> None:
+        """Add the adapters of encoder and LLM, if there are any, to the weights that they adapt."""
+        for part in (self.encoder, self.decoder):
+            if part is not None:
+                part.merge_adapters()
+
     def encode(self, batch: Utterances) -> tuple[Tensor, Tensor]:
         """Return states_BLD and state_lens_B, computed from features or dumped."""
         feat_lens_B = to_device(batch.feat_lens_B, batch.inputs.device)

@@ -147,7 +147,8 @@ def parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, An
         return [{"params": list(trainable.values()), "lr_scale": 1.0}]
     if not encoder:
         raise ConfigError(
-            f"train.encoder_lr: found {config.encoder_lr}, but the encoder is frozen; set encoder.trained_layers"
+            f"train.encoder_lr: found {config.encoder_lr}, but the encoder is frozen; set encoder.lora or "
+            "encoder.trained_layers"
         )
     return [{"params": rest, "lr_scale": 1.0}, {"params": encoder, "lr_scale": config.encoder_lr / config.lr}]
 

@@ -34,7 +34,7 @@ def main() -> None:
     args = parser.parse_args()
     config = read_experiment(args.exp_dir)
     built = load_model(args.exp_dir, config, torch.float32)
-    built.model.decoder.merge_adapters()
+    built.model.merge_adapters()
     print("|set|search|WER|real-time factor|\n|---|---|---|---|")
     for path in args.dumps:
         dump = DumpDataset(path, config.data.transcript)

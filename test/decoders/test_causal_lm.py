@@ -7,9 +7,10 @@ import pytest
 import torch
 import transformers
 
-from speechllm.decoders.causal_lm import CausalLM, Config, LoraOptions
+from speechllm.decoders.causal_lm import CausalLM, Config
 from speechllm.errors import ConfigError
 from speechllm.interfaces import GenerationOptions
+from speechllm.lora import LoraOptions
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,10 @@ import torch
 import transformers
 
 from speechllm.decoders import _packing
-from speechllm.decoders.causal_lm import CausalLM, Config, LoraOptions
+from speechllm.decoders.causal_lm import CausalLM, Config
 from speechllm.errors import ConfigError
 from speechllm.interfaces import GenerationOptions
+from speechllm.lora import LoraOptions
 
 LENS = torch.tensor([9, 6, 1, 12])
 

@@ -11,6 +11,7 @@ from toy_signals import signal
 from speechllm.encoders.whisper import Config, Whisper
 from speechllm.errors import ConfigError
 from speechllm.frontends import log_mel
+from speechllm.lora import LoraOptions
 
 # Measured worst cases, over the signals below and 80 utterances of real speech: 1.3e-5 with 80 bins and
 # 9.4e-5 with 128, whose narrow filters torchaudio computes in float32, transformers in float64.
@@ -194,6 +195,34 @@ def test_segments_below_30_seconds_are_encoded_alone(tiny_whisper: Path) -> None
 def test_impossible_segments_are_refused(options: dict[str, float], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Config(path="x", **options)
+
+
+def test_adapters_are_trained_and_merged(tiny_whisper: Path) -> None:
+    feats_BTF, lens_B = torch.randn(2, 3000, 80), torch.tensor([3000, 1200])
+    frozen_BLD = Config(path=str(tiny_whisper), padding="none").build()(feats_BTF, lens_B)[0]
+    lora = LoraOptions(rank=2, dropout=0.0, modules=("q_proj", "fc1"))
+    encoder = Config(path=str(tiny_whisper), padding="none", lora=lora).build().train()
+    states_BLD = encoder(feats_BTF, lens_B)[0]
+    torch.testing.assert_close(states_BLD, frozen_BLD)  # an adapter's second matrix is zero at first
+    states_BLD.square().sum().backward()
+    trained = {name for name, parameter in encoder.named_parameters() if parameter.grad is not None}
+    assert len(trained) == 2 * 2 * 2
+    assert all(".lora_" in name for name in trained)
+    for name, parameter in encoder.named_parameters():
+        if ".lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.5)
+    adapted_BLD = encoder.eval()(feats_BTF, lens_B)[0]
+    assert (adapted_BLD - frozen_BLD).abs().max() > 0.1
+    encoder.merge_adapters()
+    assert not any(".lora_" in name for name, _ in encoder.named_parameters())
+    torch.testing.assert_close(encoder(feats_BTF, lens_B)[0], adapted_BLD, atol=1e-4, rtol=1e-4)
+
+
+def test_adapters_exclude_other_trained_weights(tiny_whisper: Path) -> None:
+    with pytest.raises(ConfigError, match="lora: found frozen True and trained_layers 1, expected true and 0"):
+        Config(path=str(tiny_whisper), trained_layers=1, lora=LoraOptions())
+    with pytest.raises(ConfigError, match=r"encoder\.lora\.modules: .*nothing"):
+        Config(path=str(tiny_whisper), lora=LoraOptions(modules=("nothing",))).build()
 
 
 def test_the_last_layers_can_be_trained_alone(tiny_whisper: Path) -> None:

@@ -14,6 +14,7 @@ from speechllm import experiment
 from speechllm.build import build
 from speechllm.decoders import causal_lm
 from speechllm.errors import ConfigError
+from speechllm.lora import LoraOptions
 from speechllm.models.weights import (
     average_weights,
     load_weights,
@@ -75,7 +76,7 @@ def test_fingerprint_knows_the_base_model_whatever_its_precision_or_adapters(tin
     plain = model_fingerprint(config.build().model)
     assert model_fingerprint(config.build(torch.bfloat16).model) == plain
     assert model_fingerprint(config.build(torch.float16).model) == plain
-    adapted = causal_lm.Config(path=str(tiny_llm), lora=causal_lm.LoraOptions()).build()
+    adapted = causal_lm.Config(path=str(tiny_llm), lora=LoraOptions()).build()
     assert model_fingerprint(adapted.model) == plain
     other = config.build().model
     with torch.no_grad():

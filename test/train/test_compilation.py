@@ -13,6 +13,7 @@ from speechllm.data.batch import Batch
 from speechllm.decoders import causal_lm
 from speechllm.encoders import whisper
 from speechllm.errors import ConfigError
+from speechllm.lora import LoraOptions
 from speechllm.models.prompt import PromptConfig
 from speechllm.models.speech_llm import SpeechLLM
 from speechllm.train.compilation import Compilation
@@ -26,7 +27,7 @@ TEXTS = ["the quick brown fox", "she had", "all year", "a dark suit in greasy wa
 def model_of(whisper_path: Path, llm_path: Path, *, lora: bool, packing: bool, recompute: bool) -> SpeechLLM:
     torch.manual_seed(0)
     encoder = whisper.Config(path=str(whisper_path), padding="none").build()
-    options = causal_lm.LoraOptions(rank=4, dropout=0.0) if lora else None
+    options = LoraOptions(rank=4, dropout=0.0) if lora else None
     decoder = causal_lm.Config(path=str(llm_path), lora=options).build()
     connector = fc.Config(stack=8, hidden=32).build(encoder.output_dim, decoder.embedding_dim, encoder.segment_states)
     model = SpeechLLM(encoder, connector, decoder, PromptConfig(template="vicuna"))

@@ -41,7 +41,7 @@ def test_the_encoder_has_its_own() -> None:
 
 
 def test_a_rate_for_a_frozen_encoder_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"the encoder is frozen; set encoder\.trained_layers"):
+    with pytest.raises(ConfigError, match=r"the encoder is frozen; set encoder\.lora"):
         parameter_groups(model(trains_encoder=False), TrainConfig(encoder_lr=1e-5))
 
 

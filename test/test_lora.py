@@ -7,8 +7,9 @@ import torch
 from toy_families import tiny
 from transformers import AutoTokenizer
 
-from speechllm.decoders.causal_lm import CausalLM, LoraOptions
+from speechllm.decoders.causal_lm import CausalLM
 from speechllm.interfaces import GenerationOptions
+from speechllm.lora import LoraOptions
 
 
 def scores(decoder: CausalLM) -> tuple[torch.Tensor, str]:

@@ -1,4 +1,4 @@
-"""Low-rank adapters (Hu et al., 2021, arXiv 2106.09685) of an LLM's linear layers, by peft."""
+"""Low-rank adapters (Hu et al., 2021, arXiv 2106.09685) of linear layers of an LLM or an encoder, by peft."""
 
 import warnings
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from speechllm.ranges import above, at_least, probability
 
 @dataclass(frozen=True, kw_only=True)
 class LoraOptions:
-    """Low-rank adapters on the LLM's projections."""
+    """Low-rank adapters on linear layers."""
 
     rank: int = 8
     """Rank of each adapter."""
@@ -30,12 +30,16 @@ class LoraOptions:
         probability(self, "dropout")
 
 
-def with_lora(model: Any, lora: LoraOptions) -> Any:
-    """Add trainable adapters to the frozen ``model``."""
+def with_lora(model: Any, lora: LoraOptions, option: str) -> Any:
+    """Add trainable adapters to the frozen ``model``.
+
+    Raises:
+        ConfigError: if a name in ``lora.modules`` is no linear layer of the model; it names ``option``.
+    """
     import peft  # here, because it takes seconds and few need it
 
     options = peft.LoraConfig(
-        task_type="CAUSAL_LM",
+        task_type="CAUSAL_LM" if option == "decoder.lora" else None,
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
@@ -47,11 +51,11 @@ def with_lora(model: Any, lora: LoraOptions) -> Any:
             warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`")  # ``merged`` unties them
             return peft.get_peft_model(model, options)
     except ValueError as error:
-        raise ConfigError(f"decoder.lora.modules: {error}") from error
+        raise ConfigError(f"{option}.modules: {error}") from error
 
 
 def merged(model: Any) -> Any:
-    """Add the adapters of ``model`` to its weights and return the LLM without them.
+    """Add the adapters of ``model`` to its weights and return it without them.
 
     An adapted layer that shares its weight with another one, as the output layer may with the input embeddings, first
     gets a copy of its own, so that the other one is not changed.
