@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from speechllm.errors import ConfigError
+from speechllm.layers import repeated_layers
 from speechllm.ranges import above, at_least, probability
 
 
@@ -22,10 +23,12 @@ class LoraOptions:
     """Dropout probability on the adapters' input."""
     modules: tuple[str, ...] = ("q_proj", "v_proj")
     """Names of the linear layers that get an adapter."""
+    last_layers: int | None = None
+    """Number of last Transformer layers with adapters; null: all layers."""
 
     def __post_init__(self) -> None:
         """Check the ranges of the values."""
-        at_least(self, 1, "rank")
+        at_least(self, 1, "rank", "last_layers")
         above(self, 0, "alpha")
         probability(self, "dropout")
 
@@ -34,7 +37,8 @@ def with_lora(model: Any, lora: LoraOptions, option: str) -> Any:
     """Add trainable adapters to the frozen ``model``.
 
     Raises:
-        ConfigError: if a name in ``lora.modules`` is no linear layer of the model; it names ``option``.
+        ConfigError: if a name in ``lora.modules`` is no linear layer of the model, or it has fewer layers than
+            ``lora.last_layers``; the error names ``option``.
     """
     import peft  # here, because it takes seconds and few need it
 
@@ -43,7 +47,7 @@ def with_lora(model: Any, lora: LoraOptions, option: str) -> Any:
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=list(lora.modules),
+        target_modules=_targets(model, lora, option),
     )
     try:
         with warnings.catch_warnings():
@@ -52,6 +56,18 @@ def with_lora(model: Any, lora: LoraOptions, option: str) -> Any:
             return peft.get_peft_model(model, options)
     except ValueError as error:
         raise ConfigError(f"{option}.modules: {error}") from error
+
+
+def _targets(model: nn.Module, lora: LoraOptions, option: str) -> list[str]:
+    """Return the names of the linear layers that get an adapter, full names if not all layers have adapters."""
+    if lora.last_layers is None:
+        return list(lora.modules)
+    layers = repeated_layers(model)
+    if lora.last_layers > len(layers):
+        raise ConfigError(f"{option}.last_layers: found {lora.last_layers}, expected at most {len(layers)}, all layers")
+    inside = {id(module) for layer in layers[-lora.last_layers :] for module in layer.modules()}
+    names = (name for name, module in model.named_modules() if id(module) in inside)
+    return [name for name in names if name.rpartition(".")[2] in lora.modules]
 
 
 def merged(model: Any) -> Any:

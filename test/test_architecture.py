@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "base_models": [],
     "lengths": [],
     "layers": [],
-    "lora": [],
+    "lora": ["layers"],
     "transfer": [],
     "frontends": ["interfaces"],
     "encoders": ["interfaces", "lengths", "base_models", "lora"],

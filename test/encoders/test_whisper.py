@@ -218,6 +218,16 @@ def test_adapters_are_trained_and_merged(tiny_whisper: Path) -> None:
     torch.testing.assert_close(encoder(feats_BTF, lens_B)[0], adapted_BLD, atol=1e-4, rtol=1e-4)
 
 
+def test_adapters_of_the_last_layers_alone(tiny_whisper: Path) -> None:
+    lora = LoraOptions(rank=2, modules=("q_proj", "fc1"), last_layers=1)
+    encoder = Config(path=str(tiny_whisper), lora=lora).build()
+    trained = {name for name, parameter in encoder.named_parameters() if parameter.requires_grad}
+    assert len(trained) == 2 * 2
+    assert all(".layers.1." in name for name in trained)
+    with pytest.raises(ConfigError, match=r"encoder\.lora\.last_layers: found 3, expected at most 2"):
+        Config(path=str(tiny_whisper), lora=LoraOptions(last_layers=3)).build()
+
+
 def test_adapters_exclude_other_trained_weights(tiny_whisper: Path) -> None:
     with pytest.raises(ConfigError, match="lora: found frozen True and trained_layers 1, expected true and 0"):
         Config(path=str(tiny_whisper), trained_layers=1, lora=LoraOptions())
