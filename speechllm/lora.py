@@ -40,7 +40,7 @@ def with_lora(model: Any, lora: LoraOptions, option: str) -> Any:
         ConfigError: if a name in ``lora.modules`` is no linear layer of the model, or it has fewer layers than
             ``lora.last_layers``; the error names ``option``.
     """
-    import peft  # here, because it takes seconds and few need it
+    import peft  # imported late, because the import takes seconds
 
     options = peft.LoraConfig(
         task_type="CAUSAL_LM" if option == "decoder.lora" else None,
@@ -51,7 +51,9 @@ def with_lora(model: Any, lora: LoraOptions, option: str) -> Any:
     )
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # peft's, no user's concern
+            warnings.filterwarnings(
+                "ignore", "`is_gradient_checkpointing`", FutureWarning
+            )  # of peft, no action of the user needed
             warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`")  # ``merged`` unties them
             return peft.get_peft_model(model, options)
     except ValueError as error:
@@ -71,10 +73,10 @@ def _targets(model: nn.Module, lora: LoraOptions, option: str) -> list[str]:
 
 
 def merged(model: Any) -> Any:
-    """Add the adapters of ``model`` to its weights and return it without them.
+    """Return ``model`` with its adapters added to the weights.
 
-    An adapted layer that shares its weight with another one, as the output layer may with the input embeddings, first
-    gets a copy of its own, so that the other one is not changed.
+    An adapted layer may share its weight with another layer, as the output layer with the input embeddings: it first
+    gets a copy of the weight, and the other layer is not changed.
     """
     owners: dict[int, int] = {}
     for module in model.modules():

@@ -1,4 +1,4 @@
-"""The weights of an encoder that are trained: all, those of the last layers, or adapters."""
+"""Trained weights of an encoder: all, those of the last layers, or adapters."""
 
 from torch import nn
 
@@ -7,7 +7,7 @@ from speechllm.lora import LoraOptions
 
 
 def check_trained(frozen: bool, trained_layers: int, lora: LoraOptions | None) -> None:
-    """Check the options of an encoder that decide which weights are trained.
+    """Check the options for the trained weights of an encoder.
 
     Raises:
         ConfigError: if the number of layers is negative, or adapters are combined with other trained weights.
@@ -22,11 +22,11 @@ def check_trained(frozen: bool, trained_layers: int, lora: LoraOptions | None) -
 
 
 def train_last(layers: nn.ModuleList, number: int) -> None:
-    """Have the last ``number`` layers trained.
+    """Make the last ``number`` layers trainable.
 
     Raises:
-        ConfigError: if there are not so many.
+        ConfigError: if there are fewer layers.
     """
     if not 0 <= number <= len(layers):
-        raise ConfigError(f"encoder.trained_layers: found {number}, expected 0 to {len(layers)}, which it has")
+        raise ConfigError(f"encoder.trained_layers: found {number}, expected 0 to {len(layers)}, the number of layers")
     layers[len(layers) - number :].requires_grad_(True)

@@ -1,12 +1,12 @@
 """Whisper's encoder (Radford et al., 2022, arXiv 2212.04356), of any size, for speech of any length.
 
-Speech is encoded in windows of 30 s, the length Whisper was trained on; the states of the windows of longer speech are
-concatenated. The log10 mel energies of each window are normalised here, as Whisper does: raised to at least their
-maximum minus 8, then mapped from x to (x + 4) / 4. The padding beyond the end of the speech is a choice:
+Speech is encoded in windows of 30 s, the length in Whisper's training; the states of the windows of longer speech are
+concatenated. The log10 mel energies of each window are normalised here, as in Whisper: raised to at least their
+maximum minus 8, then mapped from x to (x + 4) / 4. The option ``padding`` selects the end of the last window:
 
-    window   the last window is padded to 30 s with silence, whose states count as speech (the paper)
-    masked   the last window is padded to 30 s, and the states of its silence are dropped
-    none     only the speech itself is encoded, which is faster by the ratio of the lengths
+    window   the last window is padded to 30 s with silence; the states of the silence count as speech (the paper)
+    masked   the last window is padded to 30 s, and the states of the silence are dropped
+    none     only the speech is encoded, in a shorter time
 """
 
 import math
@@ -35,37 +35,37 @@ DYNAMIC_RANGE = 8.0  # of a window, in powers of ten
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Which Whisper, and what it sees of the silence after an utterance."""
+    """Options of the encoder."""
 
     path: str
     """Hub id or local directory of a Whisper model."""
     padding: Literal["window", "masked", "none"] = "window"
-    """What follows the speech in its last 30 s window: see the module's docstring."""
+    """End of the last 30 s window: see the module's docstring."""
     segment: Seconds = 30.0
-    """Longer speech is cut into segments of this many seconds, encoded each alone; below 30 only at true length."""
+    """Longest segment to encode at once (seconds); below 30: padding none."""
     frozen: bool = True
     """Whether the encoder keeps its weights in training."""
     trained_layers: int = 0
-    """Number of last layers that are trained although the encoder is frozen (layers)."""
+    """Number of last layers to train in a frozen encoder (layers)."""
     lora: LoraOptions | None = None
-    """LoRA adapters, which are trained although the encoder is frozen; null: none."""
+    """LoRA adapters to train in a frozen encoder; null: none."""
 
     def __post_init__(self) -> None:
-        """Check what YAML types cannot."""
+        """Check the values."""
         check_trained(self.frozen, self.trained_layers, self.lora)
         if not 1 <= self.segment <= WINDOW:
-            raise ConfigError(f"segment: found {self.segment}, expected 1 to {WINDOW:g} seconds, what Whisper hears")
+            raise ConfigError(f"segment: found {self.segment}, expected 1 to {WINDOW:g} s, the window of Whisper")
         if self.segment < WINDOW and self.padding != "none":
             raise ConfigError(
                 f"segment: found {self.segment} with padding {self.padding!r}, which fills windows of 30 s; "
-                "set padding: none, which encodes segments at their true length"
+                "set padding: none, to encode segments without padding"
             )
 
     def build(self, dtype: torch.dtype = torch.float32) -> "Whisper":
         """Load the weights.
 
         Raises:
-            ConfigError: if ``path`` is no directory and no model of the hub, or holds other weights than its encoder's.
+            ConfigError: if ``path`` is no directory and no model of the hub, or lacks weights of the encoder.
         """
         model = load_base(
             transformers.WhisperModel,
@@ -86,14 +86,14 @@ class Config:
 
 
 class Whisper(nn.Module):
-    """Log-mel features at 100 frames a second to states at 50 a second.
+    """Encoder from log-mel features, 100 frames per second, to states, 50 per second.
 
     Args:
-        encoder: transformers' encoder.
+        encoder: encoder of transformers.
         padding: see the module's docstring.
-        segment: seconds that are encoded alone.
-        frozen: whether to keep the weights, and dropout off, in training.
-        trained_layers: last layers that are trained nevertheless.
+        segment: length of a segment (seconds).
+        frozen: whether to keep the weights in training, with dropout off.
+        trained_layers: number of last layers that are trained nevertheless.
         lora: adapters that are trained nevertheless, or None.
     """
 
@@ -139,7 +139,7 @@ class Whisper(nn.Module):
         return ceil_div(frames_B, 2)
 
     def padded_duration(self, duration: Seconds) -> Seconds:
-        """Return ``duration``, rounded up to whole windows unless ``padding`` is ``none``."""
+        """Return ``duration`` rounded up to full windows, or as it is if ``padding`` is ``none``."""
         if self.padding == "none":
             return duration
         window = self.segment_states / self.frame_rate
@@ -149,8 +149,8 @@ class Whisper(nn.Module):
         """Encode log10 mel energies.
 
         Args:
-            feats_BTF: features as the log-mel frontend extracts them, any number of frames.
-            feat_lens_B: number of valid frames, at least 1; frames beyond have no influence.
+            feats_BTF: features of the log-mel frontend, any number of frames.
+            feat_lens_B: number of valid frames, at least 1; later frames have no influence.
 
         Returns:
             states_BLD and the number of valid states of each utterance.
@@ -162,7 +162,7 @@ class Whisper(nn.Module):
         return states_BLD, self.output_lengths(feat_lens_B)
 
     def normalize(self, feats_BTF: Tensor, feat_lens_B: Tensor) -> Tensor:
-        """Return features of at most one segment, normalised, and padded with silence to a whole one if need be.
+        """Return normalised features of at most one segment, padded to a full one unless ``padding`` is none.
 
         Args:
             feats_BTF: log10 mel energies, at most ``segment_frames`` frames.
@@ -175,23 +175,25 @@ class Whisper(nn.Module):
         return feats_BTF.maximum(floor_B11).add_(4.0).div_(4.0)
 
     def _encoded_frames(self, feat_lens_B: Tensor) -> Tensor:
-        """Return the number of frames that fill whole segments.
+        """Return the number of frames to encode.
 
-        The last two frames of the log-mel frontend reach at most a fraction of a hop beyond the end of the speech, so
-        3002 frames (up to 30.0075 s) are still one window of 3000.
+        The last two frames of the log-mel frontend extend at most a fraction of a hop after the end of the speech:
+        3002 frames (up to 30.0075 s) are one window of 3000.
         """
         segments_B = ceil_div(feat_lens_B - 2, self.segment_frames).clamp(min=1)
         return feat_lens_B.minimum(segments_B * self.segment_frames)
 
     def _encode_segment(self, feats_BTF: Tensor, feat_lens_B: Tensor) -> Tensor:
-        """Return states_BLD of one segment each; with ``padding: none``, only ``feat_lens_B`` frames have influence."""
+        """Return states_BLD of one segment per utterance; with padding none, later frames have no influence."""
         encoder, mask_BL = self.encoder, None
         feats_BTF = self.normalize(feats_BTF, feat_lens_B)
         hidden_BDT = feats_BTF.to(encoder.dtype).transpose(1, 2)
         if self.padding == "none":
             valid_B1T = length_mask(feat_lens_B, feats_BTF.shape[1])[:, None]
             hidden_BDT = gelu(encoder.conv1(hidden_BDT * valid_B1T)) * valid_B1T
-            mask_BL = valid_B1T[:, :, ::2][:, None].contiguous()  # else compiled for the strides of each batch
+            mask_BL = valid_B1T[:, :, ::2][
+                :, None
+            ].contiguous()  # otherwise compiled again for the strides of each batch
         else:
             hidden_BDT = gelu(encoder.conv1(hidden_BDT))
         hidden_BLD = gelu(encoder.conv2(hidden_BDT)).transpose(1, 2)
@@ -201,5 +203,5 @@ class Whisper(nn.Module):
         return encoder.layer_norm(hidden_BLD)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return what a dump of states must have in common with the model that reads it."""
+        """Return the settings that a dump of states and a model must share."""
         return {"type": "whisper", "padding": self.padding, "states": self.segment_states, "dim": self.output_dim}

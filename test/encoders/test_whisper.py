@@ -188,7 +188,7 @@ def test_segments_below_30_seconds_are_encoded_alone(tiny_whisper: Path) -> None
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"segment": 31.0}, "segment: found 31.0, expected 1 to 30 seconds"),
+        ({"segment": 31.0}, "segment: found 31.0, expected 1 to 30 s"),
         ({"segment": 20.0}, "segment: found 20.0 with padding 'window', which fills windows of 30 s"),
     ],
 )
