@@ -1,1 +1,1 @@
-"""From hypotheses to scores; imports neither torch nor any package of speechllm but the lowest modules."""
+"""Scoring of hypotheses; imports neither torch nor any package of speechllm except the lowest modules."""

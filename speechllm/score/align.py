@@ -1,13 +1,12 @@
-"""Align hypotheses with references as sclite does.
+"""Alignment of hypotheses with references, equal to sclite's.
 
-A substitution costs 4, an insertion and a deletion 3 each. Among alignments of equal cost sclite
-takes the one that is found by going back from the end and preferring the diagonal, then an
-insertion, then a deletion (NIST SCTK, ``sclite``, dynamic programming over word networks). Unlike
-the edit distance, these costs choose a match between two gaps rather than two substitutions:
-``a b`` against ``b c`` is a deletion, a correct word and an insertion.
+A substitution costs 4, an insertion or deletion 3. Among alignments of equal cost, sclite traces back from the end and
+prefers the diagonal, then an insertion, then a deletion (NIST SCTK, ``sclite``, dynamic programming over word
+networks). Unlike the edit distance, these costs prefer a match between two gaps to two substitutions: ``a b`` against
+``b c`` is a deletion, a correct word and an insertion.
 
-An alignment is a string with one letter per column: ``C`` correct, ``S`` substitution,
-``D`` deletion (the reference's word has no partner), ``I`` insertion.
+An alignment is a string with one letter per column: ``C`` correct, ``S`` substitution, ``D`` deletion (a word of the
+reference without a partner), ``I`` insertion.
 """
 
 import functools
@@ -17,14 +16,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 Pair = tuple[Sequence[str], Sequence[str]]
-"""The words of a reference and of its hypothesis."""
+"""Words of a reference and of its hypothesis."""
 
 SUBSTITUTION_COST = 4
 GAP_COST = 3
 MAX_CELLS = 1 << 19
-"""Cells of the cost matrices that are filled at a time, unless a single pair needs more."""
+"""Maximum number of cost matrix cells per batch, unless a single pair needs more."""
 
-# A move consumes a word of the reference (bit 0), of the hypothesis (bit 1) or of both; bit 2: the two are equal.
+# A move consumes a word of the reference (bit 0), of the hypothesis (bit 1) or of both; bit 2: the words are equal.
 _STOP, _DELETE, _INSERT, _SUBSTITUTE, _MATCH = 0, 1, 2, 3, 7
 _LETTERS = np.zeros(8, np.uint8)
 _LETTERS[[_DELETE, _INSERT, _SUBSTITUTE, _MATCH]] = np.frombuffer(b"DISC", np.uint8)
@@ -36,11 +35,11 @@ def align(ref: Sequence[str], hyp: Sequence[str]) -> str:
 
 
 def align_all(pairs: Sequence[Pair]) -> list[str]:
-    """Return the alignment of each pair; many pairs at once take less time than one after another.
+    """Return the alignment of each pair; aligning many pairs at once is faster than one by one.
 
-    Equal words at both ends are not part of the cost matrices. An optimal path aligns equal last words with each
-    other, and the diagonal is preferred, so the result is the same at the end. Equal first words leave all costs behind
-    them as they are; only gaps at the very beginning may have to move, see ``_with_prefix``.
+    Equal words at both ends are excluded from the cost matrices. This does not change the result at the end, because an
+    optimal path aligns equal last words with each other and the diagonal is preferred. Equal first words do not change
+    the costs after them; only leading gaps may have to move, see ``_with_prefix``.
     """
     found = [""] * len(pairs)
     prefixes: dict[int, int] = {}
@@ -69,7 +68,7 @@ def align_all(pairs: Sequence[Pair]) -> list[str]:
 
 
 def _common_ends(ref: Sequence[str], hyp: Sequence[str]) -> tuple[int, int]:
-    """Return the number of equal words at the beginning and at the end; the end comes first where they overlap."""
+    """Return the numbers of equal words at the start and at the end; words in both count at the end."""
     num_ref, num_hyp = len(ref), len(hyp)
     most = min(num_ref, num_hyp)
     suffix = 0
@@ -87,10 +86,10 @@ def _numbered(pair: Pair, prefix: int, suffix: int, ids: dict[str, int]) -> tupl
 
 
 def _with_prefix(middle: str, ref: Sequence[str], hyp: Sequence[str], prefix: int) -> str:
-    """Return the alignment of ``prefix`` equal words and of those behind them, whose alignment is ``middle``.
+    """Return the alignment of ``prefix`` equal words and the words after them, with the alignment ``middle``.
 
-    The leading gaps of ``middle`` can be anywhere in the prefix at the same cost. The path is traced from its end and
-    prefers the diagonal: where the last word of the prefix equals that of the rest, the two are aligned.
+    The leading gaps of ``middle`` can be anywhere in the prefix at the same cost. Because the trace from the end
+    prefers the diagonal, the last words of the prefix are aligned with equal words after it.
     """
     gap = middle[:1]
     if prefix == 0 or gap not in ("I", "D"):
@@ -110,12 +109,12 @@ def _with_prefix(middle: str, ref: Sequence[str], hyp: Sequence[str], prefix: in
 
 @functools.cache
 def _correct(length: int) -> str:
-    """Return the alignment of equal words; utterances share it."""
+    """Return the alignment of ``length`` equal words; the string is shared by utterances."""
     return "C" * length
 
 
 def _batches(ref_lens: list[int], hyp_lens: list[int]) -> Iterator[list[int]]:
-    """Yield the indices of pairs of similar lengths, so that little of a batch is padding."""
+    """Yield batches of indices of pairs with similar lengths, to reduce padding."""
     batch: list[int] = []
     rows = columns = 0
     for k in sorted(range(len(ref_lens)), key=lambda k: (ref_lens[k], hyp_lens[k])):
@@ -129,7 +128,7 @@ def _batches(ref_lens: list[int], hyp_lens: list[int]) -> Iterator[list[int]]:
 
 
 def _align_batch(refs: list[np.ndarray], hyps: list[np.ndarray]) -> list[str]:
-    """Align pairs of word ids; what is padding lies behind a pair's own end and is never reached."""
+    """Align pairs of word ids; padding is after the end of a pair and is never reached."""
     ref_lens, hyp_lens = (np.array([len(words) for words in side]) for side in (refs, hyps))
     moves = _best_moves(_pad(refs), _pad(hyps))
     pair, i, j = np.arange(len(refs)), ref_lens.copy(), hyp_lens.copy()
@@ -153,10 +152,10 @@ def _pad(rows: list[np.ndarray]) -> np.ndarray:
 
 
 def _best_moves(refs_BR: np.ndarray, hyps_BH: np.ndarray) -> np.ndarray:
-    """Return the last move of the best path to every cell, (R + 1, B, H + 1), one row of all pairs at a time.
+    """Return the last move of the best path to every cell, (R + 1, B, H + 1), computed row by row for all pairs.
 
-    Within a row, a chain of insertions from column k to j adds GAP_COST * (j - k), so that the minimum
-    over all k is a running minimum once GAP_COST * column is taken off.
+    Within a row, a chain of insertions from column k to j adds GAP_COST * (j - k). After subtracting
+    GAP_COST * column, the minimum over all k is a running minimum.
     """
     (num_pairs, num_rows), num_columns = refs_BR.shape, hyps_BH.shape[1]
     moves = np.empty((num_rows + 1, num_pairs, num_columns + 1), np.uint8)

@@ -1,4 +1,4 @@
-"""Where errors are: by length of the utterance, by position in it, by speaker, and between which words."""
+"""Error analysis: by duration, by position in the utterance, by speaker, and by confused words."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -7,16 +7,16 @@ from speechllm.score.markdown import markdown_table
 from speechllm.score.wer import Counts, ScoredUtterance, by_speaker, count
 
 DURATIONS = (5, 10, 15, 20, 30, 60, 90, 120)
-"""Bounds of the buckets of by_duration (seconds); the upper one belongs to its bucket."""
+"""Upper bounds, included, of the buckets of by_duration (seconds)."""
 SEGMENT = 30.0
-"""Length of the windows that by_segments counts (seconds), Whisper's."""
+"""Length of the windows of by_segments, that of Whisper (seconds)."""
 PARTS = 10
 MOST = 15
-"""Confusions listed of each kind."""
+"""Number of listed confusions of each kind."""
 
 
 def by_duration(utterances: Iterable[ScoredUtterance], durations: Mapping[str, float]) -> dict[str, Counts]:
-    """Return the counts of the utterances of each length, "0-5 s" and so on; lengths that do not occur are left out."""
+    """Return the counts by duration, "0-5 s" and so on, without empty buckets."""
 
     def bucket(utterance: ScoredUtterance) -> int:
         return sum(durations[utterance.utt_id] > bound for bound in DURATIONS)
@@ -27,7 +27,7 @@ def by_duration(utterances: Iterable[ScoredUtterance], durations: Mapping[str, f
 
 
 def by_segments(utterances: Iterable[ScoredUtterance], durations: Mapping[str, float]) -> dict[str, Counts]:
-    """Return the counts of the utterances of one window of 30 s, of two, and so on."""
+    """Return the counts by number of 30 s windows of the utterance."""
     return {
         str(number): counts
         for number, counts in _grouped(utterances, lambda u: max(1, -int(-durations[u.utt_id] // SEGMENT))).items()
@@ -35,9 +35,9 @@ def by_segments(utterances: Iterable[ScoredUtterance], durations: Mapping[str, f
 
 
 def by_position(utterances: Iterable[ScoredUtterance]) -> list[tuple[int, int, int]]:
-    """Return the words, deletions and substitutions in each tenth of the references.
+    """Return the numbers of words, deletions and substitutions in each tenth of the references.
 
-    Deletions towards the end are what training on padded windows does to a Q-Former (arXiv 2309.13963, table 1).
+    A Q-Former trained on padded windows has more deletions towards the end (arXiv 2309.13963, table 1).
     """
     words, deletions, substitutions = ([0] * PARTS for _ in range(3))
     correct: Counter[int] = Counter()  # utterances without an error, by their number of words
@@ -49,7 +49,7 @@ def by_position(utterances: Iterable[ScoredUtterance]) -> list[tuple[int, int, i
         for letter in utterance.alignment:
             if letter == "I":
                 continue
-            part = (2 * position + 1) * PARTS // (2 * len(utterance.ref))  # where the middle of the word is
+            part = (2 * position + 1) * PARTS // (2 * len(utterance.ref))  # part with the middle of the word
             words[part] += 1
             deletions[part] += letter == "D"
             substitutions[part] += letter == "S"
@@ -61,7 +61,7 @@ def by_position(utterances: Iterable[ScoredUtterance]) -> list[tuple[int, int, i
 
 
 def confusions(utterances: Iterable[ScoredUtterance]) -> Counter[tuple[str, str]]:
-    """Count what was said and heard wherever the two differ; '' was not heard, or not said."""
+    """Count the pairs of reference and hypothesis words that differ; '' is a deletion or insertion."""
     return Counter(
         (ref, hyp)
         for utterance in utterances
@@ -72,7 +72,7 @@ def confusions(utterances: Iterable[ScoredUtterance]) -> Counter[tuple[str, str]
 
 
 def describe(utterances: Sequence[ScoredUtterance], durations: Mapping[str, float] | None) -> str:
-    """Return all of the above as Markdown tables; what needs durations, only if they are known."""
+    """Return all analyses as Markdown tables; those by duration only if durations are known."""
     parts = [("By speaker", "speaker", {name: count(spoken) for name, spoken in by_speaker(utterances).items()})]
     if durations is not None:
         parts.append(("By duration", "duration", by_duration(utterances, durations)))

@@ -1,7 +1,7 @@
-"""Word error rates of the words in biasing lists and of all others, and hot words that leak into hypotheses.
+"""Word error rates of words in biasing lists and of other words, and leaks of hot words into hypotheses.
 
-As in Le et al. (2021, arXiv 2104.02194): a substitution or deletion counts for the list (B-WER) if the word of the
-reference is in the utterance's list, an insertion if the inserted word is; all others count for U-WER.
+As in Le et al. (2021, arXiv 2104.02194), a substitution or deletion counts for B-WER if the reference word is in the
+utterance's list, an insertion if the inserted word is in the list; all others count for U-WER.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,8 +22,8 @@ def score_biasing(utterances: Sequence[ScoredUtterance], context_path: Path, nor
 
     Args:
         utterances: aligned utterances.
-        context_path: Kaldi table of contexts; hot words have spaces or commas between.
-        normalize: normaliser of the utterances, applied to the hot words too.
+        context_path: Kaldi table of contexts with hot words, separated by spaces or commas.
+        normalize: normaliser of the utterances, also applied to the hot words.
 
     Raises:
         DataError: if the table cannot be read or lacks an utterance.
@@ -33,7 +33,7 @@ def score_biasing(utterances: Sequence[ScoredUtterance], context_path: Path, nor
     if missing := [utt_id for utt_id in utt_ids if utt_id not in contexts]:
         raise DataError(
             f"{context_path}: {len(missing)} of {len(utt_ids)} utterances have no context: "
-            f"{transcripts.name_some(missing)}; expected a line for each, the list may be empty"
+            f"{transcripts.name_some(missing)}; expected a line for each, maybe with an empty list; add them"
         )
     listed = {utt_id: set(normalize(contexts[utt_id].replace(",", " ")).split()) for utt_id in utt_ids}
     rows = [
@@ -43,7 +43,7 @@ def score_biasing(utterances: Sequence[ScoredUtterance], context_path: Path, nor
     ]
     number = sum(map(len, listed.values())) / len(listed)
     leaks = count_leaks(utterances, listed)
-    sentence = f"{leaks} leaks: hot words in a hypothesis but not in its reference; {number:.1f} hot words a list."
+    sentence = f"{leaks} leaks: hot words in a hypothesis but not in its reference; {number:.1f} hot words per list."
     return f"{markdown_table([COLUMNS, *rows])}\n{sentence}\n"
 
 
@@ -59,7 +59,7 @@ def count_leaks(utterances: Sequence[ScoredUtterance], listed: Mapping[str, set[
 def _row(
     name: str, utterances: Sequence[ScoredUtterance], inside: bool | None, listed: Mapping[str, set[str]]
 ) -> tuple[str, ...]:
-    """Return the row of the words in the lists, not in the lists, or (``inside`` None) of all words."""
+    """Return the row of the words in the lists, of those not in the lists, or of all words (``inside`` None)."""
     letters = []
     for utterance in utterances:
         hot = listed[utterance.utt_id]

@@ -1,4 +1,4 @@
-"""A score held against the real sclite (NIST SCTK), where it is installed: ``result.txt``, character by character."""
+"""Comparison of ``result.txt`` with the output of sclite (NIST SCTK), character by character."""
 
 import difflib
 import shutil
@@ -8,21 +8,21 @@ from pathlib import Path
 from speechllm.errors import DataError
 
 SHOWN = 20
-"""Lines of a difference that a message holds."""
+"""Maximum number of differing lines in a message."""
 
 
 def check_with_sclite(directory: Path) -> str:
-    """Score the files of a score directory with sclite, and compare its output with ``result.txt``.
+    """Score the files of a score directory with sclite, and compare the output with ``result.txt``.
 
     Returns:
-        A sentence that says that they agree.
+        A sentence that confirms that they agree.
 
     Raises:
-        DataError: if sclite is not on the PATH, fails, or writes anything else.
+        DataError: if sclite is not on the PATH, fails, or writes another result.
     """
     program = ["sclite"] if shutil.which("sclite") else ["sctk", "sclite"]
     if not shutil.which(program[0]):
-        raise DataError("sclite: it is not on the PATH, expected sclite or sctk; on Debian, apt-get install sctk")
+        raise DataError("sclite: not on the PATH, expected sclite or sctk; on Debian, apt-get install sctk")
     if (directory / "ref.stm").is_file():
         title = "hyp.ctm"
         files = ["-F", "-D", "-r", "ref.stm", "stm", "-h", title, "ctm", title]

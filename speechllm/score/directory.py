@@ -1,7 +1,7 @@
-"""The score directory: ``ref.trn``, ``hyp.trn``, ``result.txt``, ``analysis.md`` and ``score.json``.
+"""Score directories: ``ref.trn``, ``hyp.trn``, ``result.txt``, ``analysis.md`` and ``score.json``.
 
-Of recordings, ``ref.stm`` and ``hyp.ctm`` stand there, too, as they were compared. With characters scored too, so do
-``ref_cer.trn``, ``hyp_cer.trn`` and ``result_cer.txt``. ``score.json`` is written last: where it is, the directory is
+The directory of recordings also holds ``ref.stm`` and ``hyp.ctm`` as they were compared. With character scores it also
+holds ``ref_cer.trn``, ``hyp_cer.trn`` and ``result_cer.txt``. ``score.json`` is written last: a directory with it is
 complete.
 """
 
@@ -26,7 +26,7 @@ SUMMARY = "score.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
-    """Counts and the 95% confidence interval of the error rate in percent."""
+    """Counts, and the 95% confidence interval of the error rate (percent)."""
 
     counts: Counts
     interval: tuple[float, float]
@@ -34,7 +34,7 @@ class Rate:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What ``score.json`` holds of a score."""
+    """Content of ``score.json``."""
 
     normalizer: str
     wer: Rate
@@ -42,35 +42,35 @@ class Summary:
     """Counts without normalisation."""
     cer: Rate | None
     empty: list[str]
-    """Utterances with a hypothesis that is empty before normalisation."""
+    """Utterances with an empty hypothesis before normalisation."""
     emptied: list[str]
-    """Utterances with a hypothesis that only normalisation empties."""
+    """Utterances with a hypothesis that normalisation empties."""
     stripped: list[str]
-    """Utterances with a hypothesis whose digits, or letters beyond A to Z, the normaliser deletes."""
+    """Utterances with digits, or letters beyond A to Z, deleted from the hypothesis by the normaliser."""
     stripped_references: list[str]
-    """Likewise of the references."""
+    """Utterances with such characters deleted from the reference."""
     loops: list[str]
-    """Utterances with a hypothesis that repeats itself; see ``failures.repetition_loops``."""
+    """Utterances with a repetition loop; see ``failures.repetition_loops``."""
     truncated: list[str] | None
-    """Utterances whose hypothesis reached ``max_new_tokens``; None: not known."""
+    """Utterances with a hypothesis of ``max_new_tokens`` tokens; None: unknown."""
     deletion_bursts: list[str]
-    """Utterances with at least 8 deletions in a row; see ``failures.deletion_bursts``."""
+    """Utterances with a deletion burst; see ``failures.deletion_bursts``."""
     refusals: list[str]
-    """Utterances to which the LLM answers instead of transcribing them; see ``failures.refusals``."""
+    """Utterances with a refusal; see ``failures.refusals``."""
     successful: Rate | None
-    """Word error rate of the utterances that fail in none of these ways; None: there are none."""
+    """Word error rate of the utterances without such failures; None: there are none."""
     unit: Unit = "word"
-    """``character``: each letter counts as a word, in a language without spaces between words."""
+    """``word``, or ``character`` in languages without spaces between words: each letter counts as a word."""
 
     @property
     def rate_name(self) -> str:
-        """WER or, if each letter counts as a word, CER."""
+        """WER, or CER if each letter counts as a word."""
         return "CER" if self.unit == "character" else "WER"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stripped:
-    """Utterances whose text has digits, or letters beyond A to Z, that the normaliser deletes."""
+    """Utterances with digits, or letters beyond A to Z, that the normaliser deletes."""
 
     references: list[str] = field(default_factory=list)
     hypotheses: list[str] = field(default_factory=list)
@@ -78,15 +78,15 @@ class Stripped:
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """A score: its summary, and what it is the summary of."""
+    """Summary of a score, with the aligned utterances and files."""
 
     summary: Summary
     words: list[ScoredUtterance]
     characters: list[ScoredUtterance] | None
     durations: Mapping[str, float] | None
-    """Duration of each utterance (seconds), where known."""
+    """Known durations of utterances (seconds)."""
     files: Mapping[str, str]
-    """Further files of the directory by their names."""
+    """Contents of further files by name."""
 
 
 def score_files(
@@ -101,20 +101,20 @@ def score_files(
     """Score the hypotheses of one file against the references of another.
 
     Args:
-        ref_path: Kaldi ``text`` or ``.trn``; so is ``hyp_path``, with the same utterances in any order.
-        hyp_path: the hypotheses.
-        normalize: applied to both.
-        truncated: a list of the ids of utterances whose hypothesis reached ``max_new_tokens``.
-        utt2dur: Kaldi's file of durations, which must hold all utterances.
-        characters: whether the character error rate is taken as well.
+        ref_path: references, Kaldi ``text`` or ``.trn``.
+        hyp_path: hypotheses of the same utterances in any order, in the same formats.
+        normalize: normaliser of both.
+        truncated: file of the ids of utterances that reached ``max_new_tokens``.
+        utt2dur: Kaldi's file of durations, with all utterances.
+        characters: whether to compute the character error rate as well.
 
     Raises:
-        DataError: if a file is wrong or the two do not hold the same utterances.
+        DataError: if a file is malformed or the two have different utterances.
     """
     ref, hyp = transcripts.read(ref_path), transcripts.read(hyp_path)
     transcripts.check_same_utterances(ref, hyp, ref_path, hyp_path)
     cut = None if truncated is None else _read_truncated(truncated, hyp, hyp_path)
-    alternatives = ref_path.suffix == ".trn"  # there they are markup, in Kaldi's text braces are words
+    alternatives = ref_path.suffix == ".trn"  # markup in .trn; in Kaldi's text braces are words
     if alternatives:
         wer.check_alternatives(ref, ref_path)
     words = wer.score(ref, hyp, normalize, alternatives=alternatives)
@@ -133,43 +133,43 @@ def score_files(
 
 
 def score_recordings(ref_path: Path, hyp_path: Path, glm_path: Path | None) -> Scored:
-    """Score the words of whole recordings (CTM) against their segments (STM), as telephone speech is.
+    """Score the words of whole recordings (CTM) against reference segments (STM), as for telephone speech.
 
     Args:
         ref_path: STM file.
         hyp_path: CTM file.
-        glm_path: global mapping that is applied to both; None: they are compared as they stand.
+        glm_path: global mapping of both; None: no mapping.
 
     Raises:
-        DataError: if a file is wrong, or a channel has no segment.
+        DataError: if a file is malformed, or a channel has no segment.
     """
-    segments, heard = stm.read_stm(ref_path), ctm.read_ctm(hyp_path)
-    raw: list[ScoredUtterance] = list(telephone.score_segments(segments, heard, ref_path, hyp_path))
+    segments, hyp = stm.read_stm(ref_path), ctm.read_ctm(hyp_path)
+    raw: list[ScoredUtterance] = list(telephone.score_segments(segments, hyp, ref_path, hyp_path))
     name = "none (1)"
     if glm_path is not None:
         segments = telephone.map_segments(segments, glm.read_glm(glm_path, "stm", "ref"))
-        heard = telephone.map_words(heard, glm.read_glm(glm_path, "ctm", "hyp"))
+        hyp = telephone.map_words(hyp, glm.read_glm(glm_path, "ctm", "hyp"))
         digest = hashlib.sha256(glm_path.read_bytes()).hexdigest()[:8]
         name = f"GLM {glm_path.name} ({digest})"
-    scored = telephone.score_segments(segments, heard, ref_path, hyp_path)
+    scored = telephone.score_segments(segments, hyp, ref_path, hyp_path)
     words: list[ScoredUtterance] = list(scored)
     return Scored(
         summary=_summarize(words, None, None, name, raw, Stripped()),
         words=words,
         characters=None,
         durations=telephone.durations_of(words),
-        files={"ref.stm": stm.stm_lines(segments), "hyp.ctm": ctm.ctm_lines(heard)},
+        files={"ref.stm": stm.stm_lines(segments), "hyp.ctm": ctm.ctm_lines(hyp)},
     )
 
 
 def write_directory(out: Path, scored: Scored) -> None:
-    """Write the directory ``out``, which is made where it is not there.
+    """Write a score to the directory ``out``, which is created if missing.
 
     Raises:
-        DataError: if that is not possible.
+        DataError: if writing fails.
     """
     if (out / SUMMARY).exists():
-        (out / SUMMARY).unlink()  # of an earlier score, which ends here
+        (out / SUMMARY).unlink()  # an earlier score becomes invalid
     for name, content in scored.files.items():
         write_whole(out / name, content)
     _write_alignment(out, scored.words, "", title="hyp.ctm" if "hyp.ctm" in scored.files else "hyp.trn")
@@ -180,10 +180,10 @@ def write_directory(out: Path, scored: Scored) -> None:
 
 
 def read_summary(path: Path) -> Summary:
-    """Read a ``score.json``.
+    """Read a file ``score.json``.
 
     Raises:
-        DataError: if it is not what ``score_files`` writes.
+        DataError: if it is not an output of ``write_directory``.
     """
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
@@ -194,28 +194,28 @@ def read_summary(path: Path) -> Summary:
             raise TypeError("wer is null")
         return Summary(wer=word_rate, raw=raw, cer=cer, successful=successful, **tree)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: is no score of speechllm ({error}); score that directory again") from error
+        raise DataError(f"{path}: not a score of speechllm ({error}); score that directory again") from error
 
 
 def read_words(directory: Path) -> list[ScoredUtterance]:
-    """Align the normalised references and hypotheses that a score directory holds once more."""
+    """Align the normalised references and hypotheses of a score directory again."""
     if (directory / "ref.stm").is_file():
-        segments, heard = stm.read_stm(directory / "ref.stm"), ctm.read_ctm(directory / "hyp.ctm")
-        return list(telephone.score_segments(segments, heard))
+        segments, hyp = stm.read_stm(directory / "ref.stm"), ctm.read_ctm(directory / "hyp.ctm")
+        return list(telephone.score_segments(segments, hyp))
     ref, hyp = transcripts.read(directory / "ref.trn"), transcripts.read(directory / "hyp.trn")
     if different := sorted(ref.keys() ^ hyp.keys()):
         raise DataError(
-            f"{directory}: {len(different)} utterances are in one of ref.trn and hyp.trn only: "
+            f"{directory}: {len(different)} utterances are in only one of ref.trn and hyp.trn: "
             f"{transcripts.name_some(different)}; score that set again"
         )
     return wer.score(ref, hyp, normalizer("none"))
 
 
 def write_whole(path: Path, content: str) -> None:
-    """Write a text file under a temporary name and rename it, so that it is never seen half written.
+    """Write a text file atomically: write to a temporary name and rename.
 
     Raises:
-        DataError: if that is not possible, for instance because the disk is full.
+        DataError: if writing fails, for instance because the disk is full.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -225,8 +225,8 @@ def write_whole(path: Path, content: str) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        hint = "expected a place with room to write to; choose another directory"
-        raise DataError(f"{path}: cannot be written, found: {error.strerror}; {hint}") from error
+        hint = "expected a writable directory with free space; choose another directory"
+        raise DataError(f"{path}: cannot be written ({error.strerror}), {hint}") from error
 
 
 def _summarize(
@@ -242,7 +242,7 @@ def _summarize(
     )
     if not any(utterance.ref for utterance in words):
         raise DataError(
-            "references: found no word in any of them, expected at least one; are all empty alternatives (@)?"
+            "references: found no words, expected at least one; check whether all are empty alternatives (@)"
         )
     empty = failures.empty_hypotheses(raw)
     was_empty = set(empty)

@@ -1,4 +1,4 @@
-"""Hypotheses beside their references, for a person to look at."""
+"""Examples of hypotheses with their references."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from speechllm.score import transcripts
 
 
 def examples(ref_path: Path, hyp_path: Path, number: int) -> str:
-    """Return ``number`` utterances, chosen evenly over the set, as the two files hold them, in three lines each."""
+    """Return ``number`` utterances, evenly spaced over the set, without normalisation, in three lines each."""
     ref, hyp = transcripts.read(ref_path), transcripts.read(hyp_path)
     transcripts.check_same_utterances(ref, hyp, ref_path, hyp_path)
     utt_ids = list(ref)

@@ -1,4 +1,4 @@
-"""Hypotheses that fail in ways which a word error rate hides: empty, loops, deletion bursts, refusals."""
+"""Failures that a word error rate does not show: empty hypotheses, loops, deletion bursts, refusals."""
 
 import re
 from collections import Counter
@@ -20,15 +20,15 @@ REFUSALS = re.compile(
 
 
 def empty_hypotheses(utterances: Iterable[ScoredUtterance]) -> list[str]:
-    """Return the ids of the utterances whose normalised hypothesis holds no word."""
+    """Return the ids of the utterances with an empty normalised hypothesis."""
     return [utterance.utt_id for utterance in utterances if not utterance.hyp]
 
 
 def repetition_loops(utterances: Iterable[ScoredUtterance]) -> list[str]:
-    """Return the ids of the utterances whose hypothesis repeats itself.
+    """Return the ids of the utterances with a repetition loop in the hypothesis.
 
-    The criterion: some sequence of 1 to 10 words stands at least 4 times in direct succession in
-    the hypothesis, and more often than any does in the reference.
+    Criterion: a sequence of 1 to 10 words occurs at least 4 times in direct succession in the hypothesis, and more
+    often than any sequence does in the reference.
     """
     return [
         u.utt_id
@@ -43,27 +43,27 @@ def repetition_loops(utterances: Iterable[ScoredUtterance]) -> list[str]:
 def deletion_bursts(utterances: Iterable[ScoredUtterance]) -> list[str]:
     """Return the ids of the utterances with a deletion burst.
 
-    The criterion: at least 8 words of the reference in a row are deleted. (Figure 3 of arXiv 2309.13963
-    tells such utterances and loops apart from those decoded successfully; its own criterion is not known.)
+    Criterion: at least 8 successive words of the reference are deleted. Figure 3 of arXiv 2309.13963 separates such
+    utterances and loops from successful ones, but does not state its criterion.
     """
     return [u.utt_id for u in utterances if "D" * BURST_WORDS in u.alignment]
 
 
 def refusals(utterances: Iterable[ScoredUtterance]) -> list[str]:
-    """Return the ids of the utterances in which the LLM answers instead of transcribing.
+    """Return the ids of the utterances with a refusal: the LLM answers instead of transcribing.
 
-    The criterion: the hypothesis holds one of ``REFUSALS``, English phrases such as "as an AI" or "I'm sorry, but I
-    can't", more often than the reference does. Normalisers that take off apostrophes are allowed for.
+    Criterion: the hypothesis contains ``REFUSALS``, English phrases such as "as an AI" or "I'm sorry, but I can't",
+    more often than the reference does. Phrases also match without apostrophes, which some normalisers remove.
     """
     different = (u for u in utterances if u.hyp != u.ref)
     return [u.utt_id for u in different if (found := _refusals_in(u.hyp)) and found > _refusals_in(u.ref)]
 
 
 def most_repeats(words: list[str]) -> int:
-    """Return how often in direct succession the sequence of words stands that is repeated most."""
+    """Return the largest number of direct repetitions of any sequence of words."""
     most = min(1, len(words))
     for period in LOOP_PERIODS:
-        run = 0  # words in a row that equal the word one period before
+        run = 0  # successive words that equal the word one period before
         for earlier, word in zip(words, words[period:], strict=False):
             run = run + 1 if word == earlier else 0
             most = max(most, run // period + 1)

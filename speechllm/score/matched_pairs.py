@@ -1,9 +1,9 @@
-"""The matched-pair sentence segment word error test: is one system better than another on the same speech?
+"""Matched-pair sentence segment word error test (MAPSSWE) of two systems on the same speech.
 
 Gillick and Cox, "Some statistical issues in the comparison of speech recognition algorithms", ICASSP 1989. Segments
-are cut as NIST's ``sc_stats -t mapsswe`` does: an utterance is divided wherever both systems have at least two
-words in a row right, and stretches without an error of either are left out, so that the errors of
-different segments are as good as independent.
+are defined as in NIST's ``sc_stats -t mapsswe``: an utterance is divided at two or more successive words that both
+systems have correct, and parts without errors are left out, so that the errors of different segments are nearly
+independent.
 """
 
 import math
@@ -20,31 +20,31 @@ BOUNDARY_WORDS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class MatchedPairs:
-    """The result of the test, and the difference of the two word error rates."""
+    """Result of the test, and difference of the two word error rates."""
 
     segments: int
-    """Segments with an error of either system."""
+    """Number of segments with an error of either system."""
     mean: float
-    """Errors of the first system less those of the second, in a segment."""
+    """Mean difference of errors per segment, first system minus second."""
     deviation: float
     """Standard deviation of that difference over the segments."""
     z: float
-    """The test statistic; positive where the first system makes more errors."""
+    """Test statistic; positive if the first system makes more errors."""
     p: float
-    """Two-tailed probability of such a statistic if the systems were equally good."""
+    """Two-tailed p-value of the statistic."""
     difference: float
-    """WER of the first system less that of the second (points)."""
+    """WER of the first system minus WER of the second (percentage points)."""
     interval: tuple[float, float]
-    """95% interval of that difference: a bootstrap over utterances, drawn for both systems alike (points)."""
+    """95% interval of this difference: paired bootstrap over utterances (percentage points)."""
 
 
 def matched_pairs(first: Sequence[ScoredUtterance], second: Sequence[ScoredUtterance], seed: int = 0) -> MatchedPairs:
     """Compare two systems.
 
     Args:
-        first: the scored utterances of one system.
-        second: those of the other, of the same references in the same order.
-        seed: of the bootstrap.
+        first: scored utterances of the first system.
+        second: scored utterances of the second system, with the same references in the same order.
+        seed: random seed of the bootstrap.
 
     Raises:
         DataError: if the references differ.
@@ -52,10 +52,13 @@ def matched_pairs(first: Sequence[ScoredUtterance], second: Sequence[ScoredUtter
     for one, other in zip(first, second, strict=False):
         if (one.utt_id, one.ref) != (other.utt_id, other.ref):
             raise DataError(
-                f"{one.utt_id} and {other.utt_id}: found two references, expected the same utterances, normalised alike"
+                f"{one.utt_id} and {other.utt_id}: found different references, "
+                "expected the same utterances with the same normalisation"
             )
     if len(first) != len(second):
-        raise DataError(f"found {len(first)} and {len(second)} utterances, expected the same of both systems")
+        raise DataError(
+            f"found {len(first)} and {len(second)} utterances, expected the same utterances of both systems"
+        )
     differences = [
         errors - others
         for one, other in zip(first, second, strict=True)
@@ -75,9 +78,9 @@ def matched_pairs(first: Sequence[ScoredUtterance], second: Sequence[ScoredUtter
 
 
 def error_segments(first: str, second: str) -> list[tuple[int, int]]:
-    """Return the errors of either system in each segment, from their alignments with the same reference."""
+    """Return the errors of both systems in each segment, from their alignments with the same reference."""
     segments: list[tuple[int, int]] = []
-    right = BOUNDARY_WORDS  # words in a row that both have right
+    right = BOUNDARY_WORDS  # successive words that both have correct
     for k, (errors, others) in enumerate(zip(_errors(first), _errors(second), strict=True)):
         if errors or others:
             if right >= BOUNDARY_WORDS:
@@ -90,7 +93,7 @@ def error_segments(first: str, second: str) -> list[tuple[int, int]]:
 
 
 def _errors(alignment: str) -> list[int]:
-    """Return the insertions before the first word, the error of that word, the insertions after it, and so on."""
+    """Return alternately the insertions before a word and the error of the word, then the final insertions."""
     errors = [0]
     for letter in alignment:
         if letter == "I":
@@ -105,7 +108,7 @@ def _statistic(differences: Sequence[int]) -> tuple[float, float, float]:
         return 0.0, 0.0, 0.0
     mean = float(np.mean(differences))
     deviation = float(np.std(differences, ddof=1)) if len(differences) > 1 else 0.0
-    if deviation == 0:  # nothing to test: no difference, or the same one in each of the segments
+    if deviation == 0:  # no test is possible: the difference is the same in every segment
         return mean, deviation, 0.0 if mean == 0 or len(differences) == 1 else math.copysign(math.inf, mean)
     return mean, deviation, mean / deviation * math.sqrt(len(differences))
 

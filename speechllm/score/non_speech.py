@@ -1,4 +1,4 @@
-"""What is recognised where nothing is said: words that a recogniser hears in silence and noise."""
+"""Hallucinated words: words in hypotheses of non-speech."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,17 +12,17 @@ COLUMNS = ("kind", "Utt", "with words", "words", "words a minute", "loops")
 
 
 def score_non_speech(hyp_path: Path, utt2dur: Path) -> str:
-    """Count words in hypotheses of speechless audio.
+    """Count the words in hypotheses of non-speech.
 
     Args:
-        hyp_path: Kaldi ``text`` or ``.trn``.
-        utt2dur: their durations.
+        hyp_path: hypotheses, Kaldi ``text`` or ``.trn``.
+        utt2dur: durations (seconds).
 
     Returns:
-        A Markdown table with a row for each speaker, which is what kind of sound an utterance is, and one for all.
+        A Markdown table with a row for each speaker (the kind of sound) and one for all.
 
     Raises:
-        DataError: if a file is wrong, or a duration is missing.
+        DataError: if a file is malformed, or a duration is missing.
     """
     hyp = transcripts.read(hyp_path)
     durations = transcripts.read_durations(utt2dur, hyp)

@@ -1,29 +1,29 @@
-r"""Text normalisers, by name: a word error rate means something only together with the name of its own.
+r"""Text normalisers by name: a word error rate is meaningful only together with the normaliser.
 
-Every normaliser has a version, which changes whenever its output may; both stand in every result.
+Every normaliser has a version, which changes whenever its output may change; every result contains both.
 
 ==================  ==================================================================================
-``none``            the text as it stands; words are what white space separates
-``librispeech``     upper case; only the letters A to Z and apostrophes; accents are taken off, all
-                    other characters separate words
+``none``            the text without changes; words are separated by white space
+``librispeech``     upper case; only the letters A to Z and apostrophes; accents are removed, all other characters
+                    separate words
 ``gigaspeech``      upper case; hyphens become spaces; fillers (UH, UM, ...) and tags of punctuation, noise and
-                    unknown words are left out, as GigaSpeech's own scoring has it (Chen et al. 2021)
-``whisper-english`` Whisper's normaliser for English, as transformers keeps it (Radford et al. 2022,
-                    appendix C): lower case, no fillers, contractions spelled out, numbers as digits
-``whisper-basic``   Whisper's normaliser for all other languages, likewise: lower case, compatibility forms unified,
-                    text in brackets left out, punctuation and symbols become spaces
-``english``         ``whisper-english``, with two rules that make numbers and spelled words independent of
-                    their grouping: every digit is a word (``nine one six nine``, ``9169`` and ``9,169`` are
-                    ``9 1 6 9``), and two or more single letters in a row are one word (``A B C``, ``A.B.C.``,
-                    ``a-b-c`` and ``ABC`` are ``abc``), ``i a`` of ``am I a`` included
+                    unknown words are removed, as in GigaSpeech's scoring (Chen et al. 2021)
+``whisper-english`` Whisper's normaliser for English, from transformers (Radford et al. 2022, appendix C): lower
+                    case, no fillers, expanded contractions, numbers as digits
+``whisper-basic``   Whisper's normaliser for other languages, from transformers: lower case, unified compatibility
+                    forms, no text in brackets, punctuation and symbols become spaces
+``english``         ``whisper-english``, with two rules for numbers and abbreviations: every digit is a word
+                    (``nine one six nine``, ``9169`` and ``9,169`` are ``9 1 6 9``), and two or more successive
+                    single letters are one word (``A B C``, ``A.B.C.``, ``a-b-c`` and ``ABC`` are ``abc``), including
+                    ``i a`` of ``am I a``
 ==================  ==================================================================================
 
-``librispeech`` deletes digits, and all letters that are not Latin: a hypothesis with ``9169`` for ``nine one six nine``
-is then scored as if the words were missing. ``Normalizer.ignores_characters`` finds such texts, and every score counts
-them. Choose ``english`` where systems may write numbers or spelled words in different ways.
+``librispeech`` deletes digits and all non-Latin letters: a hypothesis with ``9169`` for ``nine one six nine`` is scored
+as if the words were missing. ``Normalizer.ignores_characters`` finds such texts, and every score counts them. Choose
+``english`` if systems may write numbers or abbreviations in different ways.
 
-``whisper-basic`` replaces combining marks by spaces, too, which separates the vowel signs of Thai, Lao, Burmese and the
-scripts of India from the text: choose ``none`` for these.
+``whisper-basic`` also replaces combining marks by spaces, which separates the vowel signs of Thai, Lao, Burmese and the
+scripts of India from their letters: choose ``none`` for these languages.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ NAMES = ("none", "librispeech", "gigaspeech", "whisper-english", "whisper-basic"
 FILLERS = "UH UHH UM EH MM HM AH HUH HA ER OOF HEE ACH EEE EW"
 TAGS = "<UNK> <COMMA> <PERIOD> <QUESTIONMARK> <EXCLAMATIONPOINT> <SIL> <NOISE> <MUSIC> <OTHER>"
 NOT_SCORED = frozenset(f"{FILLERS} {TAGS}".split())
-"""By ``gigaspeech``."""
+"""Words that ``gigaspeech`` removes."""
 MAY_BE_IGNORED = re.compile(r"[^\W_a-zA-Z]")
 """Digits, and letters beyond A to Z."""
 SINGLE_LETTERS = re.compile(r"(?<![\w'])[a-z](?:[\s.,;:!?\u2013\u2014-]+[a-z](?![\w']))+")
@@ -55,20 +55,20 @@ NOTHING = r"(?!)"
 
 @dataclass(frozen=True, kw_only=True)
 class Normalizer:
-    """A function from text to text, with what identifies it."""
+    """Normaliser of text with a name and a version."""
 
     name: str
     version: str
     apply: Callable[[str], str]
     splits_letters: bool = False
-    """Whether each letter becomes a word, see ``split_letters``."""
+    """Whether each letter becomes a word; see ``split_letters``."""
 
     def __call__(self, text: str) -> str:
-        """Return the normalised text, its words separated by single spaces."""
+        """Return the normalised text, with words separated by single spaces."""
         return " ".join(self.apply(text).split())
 
     def ignores_characters(self, text: str) -> bool:
-        """Return whether ``text`` has digits, or letters beyond A to Z, without any effect on the normalised text."""
+        """Return whether ``text`` has digits, or letters beyond A to Z, that do not affect the normalised text."""
         if self.name == "none" or MAY_BE_IGNORED.search(text) is None:
             return False
         return any(
@@ -81,16 +81,16 @@ class Normalizer:
 
 
 def normalizer(name: str, spelling: Path | None = None) -> Normalizer:
-    """Return the normaliser called ``name``.
+    """Return the normaliser ``name``.
 
     Args:
         name: one of ``NAMES``.
-        spelling: for ``whisper-english`` and ``english``, the JSON mapping of British to American spellings that a
-            Whisper model directory holds as ``normalizer.json``. Transformers does not ship it;
-            without it spellings stay as they are, which the version says.
+        spelling: for ``whisper-english`` and ``english``, the JSON mapping of British to American spellings in
+            ``normalizer.json`` of a Whisper model directory. Transformers does not contain it; without it spellings
+            are not changed, and the version states this.
     """
     if spelling is not None and name not in ("whisper-english", "english"):
-        raise ConfigError(f"normalizer {name}: takes no spelling mapping, found {spelling}; leave it out")
+        raise ConfigError(f"normalizer {name}: found the spelling mapping {spelling}, expected none; leave it out")
     if name == "none":
         return Normalizer(name=name, version="1", apply=str)
     if name == "librispeech":
@@ -107,9 +107,9 @@ def normalizer(name: str, spelling: Path | None = None) -> Normalizer:
 
 
 def split_letters(normalize: Normalizer) -> Normalizer:
-    """Return a normaliser whose words are the letters of another's text: word error rates become character error rates.
+    """Return a normaliser that splits the text of another into letters: WER becomes the character error rate.
 
-    For languages without spaces between words. A letter is a grapheme cluster of Unicode, as in Whisper's option
+    It is for languages without spaces between words. A letter is a Unicode grapheme cluster, as in Whisper's option
     ``split_letters``; spaces do not count.
     """
     return replace(
@@ -147,12 +147,12 @@ def _of_whisper(name: str, spelling: Path | None) -> Normalizer:
     if name == "whisper-english":
         return Normalizer(name=name, version=version, apply=whisper)
     fillers = re.compile(whisper.ignore_patterns)
-    whisper.ignore_patterns = NOTHING  # removed before letters are combined: "m m" is spelled, "mm" is a filler
+    whisper.ignore_patterns = NOTHING  # removed before letters are combined: "m m" is an abbreviation, "mm" a filler
 
     def english(text: str) -> str:
         words = fillers.sub("", text.lower().replace("\u2019", "'"))
         combined = SINGLE_LETTERS.sub(lambda letters: re.sub(r"[^a-z]", "", letters[0]), words)
-        # Whisper's reads 007 as 7 and "zero zero seven" as 007, and writes 1 as a word but 2 as a digit.
+        # Whisper's normaliser maps 007 to 7 but "zero zero seven" to 007, and writes 1 as a word but 2 as a digit.
         named = LEADING_ZERO.sub(lambda digits: " ".join(DIGIT_NAMES[int(digit)] for digit in digits[0]), combined)
         numbers = re.sub(r"\bone\b", "1", whisper(named))
         return BETWEEN_DIGITS.sub(" ", numbers)
@@ -168,5 +168,5 @@ def _read_spelling(path: Path) -> dict[str, str]:
             f"{path}: cannot be read as JSON ({error}), expected a Whisper model's normalizer.json"
         ) from error
     if not isinstance(mapping, dict) or not all(isinstance(word, str) for word in mapping.values()):
-        raise DataError(f"{path}: expected a JSON object from spellings to spellings, as in normalizer.json")
+        raise DataError(f"{path}: expected a JSON object that maps spellings to spellings, as in normalizer.json")
     return mapping

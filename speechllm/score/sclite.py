@@ -1,10 +1,9 @@
-r"""Write ``result.txt`` character by character as ``sclite -i rm -s -e utf-8 -o sum pralign`` does.
+r"""``result.txt``, identical to the output of ``sclite -i rm -s -e utf-8 -o sum pralign``.
 
-(NIST SCTK 2.4; called ``sctk sclite`` in Debian.) First the percentages by speaker, then every
-alignment. Two deliberate differences: to sclite ``{ / } @ ; \`` in any transcript are markup, here
-``;`` and ``\`` are parts of words, and so are the others in a hypothesis or in Kaldi's ``text``; and where several
-speakers have no reference words at all, sclite leaves wrong rows out of mean, deviation and median, here they are
-the right ones.
+The format is that of NIST SCTK 2.4 (``sctk sclite`` in Debian): the percentages by speaker, then every alignment.
+There are two deliberate differences. For sclite ``{ / } @ ; \`` are markup in every transcript; here ``;`` and ``\``
+are parts of words, and so are the others in hypotheses and in Kaldi's ``text``. If several speakers have no reference
+words, sclite excludes wrong rows from mean, deviation and median; here the correct rows are excluded.
 """
 
 import math
@@ -15,7 +14,7 @@ import numpy as np
 from speechllm.score.wer import Counts, ScoredUtterance, by_speaker, count
 
 LINE_WIDTH = 1000
-"""Columns (bytes) after which an alignment goes on in another block, sclite's default."""
+"""Maximum line length of an alignment block, sclite's default (bytes)."""
 
 PAGE_WIDTH = 80
 HEADER = (" SPKR", " # Snt", "# Wrd", "Corr", " Sub", " Del", " Ins", " Err", "S.Err")
@@ -53,7 +52,7 @@ def _summary(speakers: dict[str, Counts], title: str) -> str:
 
 
 def _cells(counts: Counts) -> list[str]:
-    """Return Snt, Wrd and the percentages; where there are no words to take them from, the counts with a star."""
+    """Return Snt, Wrd and the percentages; without reference words, the counts with a star."""
     shares = [f"{_round(value):5.1f} " for value in counts.percentages]
     if not counts.words:
         numbers = (counts.correct, counts.substitutions, counts.deletions, counts.insertions, counts.errors)
@@ -62,7 +61,7 @@ def _cells(counts: Counts) -> list[str]:
 
 
 def _statistics(speakers: list[Counts]) -> list[list[str]]:
-    """Return the rows of mean, standard deviation (of a sample) and median over speakers."""
+    """Return the rows of mean, sample standard deviation and median over speakers."""
     worded = [counts for counts in speakers if counts.words]
     mark = " " if len(worded) == len(speakers) else "+"
     columns = [
@@ -86,7 +85,7 @@ def _deviation(values: list[float]) -> float:
 
 
 def _round(value: float) -> float:
-    """Round half up to one decimal, as sclite does, and not half to even."""
+    """Round half up to one decimal, as sclite does."""
     return math.floor(value * 10 + 0.5) / 10
 
 
@@ -105,7 +104,7 @@ def _rule(widths: list[int], line: str, crossing: str) -> str:
 
 
 def _centre(text: str, width: int) -> str:
-    """Centre, the odd space to the right (str.center puts it to either side)."""
+    """Centre a text with the odd space to the right (str.center varies the side)."""
     return text.rjust((width - len(text)) // 2 + len(text)).ljust(width)
 
 
@@ -132,7 +131,7 @@ def _alignment(utterance: ScoredUtterance) -> str:
 
 
 def _columns(utterance: ScoredUtterance) -> list[tuple[str, str, str, int]]:
-    """Return REF, HYP, Eval and width of each column; like sclite's, widths are bytes of UTF-8."""
+    """Return REF, HYP, Eval and width of each column; widths are bytes of UTF-8, as in sclite."""
     columns = []
     for letter, ref, hyp in utterance.columns():
         width = ref_width = len(ref) if ref.isascii() else len(ref.encode())
@@ -153,7 +152,7 @@ def _width(word: str) -> int:
 
 
 def _lines(columns: list[tuple[str, str, str, int]]) -> list[str]:
-    """Write an alignment in blocks of three lines, each shorter than ``LINE_WIDTH``."""
+    """Return an alignment in blocks of three lines, each shorter than ``LINE_WIDTH``."""
     lines: list[str] = []
     start = 0
     while start < len(columns):

@@ -1,8 +1,8 @@
-"""Read and write the two text formats that scores are made from: Kaldi's ``text`` and sclite's ``.trn``.
+"""Transcript files for scoring: Kaldi's ``text`` and sclite's ``.trn``.
 
-Kaldi ``text``: ``<utterance id> <words>`` on each line. sclite ``.trn``: ``<words> (<id>)``; there
-the speaker is what precedes the first ``-`` of the id (``sclite -i rm``), so ids are written as
-``<speaker>-<utterance id>``, as ESPnet does, and read back without that prefix.
+A line of Kaldi's ``text`` is ``<utterance id> <words>``, a line of sclite's ``.trn`` is ``<words> (<id>)``. In ``.trn``
+the speaker is the part of the id before the first ``-`` (``sclite -i rm``), so ids are written as
+``<speaker>-<utterance id>``, as in ESPnet, and read without that prefix.
 """
 
 import math
@@ -13,35 +13,34 @@ from pathlib import Path
 from speechllm.errors import DataError
 
 Transcripts = dict[str, str]
-"""Text by utterance id, in the order of the file; the text of an empty hypothesis is ''."""
+"""Texts by utterance id, in the order of the file; '' for an empty hypothesis."""
 
 NAMED_IN_MESSAGE = 10
-"""Utterance ids listed in a message; the others are counted."""
+"""Maximum number of utterance ids listed in a message."""
 
 TRN_LINE = re.compile(r"(?P<text>.*?)\s*\((?P<utt_id>[^\s()]+)\)\s*", re.DOTALL)
 
 
 def read(path: Path) -> Transcripts:
-    """Read a ``.trn`` file, or, whatever else its name is, a Kaldi ``text`` file.
+    """Read a ``.trn`` file, or with any other name a Kaldi ``text`` file.
 
     Raises:
-        DataError: if there is no such file, or it is not UTF-8, holds no utterance, breaks its
-            syntax or names an utterance twice; the message gives the line.
+        DataError: if the file is missing, not UTF-8, empty or malformed, or has a duplicate id; with the line.
     """
     found: Transcripts = {}
     first_line: dict[str, int] = {}
     for number, utt_id, text in _entries(path):
         if utt_id in found:
-            where = f"{path}:{number}: utterance {utt_id} stands here and in line {first_line[utt_id]}"
+            where = f"{path}:{number}: found the utterance {utt_id} here and in line {first_line[utt_id]}"
             raise DataError(f"{where}, expected each id once; remove one of them")
         found[utt_id], first_line[utt_id] = text, number
     if not found:
-        raise DataError(f"{path}: found no utterance, expected one on each line; was the file written to its end?")
+        raise DataError(f"{path}: found no utterance, expected one per line; check that the file is complete")
     return found
 
 
 def read_ids(path: Path) -> list[str]:
-    """Read a list of utterance ids, one on each line; an empty file is an empty list."""
+    """Read a list of utterance ids, one per line; an empty file is an empty list."""
     ids = []
     for number, line in read_lines(path):
         if len(line.split()) != 1:
@@ -51,7 +50,7 @@ def read_ids(path: Path) -> list[str]:
 
 
 def read_durations(path: Path, utt_ids: Iterable[str]) -> dict[str, float]:
-    """Read Kaldi's ``utt2dur``: ``<utterance id> <seconds>`` on each line; it must hold all of ``utt_ids``."""
+    """Read Kaldi's ``utt2dur``, ``<utterance id> <seconds>`` per line; it must contain all of ``utt_ids``."""
     durations = {}
     for number, line in read_lines(path):
         try:
@@ -62,12 +61,14 @@ def read_durations(path: Path, utt_ids: Iterable[str]) -> dict[str, float]:
         except ValueError as error:
             raise DataError(f"{path}:{number}: expected an utterance id and seconds, found {line.strip()!r}") from error
     if missing := [utt_id for utt_id in utt_ids if utt_id not in durations]:
-        raise DataError(f"{path}: {len(missing)} utterances have no duration: {name_some(missing)}; make it anew")
+        raise DataError(
+            f"{path}: {len(missing)} utterances have no duration: {name_some(missing)}; write the file again"
+        )
     return durations
 
 
 def check_same_utterances(ref: Transcripts, hyp: Transcripts, ref_name: object, hyp_name: object) -> None:
-    """Raise DataError unless every utterance has a reference with words and a hypothesis, which may be empty."""
+    """Raise DataError unless every utterance has a non-empty reference and a hypothesis, which may be empty."""
     problems = []
     if missing := [utt_id for utt_id in ref if utt_id not in hyp]:
         problems.append(f"{len(missing)} of {len(ref)} references have no hypothesis: {name_some(missing)}")
@@ -75,7 +76,7 @@ def check_same_utterances(ref: Transcripts, hyp: Transcripts, ref_name: object, 
         problems.append(f"{len(extra)} hypotheses have no reference: {name_some(extra)}")
     if problems:
         raise DataError(
-            f"{hyp_name}: {'; '.join(problems)}; expected the utterances of {ref_name}, decode what is missing"
+            f"{hyp_name}: {'; '.join(problems)}; expected the utterances of {ref_name}; decode the missing ones"
         )
     if empty := [utt_id for utt_id, text in ref.items() if not text.split()]:
         hint = "expected at least one word each; transcribe or remove these utterances"
@@ -83,28 +84,28 @@ def check_same_utterances(ref: Transcripts, hyp: Transcripts, ref_name: object, 
 
 
 def name_some(utt_ids: list[str]) -> str:
-    """Return the first ids as a list to be read, and how many more there are."""
+    """Return the first ids and the number of the others as text for messages."""
     more = len(utt_ids) - NAMED_IN_MESSAGE
     return ", ".join(utt_ids[:NAMED_IN_MESSAGE]) + (f" and {more} more" if more > 0 else "")
 
 
 def speaker_of(utt_id: str) -> str:
-    """Return the speaker part of an utterance id: up to its first ``-``, else up to its first ``_``, else all of it."""
+    """Return the speaker part of an utterance id: up to the first ``-``, else up to the first ``_``, else all of it."""
     return utt_id.partition("-")[0] if "-" in utt_id else utt_id.partition("_")[0]
 
 
 def trn_id(utt_id: str) -> str:
-    """Return the id under which an utterance stands in a .trn file."""
+    """Return the id of an utterance in a .trn file."""
     return f"{speaker_of(utt_id)}-{utt_id}"
 
 
 def trn_lines(texts: Iterable[tuple[str, str]]) -> str:
-    """Return the content of a .trn file for pairs of an utterance id and its text."""
+    """Return the content of a .trn file for pairs of utterance id and text."""
     return "".join(f"{text} ({trn_id(utt_id)})\n" for utt_id, text in texts)
 
 
 def line_of(path: Path, utt_id: str) -> int:
-    """Return the line, from 1, of an utterance of a file that ``read`` has read."""
+    """Return the line number, from 1, of an utterance in a valid file."""
     return next(number for number, found, _ in _entries(path) if found == utt_id)
 
 
@@ -117,13 +118,13 @@ def _kaldi_entries(path: Path) -> Iterator[tuple[int, str, str]]:
         utt_id, *words = line.split(maxsplit=1)
         if "(" in utt_id or ")" in utt_id:
             where = f"{path}:{number}: found a parenthesis in the utterance id {utt_id!r}"
-            raise DataError(f"{where}, expected none, since a .trn file marks ids by them; rename the utterance")
+            raise DataError(f"{where}, expected none, since they mark ids in .trn files; rename the utterance")
         yield number, utt_id, words[0].strip() if words else ""
 
 
 def _trn_entries(path: Path) -> Iterator[tuple[int, str, str]]:
     for number, line in read_lines(path):
-        if line.startswith(";;"):  # sclite's comment
+        if line.startswith(";;"):  # a comment of sclite
             continue
         match = TRN_LINE.fullmatch(line)
         if match is None:
@@ -134,7 +135,7 @@ def _trn_entries(path: Path) -> Iterator[tuple[int, str, str]]:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the number, from 1, and content of each line that is not blank."""
+    """Yield number, from 1, and content of each non-blank line."""
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -147,7 +148,9 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         raise DataError(f"{path}:{number}: {found}; convert the file, for instance with iconv") from error
     if (place := content.find("\0")) >= 0:
         number = content.count("\n", 0, place) + 1
-        raise DataError(f"{path}:{number}: found a NUL character, expected text; is this a text file, in UTF-8?")
+        raise DataError(
+            f"{path}:{number}: found a NUL character, expected text; check that this is a text file in UTF-8"
+        )
     for number, line in enumerate(
         content.replace("\ufeff", "").split("\n"), 1
     ):  # byte order marks of concatenated files

@@ -1,4 +1,4 @@
-"""Word and character error rates, and the interval that must stand beside them."""
+"""Word and character error rates with confidence intervals."""
 
 import re
 import sys
@@ -25,7 +25,7 @@ BOOTSTRAP_SAMPLES = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """What sclite counts; the words are those of the references (or their characters)."""
+    """Counts as in sclite; words are words, or characters, of the references."""
 
     sentences: int
     correct: int
@@ -33,21 +33,21 @@ class Counts:
     deletions: int
     insertions: int
     wrong_sentences: int
-    """Utterances with at least one error."""
+    """Number of utterances with at least one error."""
 
     @property
     def words(self) -> int:
-        """Words of the references."""
+        """Number of words of the references."""
         return self.correct + self.substitutions + self.deletions
 
     @property
     def errors(self) -> int:
-        """Substitutions, deletions and insertions."""
+        """Number of substitutions, deletions and insertions."""
         return self.substitutions + self.deletions + self.insertions
 
     @property
     def percentages(self) -> tuple[float, float, float, float, float, float]:
-        """Corr, Sub, Del, Ins and Err in percent of the words, S.Err in percent of the utterances; 0 of none."""
+        """Corr, Sub, Del, Ins and Err in percent of the words, S.Err in percent of the utterances; 0 if none."""
         parts = (self.correct, self.substitutions, self.deletions, self.insertions, self.errors)
         corr, sub, dele, ins, err = (part / self.words * 100 if self.words else 0.0 for part in parts)
         return corr, sub, dele, ins, err, self.wrong_sentences / self.sentences * 100 if self.sentences else 0.0
@@ -55,9 +55,9 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoredUtterance:
-    """A reference, a hypothesis and how they are aligned (a letter per column, see ``align``).
+    """A reference, a hypothesis and their alignment (a letter per column, see ``align``).
 
-    The letter ``O`` is a word of the reference that may be left out and was: it counts as correct.
+    The letter ``O`` is an omitted optional word of the reference: it counts as correct.
     """
 
     utt_id: str
@@ -67,31 +67,31 @@ class ScoredUtterance:
 
     @property
     def speaker(self) -> str:
-        """The speaker part of the utterance id."""
+        """Speaker part of the utterance id."""
         return speaker_of(self.utt_id)
 
     @property
     def trn_id(self) -> str:
-        """The id under which it stands in a .trn file and in result.txt."""
+        """Id in .trn files and in result.txt."""
         return trn_id(self.utt_id)
 
     @property
     def notes(self) -> str:
-        """Lines on where it comes from, which result.txt shows; none."""
+        """Lines on its origin for result.txt; empty here."""
         return ""
 
     @property
     def errors(self) -> int:
-        """Substitutions, deletions and insertions."""
+        """Number of substitutions, deletions and insertions."""
         return sum(map(self.alignment.count, "SDI"))
 
     @property
     def is_correct(self) -> bool:
-        """Whether reference and hypothesis are the same words, each aligned with itself."""
+        """Whether all words are correct."""
         return self.hyp == self.ref and self.alignment.count("C") == len(self.ref)
 
     def columns(self) -> Iterator[tuple[str, str, str]]:
-        """Yield letter, word of the reference and word of the hypothesis of each column, '' where there is none."""
+        """Yield letter, reference word and hypothesis word of each column; '' for a gap."""
         refs, hyps = iter(self.ref), iter(self.hyp)
         for letter in self.alignment:
             yield letter, "" if letter == "I" else next(refs), "" if letter in "DO" else next(hyps)
@@ -102,22 +102,21 @@ def score(
 ) -> list[ScoredUtterance]:
     """Normalise and align each hypothesis with the reference of the same id, in the order of ``ref``.
 
-    A reference that the normaliser leaves empty stays in the score, as in sclite: all that its
-    hypothesis holds is inserted.
+    References that the normaliser empties are kept, as in sclite: all words of their hypotheses are insertions.
 
     Args:
         ref: references.
         hyp: hypotheses.
-        normalizer: applied to both.
-        unit: what is counted.
-        alternatives: whether ``{ a / b }`` in a reference allows for either, as in sclite's .trn files.
+        normalizer: normaliser of both.
+        unit: unit of the counts.
+        alternatives: whether ``{ a / b }`` in a reference accepts either, as in sclite's .trn files.
 
     Raises:
-        DataError: if the normaliser leaves no word in any reference.
+        DataError: if the normaliser empties all references.
     """
     pairs = [_token_pair(text, hyp[utt_id], normalizer, unit) for utt_id, text in ref.items()]
     if not any(words for words, _ in pairs):
-        hint = "expected words in one at least; is it the right normalizer for this language?"
+        hint = "expected words in at least one; choose a normalizer for this language"
         raise DataError(f"normalizer {normalizer}: leaves all references empty: {name_some(list(ref))}; {hint}")
     return [
         _with_alternatives(utt_id, normalizer(text), hyp_words)
@@ -128,7 +127,7 @@ def score(
 
 
 def check_alternatives(ref: Transcripts, path: Path) -> None:
-    """Raise DataError with file and line if the braces of alternatives in a reference do not match."""
+    """Raise DataError with file and line if braces of alternatives in a reference do not match."""
     for utt_id, text in ref.items():
         if MARKUP.search(text):
             try:
@@ -138,7 +137,7 @@ def check_alternatives(ref: Transcripts, path: Path) -> None:
 
 
 def count(utterances: Iterable[ScoredUtterance]) -> Counts:
-    """Return the counts over ``utterances``."""
+    """Return the total counts of ``utterances``."""
     alignments = [utterance.alignment for utterance in utterances]
     together = "".join(alignments)
     return Counts(
@@ -152,7 +151,7 @@ def count(utterances: Iterable[ScoredUtterance]) -> Counts:
 
 
 def by_speaker(utterances: Iterable[ScoredUtterance]) -> dict[str, list[ScoredUtterance]]:
-    """Return the utterances of each speaker, speakers in the order of their first utterance."""
+    """Return the utterances of each speaker, in the order of their first utterances."""
     speakers: dict[str, list[ScoredUtterance]] = {}
     for utterance in utterances:
         speakers.setdefault(utterance.speaker, []).append(utterance)
@@ -160,20 +159,20 @@ def by_speaker(utterances: Iterable[ScoredUtterance]) -> dict[str, list[ScoredUt
 
 
 def bootstrap_interval(utterances: Sequence[ScoredUtterance], seed: int = 0) -> tuple[float, float]:
-    """Return the 95% confidence interval of the error rate in percent: a percentile bootstrap over utterances.
+    """Return the 95% confidence interval of the error rate (percent) by a percentile bootstrap over utterances.
 
     Utterances are drawn with replacement ``BOOTSTRAP_SAMPLES`` times (Bisani and Ney, "Bootstrap
     estimates for confidence intervals in ASR performance evaluation", ICASSP 2004). The interval covers the choice of
-    the utterances; similarity of the utterances of one speaker is not part of it.
+    the utterances, but not the correlation of utterances of the same speaker.
     """
     return bootstrap([u.errors for u in utterances], [len(u.ref) for u in utterances], seed)
 
 
 def bootstrap(errors: Sequence[int], words: Sequence[int], seed: int) -> tuple[float, float]:
-    """Return the 95% interval of the ratio of two sums in percent, with utterances drawn with replacement.
+    """Return the 95% interval of the ratio of two sums (percent), with utterances drawn with replacement.
 
-    Utterances with equal numbers of errors and words are interchangeable: the number of times that each such kind is
-    drawn has a multinomial distribution, which takes less time than to draw the utterances.
+    Utterances with equal numbers of errors and words are interchangeable, so the number of draws of each such kind is
+    sampled from a multinomial distribution, which is faster than drawing utterances.
     """
     kinds = Counter(zip(errors, words, strict=True))
     values = np.array(list(kinds), np.float64)
@@ -199,13 +198,13 @@ def _with_alternatives(utt_id: str, ref: str, hyp: list[str]) -> ScoredUtterance
 
 
 def _token_pair(ref: str, hyp: str, normalizer: Normalizer, unit: Unit) -> tuple[list[str], list[str]]:
-    """Return the tokens of both sides; equal texts share one list, and equal words one string."""
+    """Return the tokens of both texts; equal texts share one list, and equal words one string."""
     tokens = _tokens(ref, normalizer, unit)
     return tokens, tokens if hyp == ref else _tokens(hyp, normalizer, unit)
 
 
 def _tokens(text: str, normalizer: Normalizer, unit: Unit) -> list[str]:
-    """Split into words, or into characters with ``<space>`` between words as ESPnet's scoring does."""
+    """Split into words, or into characters with ``<space>`` between words, as in ESPnet's scoring."""
     normalized = (
         text if normalizer.name == "none" and unit == "word" and not normalizer.splits_letters else normalizer(text)
     )

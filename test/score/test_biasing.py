@@ -29,7 +29,7 @@ def test_words_in_the_list_and_others(tmp_path: Path) -> None:
     assert found["WER"] == ["9", "11.1", "11.1", "11.1", "33.33"]
     assert found["B-WER"] == ["2", "50.0", "0.0", "50.0", "100.00"]
     assert found["U-WER"] == ["7", "0.0", "14.3", "0.0", "14.29"]
-    assert "1 leaks" in table and "1.3 hot words a list" in table
+    assert "1 leaks" in table and "1.3 hot words per list" in table
 
 
 def test_lists_that_are_empty_or_missing(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def test_write_whole_leaves_no_temporary_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"wer": null, "cer": null}', '{"wer": 1, "cer": null}'])
 def test_foreign_summary(tmp_path: Path, content: str) -> None:
     (tmp_path / "score.json").write_text(content)
-    with pytest.raises(DataError, match=r"score\.json: is no score of speechllm"):
+    with pytest.raises(DataError, match=r"score\.json: not a score of speechllm"):
         read_summary(tmp_path / "score.json")
 
 

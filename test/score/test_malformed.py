@@ -25,13 +25,13 @@ def score(folder: Path, files: dict[str, str], *options: str) -> int:
     ("stm", "message"),
     [
         (f"{STM}r 1 s 2 3 {{ a / b\n", "x.stm:2, or its words in x.ctm: { a / b: found a brace that is not closed"),
-        (f"{STM}r 1 s 2 3 a }}\n", "x.stm:2, or its words in x.ctm: a }: found a brace or slash without its"),
+        (f"{STM}r 1 s 2 3 a }}\n", "x.stm:2, or its words in x.ctm: a }: found a brace or slash without an opening"),
         (f"r 1 s 0 2 {NESTED}\n", "...: found alternatives nested more than 50 deep"),
         ("r 1 s 0 inf a\n", "x.stm:1: found 0 to inf s"),
         ("r 1 s nan 2 a\n", "x.stm:1: found nan to 2 s"),
         (f"{STM}r 1 s 2 3 a\0b\n", "x.stm:2: found a NUL character"),
         ("r 1 s 0 2 IGNORE_TIME_SEGMENT_IN_SCORING\n", "x.stm: found no segment to score"),
-        ("r 1 s 0 2 { @ }\n", "references: found no word in any of them"),
+        ("r 1 s 0 2 { @ }\n", "references: found no words"),
     ],
 )
 def test_stm(tmp_path: Path, capsys: pytest.CaptureFixture[str], stm: str, message: str) -> None:
@@ -77,7 +77,7 @@ def test_glm(tmp_path: Path, capsys: pytest.CaptureFixture[str], glm: str, messa
     [
         ("a (s-1)\n{ a / b (s-2)\n", "r.trn:2: utterance s-2: { a / b: found a brace that is not closed"),
         (f"{NESTED} (s-1)\nb (s-2)\n", "found alternatives nested more than 50 deep"),
-        ("@ (s-1)\n@ (s-2)\n", "references: found no word in any of them"),
+        ("@ (s-1)\n@ (s-2)\n", "references: found no words"),
         ("a (s-1)\nb\0 (s-2)\n", "r.trn:2: found a NUL character"),
     ],
 )
@@ -123,4 +123,4 @@ def test_many_alternatives_take_seconds_or_are_refused(
     start = time.process_time()
     status = score(tmp_path, {"x.stm": f"r 1 s 0 2 {text}\n", "x.ctm": ctm})
     assert time.process_time() - start < 10
-    assert status == 0 or "expected a product of at most 5000000, not" in capsys.readouterr().err
+    assert status == 0 or "expected a product of at most 5000000" in capsys.readouterr().err

@@ -105,7 +105,7 @@ def test_a_constant_difference_is_certain() -> None:
 
 def test_other_references_are_refused() -> None:
     one = wer.score({"a-1": "x"}, {"a-1": "x"}, NONE)
-    with pytest.raises(DataError, match="expected the same utterances, normalised alike"):
+    with pytest.raises(DataError, match="expected the same utterances with the same normalisation"):
         matched_pairs(one, wer.score({"a-1": "y"}, {"a-1": "x"}, NONE))
     with pytest.raises(DataError, match="found 1 and 2 utterances"):
         matched_pairs(one, wer.score({"a-1": "x", "a-2": "x"}, {"a-1": "x", "a-2": "x"}, NONE))

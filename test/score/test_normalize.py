@@ -62,7 +62,7 @@ def test_bad_mapping(tmp_path: Path, content: str) -> None:
 
 
 def test_mapping_for_a_normalizer_that_takes_none(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="normalizer none: takes no spelling mapping"):
+    with pytest.raises(ConfigError, match="normalizer none: found the spelling mapping"):
         normalizer("none", tmp_path / "normalizer.json")
 
 

@@ -53,7 +53,7 @@ def test_speaker_is_a_part_of_the_id() -> None:
         ("text", b"", "text: found no utterance"),
         ("text", b"\n \n", "text: found no utterance"),
         ("text", b"a-1 x\nb-1 caf\xe9\n", "text:2: found byte 0xe9, expected UTF-8"),
-        ("text", b"a-1 x\nb-1 y\na-1 z\n", "text:3: utterance a-1 stands here and in line 1"),
+        ("text", b"a-1 x\nb-1 y\na-1 z\n", "text:3: found the utterance a-1 here and in line 1"),
         ("text", b"a(1) x\n", "text:1: found a parenthesis in the utterance id 'a(1)'"),
         (
             "ref.trn",
@@ -62,8 +62,8 @@ def test_speaker_is_a_part_of_the_id() -> None:
         ),
         ("ref.trn", b"x (a 1)\n", "ref.trn:1: found 'x (a 1)'"),
         ("ref.trn", b"x ()\n", "ref.trn:1: found 'x ()'"),
-        ("ref.trn", b"x (a-1)\ny (a-1)\n", "ref.trn:2: utterance a-1 stands here and in line 1"),
-        ("ref.trn", b"x (a-a-1)\ny (a-1)\n", "ref.trn:2: utterance a-1 stands here and in line 1"),
+        ("ref.trn", b"x (a-1)\ny (a-1)\n", "ref.trn:2: found the utterance a-1 here and in line 1"),
+        ("ref.trn", b"x (a-a-1)\ny (a-1)\n", "ref.trn:2: found the utterance a-1 here and in line 1"),
     ],
 )
 def test_bad_files(tmp_path: Path, name: str, content: bytes, message: str) -> None:

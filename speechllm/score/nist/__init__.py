@@ -1,1 +1,1 @@
-"""NIST formats of telephone speech and broadcasts, and scoring of recordings as hubscr does."""
+"""NIST formats of telephone speech and broadcasts, and scoring of recordings as in hubscr."""

@@ -1,7 +1,7 @@
-"""NIST's time-marked conversations: words of a hypothesis, each with its time.
+"""NIST's CTM (time-marked conversation) files: words of hypotheses with their times.
 
-Each line: ``recording channel begin duration word [confidence]``, times in seconds; ``;;`` begins a comment. Between
-lines with the words ``<ALT_BEGIN>``, ``<ALT>`` and ``<ALT_END>`` stand alternatives.
+Each line is ``recording channel begin duration word [confidence]``, with times in seconds; ``;;`` begins a comment.
+Alternatives are between lines with the words ``<ALT_BEGIN>``, ``<ALT>`` and ``<ALT_END>``.
 """
 
 import math
@@ -14,38 +14,38 @@ from speechllm.score.nist.stm import Segment
 from speechllm.score.transcripts import name_some, read_lines
 
 UTTERANCE_WORDS = "words.ctm"
-"""File of a decoding with word times, whose recordings are the utterances."""
+"""Output of decoding with word times; its recordings are the utterances."""
 ALTERNATIVES = {"<ALT_BEGIN>": "{", "<ALT>": "/", "<ALT_END>": "}"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Word:
-    """A word and where it is heard; or a mark of alternatives, ``{``, ``/`` or ``}``, which has the time of a word."""
+    """A word and its time; or a mark of alternatives, ``{``, ``/`` or ``}``, with the time of a word."""
 
     recording: str
     channel: str
     start: float
-    """Seconds."""
+    """Start of the word (seconds)."""
     duration: float
-    """Seconds."""
+    """Duration of the word (seconds)."""
     word: str
     confidence: float | None = None
-    """Read and written, but not scored."""
+    """Confidence; not used in scoring."""
 
     @property
     def middle(self) -> float:
-        """Seconds."""
+        """Middle of the word (seconds)."""
         return self.start + self.duration / 2
 
 
 def read_ctm(path: Path) -> list[Word]:
-    """Read a CTM file; words come in the order of recording, channel and time.
+    """Read a CTM file and return its words in the order of recording, channel and time.
 
     Raises:
-        DataError: if it cannot be read or a line is wrong; the message gives it.
+        DataError: if the file cannot be read or is malformed; with the line.
     """
     words: list[Word] = []
-    marks: list[str] = []  # that wait for the time of the word behind them
+    marks: list[str] = []  # marks that get the time of the next word
     for number, line in read_lines(path):
         if line.startswith(";;"):
             continue
@@ -57,13 +57,15 @@ def read_ctm(path: Path) -> list[Word]:
         words += [_mark(mark, word) for mark in marks] + [word]
         marks = []
     words += [_mark(mark, words[-1]) for mark in marks] if words else []
-    if any(word.word in ALTERNATIVES.values() for word in words):  # whose words stand one alternative after the other
+    if any(
+        word.word in ALTERNATIVES.values() for word in words
+    ):  # alternatives are listed in succession, so times go back
         return sorted(words, key=lambda word: (word.recording, word.channel))
     return sorted(words, key=lambda word: (word.recording, word.channel, word.start))
 
 
 def ctm_lines(words: Iterable[Word]) -> str:
-    """Return the content of a CTM file; marks of alternatives are written as such."""
+    """Return the content of a CTM file, including marks of alternatives."""
     names = {mark: name for name, mark in ALTERNATIVES.items()}
     lines = []
     for word in words:
@@ -82,24 +84,22 @@ def words_of(
     name: object,
     timed: Mapping[str, Sequence[Word]] | None = None,
 ) -> list[Word]:
-    """Return the words of the hypotheses of segments, in the order of a CTM file.
+    """Return the words of segment hypotheses in the order of a CTM file.
 
-    The words of a segment without word times are spread evenly over it.
+    Words without times are spread evenly over their segment.
 
     Args:
         segments: recording, channel and time of each utterance.
-        texts: hypothesis of each.
-        name: of the hypotheses, for messages.
-        timed: words of some utterances, with times from the beginning of the utterance.
+        texts: hypothesis of each utterance.
+        name: file of the hypotheses, for messages.
+        timed: words of some utterances, with times relative to the start of the utterance.
 
     Raises:
-        DataError: if a segment has no hypothesis, or the words with times are not those of the hypothesis.
+        DataError: if a segment has no hypothesis, or the timed words differ from the hypothesis.
     """
     timed = timed or {}
     if missing := [utt_id for utt_id in segments if utt_id not in texts]:
-        raise DataError(
-            f"{name}: {len(missing)} segments have no hypothesis: {name_some(missing)}; decode what is missing"
-        )
+        raise DataError(f"{name}: {len(missing)} segments have no hypothesis: {name_some(missing)}; decode them")
     order = sorted(
         segments, key=lambda utt_id: (segments[utt_id].recording, segments[utt_id].channel, segments[utt_id].start)
     )
@@ -115,7 +115,7 @@ def words_of(
 
 
 def spread(segment: Segment, text: str) -> list[Word]:
-    """Return the words of a hypothesis of a segment, spread evenly over it."""
+    """Return the words of a hypothesis, spread evenly over its segment."""
     words = text.split()
     duration = (segment.end - segment.start) / max(1, len(words))
     return [
@@ -131,7 +131,7 @@ def spread(segment: Segment, text: str) -> list[Word]:
 
 
 def _placed(segment: Segment, text: str, words: Sequence[Word], where: str) -> list[Word]:
-    """Return words with times from the beginning of a segment as words of its recording, none beyond its end."""
+    """Return words with times relative to a segment as words of its recording, clipped to the segment."""
     if (found := [word.word for word in words]) != text.split():
         raise DataError(
             f"{where}: found times of the words {' '.join(found)!r}, expected those of the hypothesis {text!r}; "

@@ -1,9 +1,9 @@
-"""NIST's global mapping: the rules that make spellings comparable before telephone speech is scored.
+"""NIST's global mapping (GLM): rules that unify spellings before telephone speech is scored.
 
-A rule of a GLM file reads ``[GONNA] => {GONNA / GOING TO} / [ ] __ [ ]``: what is found, what stands in its place
-(nothing, words, or alternatives), and what must stand before and behind it. Rules are tried in the order of the file at
-every place of the text from left to right, on the text as it was. What comes out is what ``csrfilt.sh -dh``
-(NIST SCTK) makes of a text; deliberately different are alternatives for an optional word, which it garbles.
+A rule of a GLM file is ``[GONNA] => {GONNA / GOING TO} / [ ] __ [ ]``: a pattern, its replacement (nothing, words, or
+alternatives), and the required text before and after it. At every position of the original text, from left to right,
+rules are tried in the order of the file. The result equals that of ``csrfilt.sh -dh`` (NIST SCTK), except for
+alternatives of an optional word, which csrfilt corrupts.
 """
 
 import re
@@ -26,7 +26,7 @@ OPTIONAL = re.compile(r"\( ([^()]*) \)")
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """What is found, what it becomes, and what stands on either side of it; '' is anything."""
+    """Pattern, replacement, and required text on both sides; '' matches any text."""
 
     found: str
     new: str
@@ -36,14 +36,14 @@ class Rule:
 
 @dataclass(frozen=True)
 class Glm:
-    """A function from a text to the text that is scored, in upper case."""
+    """Global mapping of a text to the scored text, in upper case."""
 
     name: str
     rules: tuple[Rule, ...]
     by_letter: dict[str, list[Rule]] = field(init=False, repr=False, default_factory=lambda: defaultdict(list))
 
     def __post_init__(self) -> None:
-        """Sort the rules by their first letter."""
+        """Index the rules by their first letter."""
         for rule in self.rules:
             self.by_letter[rule.found[0]].append(rule)
 
@@ -75,10 +75,10 @@ class Glm:
 
 
 def read_glm(path: Path, kind: Literal["stm", "ctm"], side: Literal["ref", "hyp"]) -> Glm:
-    """Read the rules of a GLM file that apply to a kind of file and side of the score.
+    """Read the rules of a GLM file for a kind of file and a side of the score.
 
     Raises:
-        DataError: if it cannot be read, or holds no rule.
+        DataError: if the file cannot be read or has no such rule.
     """
     rules, applies = [], True
     for number, line in read_lines(path):
@@ -103,7 +103,7 @@ def _applies(pattern: str, names: Sequence[str], where: str) -> bool:
 
 
 def _rule(content: str, where: str) -> Rule:
-    """Read one rule without its comment; ``where`` names it in errors."""
+    """Parse one rule without its comment; ``where`` is for errors."""
     match = RULE.match(content)
     context = CONTEXT.fullmatch(match["rest"]) if match else None
     if match is None or any(content.count(opening) != content.count(closing) for opening, closing in ("[]", "{}")):
@@ -120,7 +120,7 @@ def _rule(content: str, where: str) -> Rule:
 
 
 def _bare(text: str) -> str:
-    """Take the brackets or quotation marks off."""
+    """Remove brackets or quotation marks."""
     text = re.sub(r"\[([^\]]*)\]", r"\1", text.strip())
     return (text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text).upper()
 

@@ -1,12 +1,12 @@
-"""Alignment with references that allow for several wordings, as telephone speech is transcribed.
+"""Alignment with references that accept several wordings, as in transcripts of telephone speech.
 
-``{ gonna / going to / @ }`` is one of its alternatives (``@``: nothing), ``(uh)`` may be left out, and ``wor-`` and
-``-ord`` are fragments, which match any word that so begins or ends. Costs are those of ``sclite -F -D`` (NIST SCTK),
-found by comparison: to leave out an optional word costs 2 and counts as correct (letter ``O``). Ties are broken in
-favour of the earliest alternative, and within it as in ``align``, but for a substitution, which is preferred to the
-insertion of an earlier alternative; in single precision, as there, because the sums of what an empty alternative
-costs then differ by their order. Of random pairs over three to five words less than one in a thousand is still tied
-otherwise, with other counts of the same cost.
+``{ gonna / going to / @ }`` accepts one of its alternatives (``@``: empty), ``(uh)`` is optional, and ``wor-`` and
+``-ord`` are fragments, which match any word with this start or end. Costs are those of ``sclite -F -D`` (NIST SCTK),
+determined by comparison: omitting an optional word costs 2 and counts as correct (letter ``O``). Ties are resolved in
+favour of the earliest alternative, and within it as in ``align``, except that a substitution is preferred to an
+insertion of an earlier alternative. Sums are in single precision, as in sclite, because the order of summation changes
+the cost of an empty alternative. For fewer than one in a thousand random pairs over three to five words, sclite
+resolves a tie differently, with other counts of the same cost.
 """
 
 import itertools
@@ -22,21 +22,21 @@ from speechllm.errors import DataError
 from speechllm.score.align import GAP_COST, SUBSTITUTION_COST, align
 
 OPTIONAL_COST = 2
-EMPTY = float(np.float32(1e-3))  # cost of an empty alternative: less than any difference of two sums of the others
+EMPTY = float(np.float32(1e-3))  # cost of an empty alternative: less than any difference of sums of the other costs
 MAX_DEPTH = 50
 MAX_CELLS = 5_000_000
 MAX_SHOWN = 200
-"""Characters of a text in a message."""
+"""Maximum number of characters of a text in a message."""
 MARKS = frozenset("{}@")
 SPACED = str.maketrans({mark: f" {mark} " for mark in "{}"})
 
 
 Place = tuple[int, int]
-"""A node of the reference's network and one of the hypothesis'."""
+"""Node of the reference network and node of the hypothesis network."""
 
 
 class Arc(NamedTuple):
-    """A word between two nodes of a network; None: nothing is said."""
+    """Word between two nodes of a network; None: empty."""
 
     start: int
     end: int
@@ -45,14 +45,14 @@ class Arc(NamedTuple):
 
 @dataclass(frozen=True)
 class Network:
-    """All wordings of a transcript: each is a path from node 0 to the last one; arcs lead to higher nodes."""
+    """Network of all wordings of a transcript: paths from node 0 to the last node; arcs lead to higher nodes."""
 
     arcs: tuple[Arc, ...]
     last: int
 
 
 class Column(NamedTuple):
-    """Letter, word of the reference and word of the hypothesis, '' where there is none."""
+    """Letter, reference word and hypothesis word; '' for a gap."""
 
     letter: str
     ref: str
@@ -60,16 +60,16 @@ class Column(NamedTuple):
 
 
 Step = tuple[float, Place, Column | None]
-"""What a last step costs, where it comes from, and the column that it makes, if it does."""
+"""Cost of a last step, its start, and its column, if it has one."""
 
 
 def align_network(ref: Sequence[str], hyp: Sequence[str], *, optional: bool = True) -> list[Column]:
-    """Align a hypothesis with the wording of the reference that fits it best.
+    """Align a hypothesis with the best matching wording of the reference.
 
     Args:
-        ref: words, and the marks above, each a word of its own (see ``tokenize``); so may be ``hyp``.
-        hyp: words.
-        optional: whether words may be optional or fragments; if not, only alternatives mean anything.
+        ref: words, and marks of alternatives as separate words (see ``tokenize``).
+        hyp: words, also with marks of alternatives.
+        optional: whether to interpret optional words and fragments; otherwise only alternatives are interpreted.
 
     Raises:
         DataError: if braces do not match.
@@ -79,12 +79,12 @@ def align_network(ref: Sequence[str], hyp: Sequence[str], *, optional: bool = Tr
 
 
 def tokenize(text: str) -> list[str]:
-    """Split a text into words and the marks of alternatives, which may touch words: ``{gonna/going to}``."""
+    """Split a text into words and marks of alternatives, which need no spaces: ``{gonna/going to}``."""
     return re.sub(r"{[^{}]*}", lambda match: match[0].replace("/", " / "), text).translate(SPACED).split()
 
 
 def parse_network(tokens: Sequence[str]) -> Network:
-    """Read ``{ a / b c }`` and words, in any nesting.
+    """Parse ``{ a / b c }`` and words, in any nesting.
 
     Raises:
         DataError: if braces do not match.
@@ -92,14 +92,14 @@ def parse_network(tokens: Sequence[str]) -> Network:
     arcs: list[Arc] = []
     place, node = _parse(tokens, 0, 0, arcs, itertools.count(1), depth=0)
     if place != len(tokens):
-        raise DataError(f"{_shown(tokens)}: found a brace or slash without its beginning, expected {{ a / b }}")
+        raise DataError(f"{_shown(tokens)}: found a brace or slash without an opening brace, expected {{ a / b }}")
     return Network(tuple(arcs), node)
 
 
 def _parse(
     tokens: Sequence[str], place: int, node: int, arcs: list[Arc], nodes: Iterator[int], depth: int
 ) -> tuple[int, int]:
-    """Read a sequence that ends with the tokens, or where an alternative does; return both places."""
+    """Parse a sequence up to the last token or the end of an alternative; return the end and the last node."""
     if depth > MAX_DEPTH:
         raise DataError(
             f"{_shown(tokens)}: found alternatives nested more than {MAX_DEPTH} deep, expected fewer levels"
@@ -121,7 +121,7 @@ def _parse_alternatives(
     while place < len(tokens) and tokens[place] != "}":
         first = len(arcs)
         place, end = _parse(tokens, place + 1, node, arcs, nodes, depth)
-        if len(arcs) == first:  # an alternative without a word
+        if len(arcs) == first:  # an empty alternative
             end = next(nodes)
             arcs.append(Arc(node, end, None))
         ends.add(end)
@@ -138,11 +138,11 @@ def _shown(tokens: Sequence[str]) -> str:
 
 
 def _trace_back(ref: Network, hyp: Network, optional: bool) -> list[Column]:
-    """Find the cheapest pair of paths; of each place, only the number of its best step in ``_steps`` is kept."""
+    """Find the cheapest pair of paths; for each place, store only the index of its best step in ``_steps``."""
     if (cells := len(ref.arcs) * len(hyp.arcs)) > MAX_CELLS:
         raise DataError(
-            f"found {len(ref.arcs)} words and alternatives to align with {len(hyp.arcs)}, expected a product of at "
-            f"most {MAX_CELLS}, not {cells}; divide the segment"
+            f"found {len(ref.arcs)} words and alternatives to align with {len(hyp.arcs)} (product {cells}), "
+            f"expected a product of at most {MAX_CELLS}; divide the segment"
         )
     into_ref, into_hyp = _by_end(ref), _by_end(hyp)
     hyp_nodes = sorted({0, *into_hyp})
@@ -162,7 +162,7 @@ def _trace_back(ref: Network, hyp: Network, optional: bool) -> list[Column]:
 
 
 class _ReferenceArc:
-    """An arc of the reference with the costs at its start and the cost of each word aligned with it."""
+    """Arc of the reference with the costs at its start and the cost of each word aligned with it."""
 
     def __init__(self, arc: Arc, before: dict[int, float], optional: bool) -> None:
         self.word, self.before, self._optional = arc.word, before, optional
@@ -182,10 +182,9 @@ class _ReferenceArc:
 def _best_steps(
     arcs: Sequence[_ReferenceArc], into_hyp: Mapping[int, list[Arc]], hyp_nodes: Sequence[int], has_empty: bool
 ) -> tuple[dict[int, float], dict[int, int]]:
-    """Return cost and number of the best step to every node of the hypothesis, at one node of the reference.
+    """Return cost and index of the best step to every node of the hypothesis, for one node of the reference.
 
-    The order of the steps is that of ``_steps``. Costs are whole numbers, exact in single precision, unless an
-    alternative is empty.
+    The steps are in the order of ``_steps``. Without empty alternatives, costs are integers, exact in single precision.
     """
     row: dict[int, float] = {}
     numbers: dict[int, int] = {}
@@ -206,14 +205,14 @@ def _best_steps(
                     letters += insertion_letters
                 totals.append(arc.before[j] + arc.skip_cost)
                 letters.append("D")
-        if not totals:  # the beginning of both
+        if not totals:  # the start of both
             row[j] = 0.0
             continue
         if has_empty:
             totals = [float(np.float32(total)) for total in totals]
         row[j] = least = min(totals)
         number = totals.index(least)
-        if letters[number] == "I" and len(arcs) > 1:  # a substitution of equal cost goes before an insertion
+        if letters[number] == "I" and len(arcs) > 1:  # a substitution is preferred to an insertion of equal cost
             equal = (k for k in range(number, len(totals)) if totals[k] == least and letters[k] == "S")
             number = next(equal, number)
         numbers[j] = number
@@ -228,7 +227,7 @@ def _by_end(network: Network) -> defaultdict[int, list[Arc]]:
 
 
 def _steps(refs: Sequence[Arc], hyps: Sequence[Arc], place: Place, optional: bool) -> list[Step]:
-    """Return every last step of a path to a place."""
+    """Return all possible last steps of a path to a place."""
     i, j = place
     insertions: list[Step] = [
         (EMPTY, (i, hyp.start), None) if hyp.word is None else (GAP_COST, (i, hyp.start), Column("I", "", hyp.word))
@@ -253,12 +252,12 @@ def _steps(refs: Sequence[Arc], hyps: Sequence[Arc], place: Place, optional: boo
 
 
 def is_optional(word: str) -> bool:
-    """Return whether a word of a reference may be left out: ``(uh)``."""
+    """Return whether a word of a reference is optional: ``(uh)``."""
     return len(word) > 2 and word[0] == "(" and word[-1] == ")"
 
 
 def matches(ref: str, hyp: str) -> bool:
-    """Return whether a word of the hypothesis is that of the reference, or they are a fragment and a whole of it."""
+    """Return whether the words are equal, or one is a fragment of the other."""
     optional = is_optional(ref)
     said = ref[1:-1] if optional else ref
     if said == hyp:
@@ -266,11 +265,11 @@ def matches(ref: str, hyp: str) -> bool:
     whole = _completes(said, hyp)
     if whole is None:
         return bool(_completes(hyp, said))
-    return whole and not (optional and said[0] == "-")  # as sclite has it
+    return whole and not (optional and said[0] == "-")  # as in sclite
 
 
 def _completes(fragment: str, word: str) -> bool | None:
-    """Return whether a word begins or ends with a fragment; None: that is no fragment."""
+    """Return whether a word begins or ends with a fragment; None if ``fragment`` is not one."""
     if len(fragment) > 1 and fragment[-1] == "-":
         return word.startswith(fragment[:-1])
     if len(fragment) > 1 and fragment[0] == "-":

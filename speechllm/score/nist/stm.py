@@ -1,6 +1,6 @@
-"""NIST's segment time marks: the reference transcripts of telephone speech and broadcasts.
+"""NIST's STM (segment time mark) files: reference transcripts of telephone speech and broadcasts.
 
-Each line: ``recording channel speaker begin end [<labels>] text``, times in seconds; ``;;`` begins a comment.
+Each line is ``recording channel speaker begin end [<labels>] text``, with times in seconds; ``;;`` begins a comment.
 """
 
 import math
@@ -16,45 +16,45 @@ IGNORED = "IGNORE_TIME_SEGMENT_IN_SCORING"
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """What one speaker says in a stretch of one channel of a recording."""
+    """Transcript of one speaker in a segment of one channel of a recording."""
 
     recording: str
     channel: str
     speaker: str
     start: float
-    """Seconds."""
+    """Start (seconds)."""
     end: float
-    """Seconds."""
+    """End (seconds)."""
     labels: str = ""
     """Categories, such as ``<O,en,F>``."""
     text: str = ""
     where: str = field(default="", compare=False)
-    """File and line, for messages."""
+    """File and line for messages."""
 
     @property
     def scored(self) -> bool:
-        """Whether it counts: not if its text is ``IGNORE_TIME_SEGMENT_IN_SCORING``."""
+        """Whether the segment is scored; False if its text is ``IGNORE_TIME_SEGMENT_IN_SCORING``."""
         return self.text.strip().upper() != IGNORED
 
 
 def read_stm(path: Path) -> list[Segment]:
-    """Read an STM file; segments come in the order of recording, channel and time.
+    """Read an STM file and return its segments in the order of recording, channel and time.
 
     Raises:
-        DataError: if it cannot be read, a line is wrong (the message gives it), or there is no segment.
+        DataError: if the file cannot be read, is malformed (with the line), or has no segment.
     """
     lines = ((number, line) for number, line in read_lines(path) if not line.startswith(";;"))
     segments = [parse_line(line, f"{path}:{number}") for number, line in lines]
     if not segments:
-        raise DataError(f"{path}: found no segment, expected one on each line; was the file written to its end?")
+        raise DataError(f"{path}: found no segment, expected one per line; check that the file is complete")
     return sorted(segments, key=lambda segment: (segment.recording, segment.channel, segment.start))
 
 
 def parse_line(line: str, where: str) -> Segment:
-    """Read one line; ``where`` names it in errors.
+    """Parse one line; ``where`` is for errors.
 
     Raises:
-        DataError: if it is wrong.
+        DataError: if the line is malformed.
     """
     parts = line.split(maxsplit=5)
     try:
@@ -64,7 +64,7 @@ def parse_line(line: str, where: str) -> Segment:
         expected = "expected: recording channel speaker begin end [<labels>] text"
         raise DataError(f"{where}: {expected}, found {line.strip()!r}") from error
     if not 0 <= start < end < math.inf:
-        raise DataError(f"{where}: found {start:g} to {end:g} s, expected a beginning before its end")
+        raise DataError(f"{where}: found {start:g} to {end:g} s, expected a start before the end")
     labels, text = _split_labels(parts[5] if len(parts) > 5 else "")
     return Segment(
         recording=recording,

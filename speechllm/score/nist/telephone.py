@@ -1,7 +1,7 @@
-"""Scores of recordings that are cut into segments by time: an STM file against a CTM file, as NIST's hubscr has it.
+"""Scoring of segmented recordings, a CTM file against an STM file, as in NIST's hubscr.
 
-Each word of the hypothesis belongs to the first segment of its channel that ends after the word's middle, or to the
-last one; references may hold alternatives, optional words and fragments (see ``network``).
+Each word of the hypothesis belongs to the first segment of its channel that ends after the middle of the word, or to
+the last segment. References may contain alternatives, optional words and fragments (see ``network``).
 """
 
 from collections import defaultdict
@@ -20,29 +20,29 @@ MARKS = frozenset("{/}")
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredSegment(ScoredUtterance):
-    """A segment, aligned; its id is its speaker and its number among that speaker's segments."""
+    """Aligned segment; its id consists of its speaker and its number among the speaker's segments."""
 
     segment: Segment
 
     @property
     def speaker(self) -> str:
-        """The speaker that the STM file names."""
+        """Speaker in the STM file."""
         return self.segment.speaker
 
     @property
     def trn_id(self) -> str:
-        """The id of sclite."""
+        """Id as in sclite."""
         return self.utt_id
 
     @property
     def notes(self) -> str:
-        """Labels, file and channel, as sclite writes them."""
+        """Labels, file and channel, in sclite's format."""
         labels = f"Labels: {self.segment.labels}\n" if self.segment.labels else ""
         return f"{labels}File: {self.segment.recording}\nChannel: {self.segment.channel}\n"
 
 
 def durations_of(utterances: Sequence[ScoredUtterance]) -> dict[str, float]:
-    """Return the duration of each segment (seconds); none of what are no segments."""
+    """Return the duration of each segment (seconds); other utterances are left out."""
     return {one.utt_id: one.segment.end - one.segment.start for one in utterances if isinstance(one, ScoredSegment)}
 
 
@@ -52,7 +52,7 @@ def map_segments(segments: Sequence[Segment], glm: Glm) -> list[Segment]:
 
 
 def map_words(words: Sequence[Word], glm: Glm) -> list[Word]:
-    """Apply a global mapping to each word; what one becomes, shares its time, each alternative all of it."""
+    """Apply a global mapping to each word; its replacements share its time, and each alternative spans all of it."""
     mapped: list[Word] = []
     for word in words:
         if word.word in MARKS:
@@ -76,24 +76,24 @@ def map_words(words: Sequence[Word], glm: Glm) -> list[Word]:
 def score_segments(
     segments: Sequence[Segment], words: Sequence[Word], ref_name: object = "references", hyp_name: object = "hypotheses"
 ) -> list[ScoredSegment]:
-    """Align every segment that counts with the words that fall into it.
+    """Align every scored segment with its words.
 
     Args:
-        segments: in the order of recording, channel and time, as ``read_stm`` returns them.
-        words: in that order, too.
+        segments: segments in the order of recording, channel and time, as from ``read_stm``.
+        words: words in the same order.
         ref_name: file of the segments, for messages.
         hyp_name: file of the words, for messages.
 
     Raises:
-        DataError: if words are of a channel that has no segment, or no segment counts.
+        DataError: if a channel with words has no segment, or no segment is scored.
     """
     numbers: defaultdict[str, int] = defaultdict(int)
     scored = []
-    for segment, heard in zip(segments, assign(segments, words, hyp_name), strict=True):
+    for segment, hyp in zip(segments, assign(segments, words, hyp_name), strict=True):
         if not segment.scored:
             continue
         try:
-            columns = align_network(tokenize(segment.text), [word.word for word in heard])
+            columns = align_network(tokenize(segment.text), [word.word for word in hyp])
         except DataError as error:
             where = segment.where or f"{ref_name}: segment at {segment.start:g} s"
             raise DataError(f"{where}, or its words in {hyp_name}: {error}") from error
@@ -113,7 +113,7 @@ def score_segments(
 
 
 def assign(segments: Sequence[Segment], words: Sequence[Word], hyp_name: object = "hypotheses") -> list[list[Word]]:
-    """Return the words of each segment, also of those that do not count."""
+    """Return the words of each segment, including segments that are not scored."""
     by_channel: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     for place, segment in enumerate(segments):
         by_channel[segment.recording, segment.channel].append(place)
@@ -124,7 +124,7 @@ def assign(segments: Sequence[Segment], words: Sequence[Word], hyp_name: object 
         if channel not in by_channel:
             raise DataError(
                 f"{hyp_name}: word {word.word!r} at {word.start:g} s: found it in recording {channel[0]}, "
-                f"channel {channel[1]}, expected one that has a segment among the references"
+                f"channel {channel[1]}, expected a channel with a reference segment; correct the file"
             )
         places = by_channel[channel]
         while reached[channel] < len(places) - 1 and word.middle >= segments[places[reached[channel]]].end:

@@ -103,7 +103,7 @@ def test_words_are_spread_over_their_segment() -> None:
     [
         ("x.stm", "f 1 s 0", "x.stm:2: expected: recording channel speaker begin end"),
         ("x.stm", "f 1 s 0 later words", "x.stm:2: expected"),
-        ("x.stm", "f 1 s 2 1 words", "x.stm:2: found 2 to 1 s, expected a beginning before its end"),
+        ("x.stm", "f 1 s 2 1 words", "x.stm:2: found 2 to 1 s, expected a start before the end"),
         ("x.ctm", "f 1 0 1", "x.ctm:2: expected: recording channel begin duration word"),
         ("x.ctm", "f 1 0 1 word high", "x.ctm:2: expected"),
     ],
