@@ -1,1 +1,1 @@
-"""Tables, plots, report.html and comparison of experiments."""
+"""Tables, plots, report.html, and comparison of experiments."""

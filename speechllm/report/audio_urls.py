@@ -1,4 +1,4 @@
-"""Where a web page finds the audio of the utterances that it shows: addresses of files, or the audio itself."""
+"""URLs of the audio of utterances in a web page: of files, or data URIs."""
 
 import base64
 import io
@@ -15,20 +15,20 @@ from speechllm.errors import DataError
 from speechllm.report.tables import is_control
 
 EMBEDDED_RATE = 16000
-"""Hz."""
+"""Sampling rate of embedded audio (Hz)."""
 
 
 def audio_urls(data: Path, decoded: Iterable[str], page_dir: Path) -> dict[str, dict[str, str]]:
-    """Return the address of each utterance's audio.
+    """Return the URL of the audio of each utterance.
 
     Args:
-        data: holds a data directory for each set.
-        decoded: names of what was decoded: a set's, which more may follow after "_", such as the name of a decode
-            section. A shuffled-audio control has no audio of its own.
-        page_dir: directory of the page, from which the addresses are seen.
+        data: parent of the data directories.
+        decoded: names of decodings: the name of a set, with an optional suffix after "_", such as the name of a decode
+            section. A shuffled-audio control has no audio.
+        page_dir: directory of the page; URLs are relative to it.
 
     Returns:
-        Addresses by utterance, by name of the decoding, without the decodings that no data directory fits.
+        URLs by utterance id, by name of the decoding, for decodings with a data directory.
     """
     return {
         name: {utt.utt_id: _url(utt, page_dir) for utt in read_data_dir(folder, need_text=False).utts}
@@ -37,10 +37,10 @@ def audio_urls(data: Path, decoded: Iterable[str], page_dir: Path) -> dict[str, 
 
 
 def embedded_audio(data: Path, chosen: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str]]:
-    """Return the audio of some utterances as data URIs: MP3, which all browsers play, of 16 kHz.
+    """Return the audio of utterances as data URIs: MP3 of 16 kHz, which all browsers play.
 
     Args:
-        data: holds a data directory for each set.
+        data: parent of the data directories.
         chosen: utterance ids by name of the decoding, as in ``audio_urls``.
     """
     found = {}
@@ -51,9 +51,11 @@ def embedded_audio(data: Path, chosen: Mapping[str, Sequence[str]]) -> dict[str,
 
 
 def _data_dirs(data: Path, decoded: Iterable[str]) -> dict[str, Path]:
-    """Return the data directory of each decoding that has one, and whose audio is its own."""
+    """Return the data directories of decodings, without those of shuffled-audio controls."""
     if not data.is_dir():
-        raise DataError(f"{data}: no such directory, expected data directories in it; correct --data or leave it out")
+        raise DataError(
+            f"{data}: no such directory, expected the parent of the data directories; correct --data or leave it out"
+        )
     found = {}
     for name in decoded:
         sets = [

@@ -1,4 +1,4 @@
-"""Two systems on the same sets: the difference, whether it is one, and the utterances that changed most."""
+"""Comparison of two systems on the same sets: significance tests, and the utterances that changed most."""
 
 from pathlib import Path
 
@@ -13,28 +13,28 @@ COLUMNS = ("dataset", "Snt", "Wrd", "A Err", "B Err", "A - B", "95% interval", "
 
 
 def compare(first: Path, second: Path, number: int) -> str:
-    """Compare what two experiments, or two score directories, have in common.
+    """Compare two experiments on their common sets, or two score directories.
 
     Args:
-        first: experiment directory, or a score directory; ``second``, too.
-        second: the other system.
-        number: utterances to show of each set, those whose number of errors differs most.
+        first: experiment directory or score directory of the first system.
+        second: experiment directory or score directory of the second system.
+        number: number of utterances to show per set, those with the largest difference in errors.
 
     Returns:
-        A Markdown table with the matched-pair test of each set, and the utterances.
+        A Markdown table with the matched-pair test of each set, followed by the utterances.
 
     Raises:
-        DataError: if they have no set in common, or one was scored with another normaliser or other references.
+        DataError: if they have no common set, or their normalisers or references differ.
     """
     ours, theirs = _scores(first), _scores(second)
-    if SUMMARY in ours and SUMMARY in theirs:  # two score directories are compared whatever their names
+    if SUMMARY in ours and SUMMARY in theirs:  # two score directories may have different names
         common = {ours[SUMMARY].parent.name: (ours[SUMMARY], theirs[SUMMARY])}
     else:
         common = {name: (ours[name], theirs[name]) for name in ours if name in theirs}
     if not common:
         raise DataError(
             f"{first} and {second}: no set was scored in both, found {', '.join(ours)} and {', '.join(theirs)}; "
-            "expected one at least, or two score directories"
+            "expected a common set, or two score directories"
         )
     rows: list[tuple[str, ...]] = [COLUMNS]
     changes: list[str] = []
@@ -53,7 +53,7 @@ def _compare_sets(name: str, first: Path, second: Path, number: int) -> tuple[tu
     normalizers = [read_summary(path / SUMMARY).normalizer for path in (first, second)]
     if normalizers[0] != normalizers[1]:
         raise DataError(
-            f"{first} and {second}: scored with normalizers {normalizers[0]} and {normalizers[1]}, expected one; "
+            f"{first} and {second}: found the normalizers {normalizers[0]} and {normalizers[1]}, expected the same; "
             "score one of them again"
         )
     one = read_words(first)
@@ -68,7 +68,7 @@ def _compare_sets(name: str, first: Path, second: Path, number: int) -> tuple[tu
 
 
 def _in_order(utterances: list[ScoredUtterance], of: list[ScoredUtterance]) -> list[ScoredUtterance]:
-    """Return ``utterances`` in the order of others, as far as those hold them; what is amiss, matched_pairs says."""
+    """Return ``utterances`` in the order of ``of``; matched_pairs reports utterances that are not in both."""
     places = {utterance.utt_id: place for place, utterance in enumerate(of)}
     return sorted(utterances, key=lambda utterance: places.get(utterance.utt_id, len(places)))
 

@@ -1,7 +1,7 @@
-"""``report.html``: the scores of an experiment, plots, and every utterance with its alignment and audio, in one file.
+"""``report.html``: scores of an experiment, plots, and every utterance with alignment and audio, in one file.
 
-Audio that is not embedded is linked; the page requests nothing from a network. Hypotheses of other experiments and of
-other decodings of the same utterances are aligned with the same reference, below those of the experiment.
+Audio is embedded or linked to local files; the page makes no network requests. Hypotheses of other experiments and
+other decodings of the same utterances are aligned with the same references, below those of the experiment.
 """
 
 import base64
@@ -28,12 +28,12 @@ from speechllm.score.transcripts import name_some, read_lines
 from speechllm.score.wer import ScoredUtterance
 
 CURVES = ("loss", "accuracy")
-"""Of training, as ``exp/images/<name>.png``."""
+"""Names of the training curves, ``exp/images/<name>.png``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class System:
-    """The scored hypotheses of an experiment for a set."""
+    """Scored hypotheses of an experiment for a set."""
 
     exp: Path
     name: str
@@ -44,17 +44,17 @@ class System:
 
     @cached_property
     def by_id(self) -> dict[str, ScoredUtterance]:
-        """The utterances by their ids."""
+        """Utterances by id."""
         return {utterance.utt_id: utterance for utterance in self.words}
 
     def is_comparable(self, other: "System") -> bool:
-        """Return whether another system decoded the same utterances, both with their own audio."""
+        """Return whether another system decoded the same utterances, and neither is a shuffled-audio control."""
         if other is self or is_control(self.name) or is_control(other.name):
             return False
         return self.by_id.keys() == other.by_id.keys()
 
     def label_of(self, other: "System") -> str:
-        """Return a short name of another system: its experiment, and its decoding if that has another name."""
+        """Return a short name of another system: its experiment, and its decoding if the names differ."""
         parts = [other.exp.resolve().name] if other.exp != self.exp else []
         return ": ".join([*parts, other.name] if other.name != self.name else parts)
 
@@ -66,11 +66,9 @@ def write_report(
 
     Args:
         exp: experiment directory with scores.
-        beside: other experiments, whose scores are in the same table and whose hypotheses are aligned with the same
-            references.
-        audio: for each set, the address of each utterance's audio, relative to the directory of ``output``, or a data
-            URI.
-        output: the page.
+        beside: other experiments for comparison of scores and hypotheses.
+        audio: URL of the audio of each utterance, by set: relative to the directory of ``output``, or a data URI.
+        output: page to write.
 
     Returns:
         The number of utterances of each set.
@@ -110,7 +108,7 @@ def write_report(
 
 
 def most_errors(exp: Path, number: int) -> dict[str, list[str]]:
-    """Return the ids of the ``number`` utterances of each set of an experiment that have most errors, most first."""
+    """Return the ids of the ``number`` utterances with most errors of each set, in descending order."""
     return {
         name: [one.utt_id for one in heapq.nlargest(number, read_words(path), key=lambda one: one.errors)]
         for name, path in find_scores(exp).items()
@@ -141,7 +139,7 @@ def _utterances(
 
 
 def _flags(summary: Summary) -> dict[str, list[str]]:
-    """Return the faults of each utterance's hypothesis that the summary lists."""
+    """Return the failures of each utterance, from the lists of the summary."""
     flagged = {
         "empty": summary.empty,
         "emptied by the normalizer": summary.emptied,
@@ -159,7 +157,7 @@ def _flags(summary: Summary) -> dict[str, list[str]]:
 
 
 def _durations(words: Sequence[ScoredUtterance], path: Path) -> dict[str, float]:
-    """Return the durations of segments, or those that decoding has written of utterances, if it has."""
+    """Return the durations of segments, or durations of utterances from ``nbest.jsonl`` if it exists."""
     if segments := durations_of(words):
         return segments
     if not path.exists():
@@ -172,7 +170,7 @@ def _durations(words: Sequence[ScoredUtterance], path: Path) -> dict[str, float]
             if not 0 <= seconds < math.inf:
                 raise ValueError(f"duration {seconds}")
         except (ValueError, KeyError, TypeError) as error:
-            reason = f"is no nbest.jsonl of a decoding ({error!r}), expected utt_id and duration (seconds)"
+            reason = f"not an nbest.jsonl of a decoding ({error!r}), expected utt_id and duration (seconds)"
             raise DataError(f"{path}: {reason} in line {number}; decode that set again") from error
     if missing := [one.utt_id for one in words if one.utt_id not in durations]:
         raise DataError(f"{path}: {len(missing)} utterances are missing: {name_some(missing)}; decode that set again")

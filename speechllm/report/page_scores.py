@@ -1,4 +1,4 @@
-"""The scores at the top of ``report.html``: a headline of each set, and a table of all of them."""
+"""Scores at the top of ``report.html``: a headline for each set, and a table of all scores."""
 
 import html
 from collections.abc import Sequence
@@ -24,13 +24,13 @@ COLUMNS = (
 
 
 def recipe_of(exp: Path) -> str:
-    """Return the name of the recipe of an experiment, ``<recipe>/exp/<experiment>``; "" if it lies elsewhere."""
+    """Return the name of the recipe of ``<recipe>/exp/<experiment>``; "" for other paths."""
     folder = exp.resolve().parent
     return folder.parent.name if folder.name.startswith("exp") else ""
 
 
 def title_of(exp: Path) -> str:
-    """Return recipe and name of an experiment."""
+    """Return recipe and name of an experiment as a title."""
     return ": ".join(filter(None, (recipe_of(exp), exp.resolve().name)))
 
 

@@ -1,4 +1,4 @@
-"""Plots of scores, drawn by matplotlib as SVG that stands in a page."""
+"""Plots of scores with matplotlib, as inline SVG for pages."""
 
 import io
 import re
@@ -13,12 +13,12 @@ from speechllm.score.analysis import PARTS, by_duration, by_position
 from speechllm.score.wer import ScoredUtterance
 
 Sets = Mapping[str, Sequence[ScoredUtterance]]
-"""The scored utterances of each set."""
+"""Scored utterances of each set."""
 SIZE = (5.0, 3.2)  # inches
 
 
 def wer_by_duration(sets: Sets, durations: Mapping[str, Mapping[str, float]]) -> str:
-    """Draw the word error rate of each set against the duration of the utterances, where those are known."""
+    """Plot the word error rate against the duration of utterances, for each set with known durations."""
 
     def draw(axes: Axes) -> None:
         names: list[str] = []
@@ -40,7 +40,7 @@ def wer_by_duration(sets: Sets, durations: Mapping[str, Mapping[str, float]]) ->
 
 
 def deletions_by_position(sets: Sets) -> str:
-    """Draw which share of the words is deleted in each tenth of the references."""
+    """Plot the percentage of deleted words in each tenth of the references."""
 
     def draw(axes: Axes) -> None:
         for name, utterances in sets.items():
@@ -66,7 +66,7 @@ def _svg(draw: Callable[[Axes], None]) -> str:
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None})
     svg = file.getvalue()
-    return re.sub(r' (width|height)="[\d.]+pt"', "", svg[svg.index("<svg") :], count=2)  # the page sets its size
+    return re.sub(r' (width|height)="[\d.]+pt"', "", svg[svg.index("<svg") :], count=2)  # the page sets the size
 
 
 def _first_number(label: str) -> int:

@@ -1,7 +1,7 @@
-"""WER and RTFx of several models in one table, as the Open ASR Leaderboard shows them.
+"""Table of WER and RTFx of several models, as on the Open ASR Leaderboard.
 
-RTFx is the inverse real-time factor: seconds of speech per second of decoding, of one job. Decoding includes reading
-its input, audio or a dump, and excludes writing the dump and loading the model.
+RTFx is the inverse real-time factor: seconds of speech per second of decoding, in one job. Decoding includes reading
+its input (audio or a dump), and excludes writing the dump and loading the model.
 """
 
 import json
@@ -28,21 +28,21 @@ class Decoded:
     """WER and speed of a set."""
 
     wer: float
-    """In percent."""
+    """Word error rate (percent)."""
     normalizer: str
     speech: float
     """Duration of the speech (seconds)."""
     seconds: float
-    """Time that decoding it took (seconds)."""
+    """Decoding time (seconds)."""
     device: str
     input: str
-    """Input of the decoding: audio, or the content of a dump."""
+    """Input of decoding: audio, or the content of a dump."""
     batch_size: str
-    """Utterances in the largest batch."""
+    """Number of utterances in the largest batch."""
 
 
 def read_decoded(score: Path) -> Decoded | None:
-    """Return WER and times of a score directory; None if there is no ``nbest.jsonl`` beside it.
+    """Return WER and times of a score directory; None if its parent has no ``nbest.jsonl``.
 
     Raises:
         DataError: if a file is damaged.
@@ -78,7 +78,7 @@ def rtfx_table(systems: Mapping[str, Mapping[str, Decoded]]) -> str:
     """Return a Markdown table with a row for each model and a column for the WER of each set.
 
     Args:
-        systems: decoded sets by name, by the name of the model.
+        systems: decoded sets by name, for each model.
     """
     sets = list(dict.fromkeys(name for found in systems.values() for name in found))
     rows: list[Sequence[str]] = [

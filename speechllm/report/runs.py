@@ -1,4 +1,4 @@
-"""The runs behind a table: commands, commits and versions of training and decoding, from their ``run.yaml``."""
+"""Provenance of tables: commands, commits and versions of training and decoding, from ``run.yaml``."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ RECORD = "run.yaml"
 
 
 def read_run(path: Path) -> dict[str, str]:
-    """Return the entries of a ``run.yaml`` as text, versions among them.
+    """Return the entries of a ``run.yaml``, including versions, as text.
 
     Raises:
-        DataError: if it cannot be read, or is no YAML mapping.
+        DataError: if the file cannot be read or is not a YAML mapping.
     """
     try:
         record = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
@@ -50,11 +50,11 @@ def read_runs(exp: Path) -> Runs:
 
 
 def describe_runs(exp: Path, command: str) -> str:
-    """Return Markdown: the command as typed, the training run, and each decoding.
+    """Return Markdown with the command as typed, the training run, and each decoding run.
 
     Args:
         exp: experiment directory; without ``run.yaml``, the environment of this process is listed instead.
-        command: command that the user typed, "" if it is not known.
+        command: command as typed; "" if unknown.
     """
     parts = [f"### Command\n\n```sh\n{command}\n```\n"] if command else []
     runs = read_runs(exp)
@@ -70,7 +70,7 @@ def describe_runs(exp: Path, command: str) -> str:
 
 
 def environment_of(exp: Path) -> dict[str, str]:
-    """Return versions, date and commit of the training run, or of this process if none is recorded."""
+    """Return versions, date and commit of the training run, or of this process without a record."""
     entries = read_run(exp / RECORD) if (exp / RECORD).exists() else _entries(run_record())
     entries.pop("command", None)
     return entries

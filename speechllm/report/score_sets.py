@@ -1,4 +1,4 @@
-"""Score the decoded sets of an experiment, each with the references that its data directory holds."""
+"""Scoring of the decoded sets of an experiment with the references of their data directories."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,16 +18,16 @@ from speechllm.score.normalize import normalizer, split_letters
 
 
 def score_sets(sets: Sequence[DataSet], exp_dir: Path, tag: str, normalizer_name: str) -> str:
-    """Score sets into ``score`` below their hypotheses, and return the tables.
+    """Write scores to ``score`` in each directory of hypotheses, and return the tables.
 
-    A data directory with ``ref.stm`` is scored by recordings; one without transcripts is non-speech. One whose language
-    has no spaces between words is scored by characters.
+    A data directory with ``ref.stm`` is scored by recordings; one without transcripts is non-speech. A language without
+    spaces between words is scored by characters.
 
     Args:
-        sets: the sets, decoded.
+        sets: decoded sets.
         exp_dir: directory of the experiment.
-        tag: name of the decoding, empty for that of the experiment.
-        normalizer_name: name of the text normaliser, of sets with a Kaldi text.
+        tag: name of the decoding; empty for the decode section of the experiment.
+        normalizer_name: name of the text normaliser, for sets with a Kaldi text.
     """
     scores, parts = {}, []
     for one in sets:
@@ -65,16 +65,16 @@ def score_sets(sets: Sequence[DataSet], exp_dir: Path, tag: str, normalizer_name
 def write_ctm(data_dir: Path, hyp: Path, out: Path) -> str:
     """Write the hypotheses of segments as words of recordings.
 
-    Words have the times in ``words.ctm`` beside the hypotheses, which decoding with ``decode.word_times`` writes; those
-    of other segments are spread evenly over their segment.
+    Word times are from ``words.ctm`` in the directory of the hypotheses, written by decoding with
+    ``decode.word_times``; words of other segments are spread evenly over their segment.
 
     Args:
         data_dir: data directory with the segments.
         hyp: hypotheses, a Kaldi text or ``.trn``.
-        out: the CTM file.
+        out: CTM file to write.
 
     Returns:
-        A sentence about it.
+        A summary sentence.
     """
     utts = read_data_dir(data_dir, need_text=False).utts
     places = files_and_channels(data_dir, [utt.recording or utt.utt_id for utt in utts])

@@ -1,6 +1,6 @@
-"""Tables of scores, and the part of a RESULTS.md that is generated from them.
+"""Tables of scores, and the generated part of RESULTS.md.
 
-What stands outside the two marker lines is prose and is never touched.
+Text outside the two marker lines is never changed.
 """
 
 import re
@@ -19,7 +19,7 @@ from speechllm.score.non_speech import TABLE as NON_SPEECH_TABLE
 BEGIN = "<!-- generated: begin -->"
 END = "<!-- generated: end -->"
 SHARED_SECTIONS = {"## Environment", "## Command"}
-"""Of earlier versions, whose tables had one environment in common."""
+"""Sections of earlier versions, where all tables shared one environment."""
 COLUMNS = ("Snt", "Wrd", "Corr", "Sub", "Del", "Ins", "Err", "S.Err", "95% interval")
 COUNTED = {
     "Empty": "empty",
@@ -34,22 +34,22 @@ COUNTED = {
 
 
 def is_control(name: str) -> bool:
-    """Return whether a decoding is a control that gives each utterance another one's audio."""
+    """Return whether a decoding is a shuffled-audio control."""
     return name.endswith("_shuffled")
 
 
 def collect(exp: Path) -> dict[str, Summary]:
-    """Return every score below ``exp/decode`` by the name of what was decoded; see ``find_scores``."""
+    """Return all scores below ``exp/decode`` by the names of ``find_scores``."""
     return {name: read_summary(path / SUMMARY) for name, path in find_scores(exp).items()}
 
 
 def find_scores(exp: Path) -> dict[str, Path]:
-    """Return every score directory below ``exp/decode`` by the name of what was decoded.
+    """Return all score directories below ``exp/decode`` by the name of the decoding.
 
-    ``exp/decode/<set>/score`` is named ``<set>``; any other, by its path below ``decode``.
+    The name of ``exp/decode/<set>/score`` is ``<set>``; other names are paths below ``decode``.
 
     Raises:
-        DataError: if there is none.
+        DataError: if there are none.
     """
     root = exp / "decode"
     paths = sorted(path.parent for path in root.rglob(SUMMARY))
@@ -111,7 +111,7 @@ def interval_text(score: SetScore) -> str:
 
 
 def describe(summary: Summary) -> str:
-    """Return the sentences that stand below the row of one score."""
+    """Return sentences that describe one score."""
     low, high = summary.wer.interval
     truncated = "not counted" if summary.truncated is None else len(summary.truncated)
     raw = summary.raw.percentages[4]
@@ -130,23 +130,23 @@ def describe(summary: Summary) -> str:
 
 
 def removed_by_normalizer(summary: Summary) -> str:
-    """Return a line on texts that the normaliser empties, or whose digits or letters it deletes; '' if there are none.
+    """Return a line that counts texts with words, digits or letters deleted by the normaliser; '' if there are none.
 
-    Such text is scored as if it were not there.
+    Deleted text is scored as missing.
     """
     if not (summary.emptied or summary.stripped or summary.stripped_references):
         return ""
     return (
         f"Deleted by normalizer {summary.normalizer}: all words of {len(summary.emptied)} hypotheses; digits, or "
         f"letters beyond A to Z, of {len(summary.stripped)} hypotheses and {len(summary.stripped_references)} "
-        "references. --normalizer english compares numbers and spelled letters, --normalizer none all text.\n"
+        "references. --normalizer english compares numbers and single letters, --normalizer none all text.\n"
     )
 
 
 def report(exps: Sequence[Path], command: str) -> str:
-    """Return the generated Markdown: of each experiment its runs and the tables of WER and, where taken, CER.
+    """Return the generated Markdown: for each experiment its runs, and tables of WER and of CER if computed.
 
-    WER and RTFx of several experiments are in one table above.
+    A common table of WER and RTFx precedes them.
     """
     speed = _compare_speed(exps) if len(exps) > 1 else ""
     parts = [speed] if speed else []
@@ -166,7 +166,7 @@ def report(exps: Sequence[Path], command: str) -> str:
 
 
 def _compare_speed(exps: Sequence[Path]) -> str:
-    """Return the section of WER and RTFx; '' if no experiment has a decoding with times."""
+    """Return the section of WER and RTFx; '' if no decoding has times."""
     systems: dict[str, dict[str, rtfx.Decoded]] = {}
     for exp in exps:
         for name, score in find_scores(exp).items():
@@ -176,13 +176,13 @@ def _compare_speed(exps: Sequence[Path]) -> str:
 
 
 def update(path: Path, generated: str) -> None:
-    """Replace what stands between the marker lines of ``path``; create the file where it is not there.
+    """Replace the text between the marker lines of ``path``; create the file if it is missing.
 
-    Sections of experiments that ``generated`` does not contain are kept: their scores may be on another machine. So
-    are the sections Environment and Command of earlier versions, as long as a table of theirs is kept.
+    Sections of experiments that are not in ``generated`` are kept: their scores may be on another machine. The sections
+    Environment and Command of earlier versions are kept as long as one of their tables is.
 
     Raises:
-        DataError: if the file lacks a marker, holds one twice, or has them in the wrong order.
+        DataError: if a marker is missing or duplicate, or they are in the wrong order.
     """
     begin, end = f"{BEGIN}\n", f"{END}\n"
     before, after = f"# {path.stem}\n\n", ""
@@ -193,7 +193,7 @@ def update(path: Path, generated: str) -> None:
             where = (
                 f"{path}: found {_marker_names(lines[k] for k in at)}, expected one {BEGIN} line and one {END} below it"
             )
-            raise DataError(f"{where}; add or mend these two lines where the tables shall stand")
+            raise DataError(f"{where}; add or correct these two lines around the place of the tables")
         before, after = "".join(lines[: at[0]]), "".join(lines[at[1] + 1 :])
         new = _sections(generated)
         old = _sections("".join(lines[at[0] + 1 : at[1]]))
@@ -205,7 +205,7 @@ def update(path: Path, generated: str) -> None:
 
 
 def _sections(text: str) -> dict[str, str]:
-    """Return the sections of generated Markdown by their titles."""
+    """Return the sections of generated Markdown by title."""
     return {part.splitlines()[0]: part for part in re.split(r"^(?=## )", text, flags=re.MULTILINE) if part[:3] == "## "}
 
 

@@ -80,7 +80,7 @@ GOOD = '{"utt_id": "1-1", "duration": 1}'
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{}", r"nbest\.jsonl: is no nbest\.jsonl of a decoding .* in line 1"),
+        ("{}", r"nbest\.jsonl: not an nbest\.jsonl of a decoding .* in line 1"),
         (f"{GOOD}\n[]", "in line 2"),
         (f'{GOOD}\n{{"utt_id": "1-2", "duration": NaN}}', "duration nan.* in line 2"),
         (f'{GOOD}\n{{"utt_id": "1-2", "dur', "in line 2"),
@@ -96,7 +96,7 @@ def test_foreign_durations_are_refused(exp: Path, tmp_path: Path, content: str, 
 
 def test_a_score_directory_with_other_utterances_is_refused(exp: Path, tmp_path: Path) -> None:
     (exp / "decode/test/score/hyp.trn").write_text("the (1-1-1)\n")
-    with pytest.raises(DataError, match=r"score: 1 utterances are in one of ref\.trn and hyp\.trn only: 1-2"):
+    with pytest.raises(DataError, match=r"score: 1 utterances are in only one of ref\.trn and hyp\.trn: 1-2"):
         write_report(exp, [], {}, tmp_path / "page.html")
 
 
@@ -178,7 +178,7 @@ def test_audio_is_embedded_for_the_utterances_with_most_errors(exp: Path, tmp_pa
 
 def test_wrong_options_are_sentences(exp: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(exp), "--data", str(tmp_path / "nowhere")]) == 1
-    assert "nowhere: no such directory, expected data directories in it" in capsys.readouterr().err
+    assert "nowhere: no such directory, expected the parent of the data directories" in capsys.readouterr().err
     assert main(["report", str(exp), "--embed_audio", "3"]) == 1
     assert "--embed_audio: found no --data" in capsys.readouterr().err
 
