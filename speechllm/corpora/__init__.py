@@ -1,12 +1,12 @@
-"""Corpora as their publishers ship them: one corpus a file.
+"""Published corpora in their original layout: one corpus per file.
 
 Each module defines
 
     SETS: tuple[str, ...]                    names of its published sets
-    VARIABLE: str                            shell variable that holds the corpus root
-    has_set(root, name) -> bool              whether a set is published, or lies under the root all the same
-    download(root, sets) -> None             fetch what is free and not yet there
+    VARIABLE: str                            shell variable with the corpus root
+    has_set(root, name) -> bool              whether a set is published or exists under the root
+    download(root, sets) -> None             download missing sets, if they are freely available
     prepare(root, data, sets) -> None        write one Kaldi directory per set below ``data``
 
-``_rows.corpus_of_rows`` makes the three functions of one that yields the rows of a set, which then has no ``SETS``.
+``_rows.corpus_of_rows`` makes these functions from one that yields the rows of a set; such a corpus has no ``SETS``.
 """

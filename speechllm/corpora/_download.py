@@ -1,4 +1,4 @@
-"""What the corpora share in fetching archives: resumable, verified, unpacked completely or not at all."""
+"""Download of archives: resumable, verified by checksum, and unpacked atomically."""
 
 import http.client
 import os
@@ -18,16 +18,16 @@ from speechllm.data.files import md5_of
 from speechllm.errors import DataError
 
 OPENSLR_URL = "https://www.openslr.org/resources"
-"""Where OpenSLR keeps its resources; the shell variable of this name replaces it, e.g. by a mirror."""
+"""Address of OpenSLR's resources; the shell variable of the same name overrides it, e.g. with a mirror."""
 
 _BLOCK = 1 << 20  # bytes
 _TIMEOUT = 60.0  # seconds
-_TRIES = 5  # in a row that bring nothing
-_TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses that may be others in a while
+_TRIES = 5  # successive attempts without data
+_TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses of temporary errors
 
 
 def download_openslr(resource: int, name: str, root: Path, base_url: str | None = None) -> Path:
-    """Fetch the archive ``name`` of an OpenSLR resource into ``root``, verified by the resource's md5sum.txt.
+    """Fetch the archive ``name`` of an OpenSLR resource to ``root``, and verify it with the resource's md5sum.txt.
 
     Raises:
         DataError: as ``fetch``, or if no checksum is published for this archive.
@@ -41,7 +41,7 @@ def download_openslr(resource: int, name: str, root: Path, base_url: str | None 
 
 
 def published_md5(url: str) -> dict[str, str]:
-    """Fetch a list as md5sum writes it; return the checksum of each file name.
+    """Fetch a list in the format of md5sum; return the checksums by file name.
 
     Raises:
         DataError: as ``fetch``.
@@ -54,17 +54,17 @@ def published_md5(url: str) -> dict[str, str]:
 
 
 def fetch(url: str, target: Path, md5: str | None = None, pause: float = 1.0) -> None:
-    """Fetch a file, going on where an earlier attempt, kept as ``<target>.part``, was cut off.
+    """Fetch a file, resuming from ``<target>.part`` of an interrupted attempt.
 
     Args:
-        url: what to fetch.
-        target: where to put it; if it is there, with this checksum, nothing is done.
-        md5: its checksum; None: it is not verified.
-        pause: in seconds, before going on after a cut; doubled for each time in a row that brought nothing.
+        url: address of the file.
+        target: path to write; nothing is done if it exists with this checksum.
+        md5: expected checksum; None: no verification.
+        pause: seconds before resuming after an interruption; doubled after each attempt without data.
 
     Raises:
-        DataError: if the server does not have it, the connection is lost again and again, or the checksum
-            is another one. In the last case the file is deleted.
+        DataError: if the server does not have the file, the connection fails repeatedly, or the checksum differs;
+            then the file is deleted.
     """
     if target.exists() and (md5 is None or md5_of(target) == md5):
         return
@@ -75,22 +75,24 @@ def fetch(url: str, target: Path, md5: str | None = None, pause: float = 1.0) ->
         failures = failures + 1 if _size(part) <= size else 0
         size = _size(part)
         if failures == _TRIES:
-            raise DataError(f"{url}: {lost}, {size} bytes are in {part}; run the same again: it goes on from there")
+            raise DataError(f"{url}: {lost}, {size} bytes are in {part}; run the same command again to resume")
         time.sleep(pause * 2**failures)
     found = md5_of(part) if md5 else None
     if found != md5:
         part.unlink()
-        raise DataError(f"{url}: found the MD5 checksum {found}, expected {md5}; deleted, run the same again")
+        raise DataError(
+            f"{url}: found the MD5 checksum {found}, expected {md5}; the file was deleted, run the same command again"
+        )
     part.replace(target)
 
 
 def unpack(archive: Path, folder: str, target: Path) -> None:
-    """Unpack ``folder`` of a tar archive as ``target``, all or nothing, and what lies beside it beside ``target``.
+    """Unpack ``folder`` of a tar archive to ``target`` atomically, and its siblings to the parent of ``target``.
 
-    Files beside it that are there already stay as they are.
+    Existing siblings are kept.
 
     Raises:
-        DataError: if the archive is damaged, has members that lead out of it, or lacks the folder.
+        DataError: if the archive is damaged, has members outside of it, or lacks the folder.
     """
     temporary = target.with_name(f".{target.name}.unpacking")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -99,50 +101,54 @@ def unpack(archive: Path, folder: str, target: Path) -> None:
             for member in tqdm(tar, f"unpacking {archive.name}", unit=" files", leave=False):
                 inside = (temporary / member.name).resolve().is_relative_to(temporary.resolve())
                 if not inside or not (member.isfile() or member.isdir()):
-                    raise tarfile.ExtractError(f"{member.name} leads outside, or is no plain file or folder")
+                    raise tarfile.ExtractError(
+                        f"{member.name} is outside of the archive, or not a plain file or folder"
+                    )
                 tar.extract(member, temporary, set_attrs=False)
         if not (temporary / folder).is_dir():
-            raise DataError(f"{archive}: found no folder {folder} in the archive; delete it and run the same again")
+            raise DataError(
+                f"{archive}: found no folder {folder} in the archive; delete the archive and run the same command again"
+            )
         for file in (temporary / folder).parent.iterdir():
             if file.is_file() and not (target.parent / file.name).exists():
                 file.rename(target.parent / file.name)
         (temporary / folder).rename(target)
     except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise DataError(f"{archive}: cannot be unpacked ({error}); delete it and run the same again") from error
+        raise DataError(f"{archive}: cannot be unpacked ({error}); delete it and run the same command again") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _fetch_rest(url: str, part: Path) -> str | None:
-    """Append to ``part`` what is missing, as far as the connection holds; return what cut it off."""
+    """Append the missing bytes to ``part`` until the connection ends; return the reason of an interruption."""
     have = _size(part)
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:
             return _receive(response, part, have)
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing lies behind what is there: it is complete, or of another file
+        if error.code == 416:  # no more bytes: ``part`` is complete, or of another file
             if error.headers.get("Content-Range", "").rpartition("/")[2] == str(have):
                 return None
             part.unlink()
-            return "the unfinished file did not fit"
+            return "the partial file did not match"
         if error.code in _TRY_AGAIN:
-            return f"the server says {error.code} {error.reason}"
-        raise DataError(f"{url}: the server says {error.code} {error.reason}; is the address right?") from error
+            return f"the server replied {error.code} {error.reason}"
+        raise DataError(f"{url}: the server replied {error.code} {error.reason}; check the address") from error
     except (OSError, http.client.HTTPException) as error:
         if part.exists() and shutil.disk_usage(part.parent).free < _BLOCK:
-            raise DataError(f"{part}: the disk is full") from error
+            raise DataError(f"{part}: the disk is full; free space and run the same command again") from error
         return f"connection lost ({getattr(error, 'reason', error)})"
 
 
 def _receive(response: http.client.HTTPResponse, part: Path, have: int) -> str | None:
-    """Write the body of a response; return what cut it off."""
+    """Write the body of a response; return the reason of an interruption."""
     resumed = response.status == 206
     if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
         part.unlink()
-        return "the server sent another part than asked for"
+        return "the server sent another part than requested"
     if not resumed:
-        have = 0  # the server ignores ranges and begins anew
+        have = 0  # the server ignores ranges and sends the whole file
     length = response.headers.get("Content-Length")
     total = have + int(length) if length else None
     name = part.name.removesuffix(".part")
@@ -153,7 +159,7 @@ def _receive(response: http.client.HTTPResponse, part: Path, have: int) -> str |
         while block := response.read(_BLOCK):
             bar.update(file.write(block))
     if total is not None and _size(part) < total:
-        return f"connection lost ({_size(part)} of {total} bytes came)"
+        return f"connection lost ({_size(part)} of {total} bytes received)"
     return None
 
 

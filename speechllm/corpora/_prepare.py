@@ -1,4 +1,4 @@
-"""What the corpora share in preparing their sets."""
+"""Functions shared by the corpora for preparing sets."""
 
 import difflib
 import itertools
@@ -18,19 +18,19 @@ __all__ = ["check_request", "files_below", "index_audio", "write_set"]
 
 
 def check_request(corpus: ModuleType, root: str, sets: Sequence[str]) -> Path:
-    """Check what a user asks of a corpus: its root, as the shell gives it, and the names of sets.
+    """Check the root of a corpus, as given by the shell, and the names of sets.
 
     Returns:
-        The root, as an absolute path.
+        The root as an absolute path.
 
     Raises:
-        DataError: if no root is given.
+        DataError: if the root is empty.
         ConfigError: if the corpus has no such set.
     """
     if not root.strip():
         name = corpus.__name__.rpartition(".")[2]
         raise DataError(
-            f"the root of the corpus is empty; say where {name} lies or is to be downloaded: "
+            f"the root of the corpus is empty; give the folder of {name}, or the folder to download it to: "
             f"{corpus.VARIABLE}=/path/to/corpus"
         )
     for name in sets:
@@ -49,20 +49,20 @@ def write_set(
     dropped: Mapping[str, str],
     fingerprint: str,
 ) -> None:
-    """Join audio and transcripts by utterance id, measure the audio, and write a data directory.
+    """Match audio and transcripts by utterance id, measure the audio, and write a data directory.
 
-    What cannot be used is counted on stderr and listed in the directory's ``dropped``.
+    Unusable utterances are counted on stderr and listed in the file ``dropped`` of the directory.
 
     Args:
-        target: the data directory.
-        audio: utterance id to file.
-        texts: utterance id to transcript, which may be empty.
-        speaker_of: speaker of an utterance id.
-        dropped: utterance id to the reason ``kind`` or ``kind: detail`` why it cannot be used; it is ignored elsewhere.
+        target: data directory.
+        audio: audio files by utterance id.
+        texts: transcripts, maybe empty, by utterance id.
+        speaker_of: function that returns the speaker of an utterance id.
+        dropped: reasons, ``kind`` or ``kind: detail``, of utterances to leave out, by utterance id.
         fingerprint: see ``data_dir.is_made``.
 
     Raises:
-        DataError: if nothing can be used, or something that no verb wrote would be lost.
+        DataError: if no utterance is usable, or files that no verb wrote would be lost.
     """
     check_target(target)
     dropped = dict(dropped)
@@ -88,10 +88,10 @@ def write_set(
 
 
 def index_audio(files: Iterable[Path]) -> tuple[dict[str, Path], dict[str, str]]:
-    """Index files by their names without suffix, which are utterance ids.
+    """Index files by their names without suffix, the utterance ids.
 
     Returns:
-        The files, and the ids that two files have, with the reason to drop them.
+        The files by id, and the reasons to drop ids with two files.
     """
     audio: dict[str, Path] = {}
     dropped = {}

@@ -1,4 +1,4 @@
-"""Corpora that are read row by row: one function makes a corpus."""
+"""Corpora defined by a function that yields rows."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ from speechllm.data.kaldi.rows import BadRow, Row
 from speechllm.data.kaldi.write_rows import write_rows
 
 Parse: TypeAlias = Callable[[Path, str], Iterator[Row | BadRow]]
-"""Root of a corpus and name of a set to the rows of the set; raises DataError if there is no such set."""
+"""Maps the root of a corpus and the name of a set to its rows; raises DataError if there is no such set."""
 
 
 def corpus_of_rows(
@@ -20,11 +20,11 @@ def corpus_of_rows(
     corpus = parse.__module__.rpartition(".")[2]
 
     def has_set(root: Path, name: str) -> bool:
-        """Return True: ``parse`` knows the sets."""
+        """Return True: ``parse`` checks the name."""
         return True
 
     def download(root: Path, sets: Sequence[str]) -> None:
-        """Check that the sets are there, as they cannot be downloaded."""
+        """Check that the sets exist, since they cannot be downloaded."""
         for name in sets:
             next(parse(root, name), None)
 

@@ -1,9 +1,10 @@
 """The 2000 HUB5 English evaluation: telephone conversations of CallHome and Switchboard (LDC2002S09 and LDC2002T43).
 
-Layout: both unpacked anywhere below the root: ``*.sph`` (two channels, mu-law, 8 kHz), ``hub5e00.english*.stm``, which
-cuts them into segments, and ``en*_hub5.glm``. A channel becomes a FLAC file of its own in ``<data>/eval2000_audio``.
-Beside Kaldi's tables stand ``ref.stm``, ``ref.glm`` and ``reco2file_and_channel``, by which the set is scored as NIST
-did; ``text`` holds the references as they are written there, with their marks.
+Layout: both unpacked anywhere below the root: ``*.sph`` (two channels, mu-law, 8 kHz), ``hub5e00.english*.stm`` with
+the segments, and ``en*_hub5.glm``. Each channel is written as a FLAC file to ``<data>/eval2000_audio``.
+
+The data directory also holds ``ref.stm``, ``ref.glm`` and ``reco2file_and_channel`` for NIST's scoring; ``text`` holds
+the references of the STM file with their marks.
 """
 
 import itertools
@@ -25,10 +26,10 @@ from speechllm.score.transcripts import read_lines
 
 VARIABLE = "EVAL2000"
 BEGINNINGS = {"eval2000": "", "callhome": "en", "switchboard": "sw"}
-"""Of the names of the conversations of each set."""
+"""Prefixes of the conversation names of each set."""
 SETS = tuple(BEGINNINGS)
 WHERE_TO_GET = (
-    "get LDC2002S09 (speech) and LDC2002T43 (transcripts) from https://www.ldc.upenn.edu, unpack both into one folder, "
+    "get LDC2002S09 (speech) and LDC2002T43 (transcripts) from https://www.ldc.upenn.edu, unpack both to one folder, "
     f"and set {VARIABLE} to it"
 )
 
@@ -39,24 +40,24 @@ def has_set(root: Path, name: str) -> bool:
 
 
 def download(root: Path, sets: list[str]) -> None:
-    """Check that the corpus is there; LDC sells it.
+    """Check that the corpus exists; it is sold by LDC.
 
     Raises:
-        DataError: if it is not; the message says where to get it.
+        DataError: if it is missing; with instructions to get it.
     """
     _find(root)
 
 
 def prepare(root: Path, data: Path, sets: list[str]) -> None:
-    """Write one Kaldi directory per set; segments that cannot be used are counted and listed in it.
+    """Write one Kaldi directory per set; unusable segments are counted and listed in it.
 
     Args:
-        root: of the corpus.
-        data: where the directories ``<data>/<set>`` go, and the audio.
+        root: root of the corpus.
+        data: parent of the data directories ``<data>/<set>`` and of the audio.
         sets: names from ``SETS``.
 
     Raises:
-        DataError: if the corpus is not under ``root``, or nothing of a set can be used.
+        DataError: if the corpus is not under ``root``, or no segment of a set is usable.
     """
     conversations, stm, glm = _find(root)
     for name in sets:
@@ -67,7 +68,7 @@ def prepare(root: Path, data: Path, sets: list[str]) -> None:
 
 
 def _find(root: Path) -> tuple[list[Path], Path, Path]:
-    """Return the conversations, and the files of references and of global mapping."""
+    """Return the conversations, the STM file and the GLM file."""
     files = sorted(file for file in root.rglob("*") if file.is_file()) if root.is_dir() else []
     conversations = [file for file in files if file.suffix.lower() == ".sph"]
     references = [file for file in files if file.suffix == ".stm" and "english" in file.name]
@@ -90,7 +91,7 @@ def _prepare_set(data: Path, name: str, paths: Sequence[Path], stm: Path, glm: P
     reached: defaultdict[tuple[str, str], Seconds] = defaultdict(float)
     for segment in segments:
         channel = segment.recording, segment.channel
-        audio = channels.get(channel, "audio that is not there")
+        audio = channels.get(channel, "missing audio")
         result = _utterance(segment, audio, reached[channel])
         if isinstance(result, str):
             dropped[_id(segment)] = result
@@ -113,7 +114,7 @@ def _prepare_set(data: Path, name: str, paths: Sequence[Path], stm: Path, glm: P
 
 
 def _split(path: Path, folder: Path) -> dict[tuple[str, str], tuple[Path, Seconds] | str]:
-    """Return file and duration of each channel, A and B, or what is wrong."""
+    """Return file and duration, or the error, of each channel, A and B."""
     try:
         files, duration = split_channels(path, folder)
     except DataError as error:
@@ -122,19 +123,19 @@ def _split(path: Path, folder: Path) -> dict[tuple[str, str], tuple[Path, Second
 
 
 def _segments(stm: Path, beginning: str) -> tuple[list[Segment], dict[str, str]]:
-    """Return the segments of the conversations whose names begin so, in order, and what is wrong with other lines."""
+    """Return the segments of conversations with a name prefix, in order, and the errors of malformed lines."""
     segments, dropped = [], {}
     for number, line in read_lines(stm):
         if not line.startswith(";;") and line.startswith(beginning):
             try:
                 segments.append(parse_line(line, f"{stm}:{number}"))
             except DataError as error:
-                dropped[f"{stm.name}:{number}"] = f"wrong line: {error}"
+                dropped[f"{stm.name}:{number}"] = f"malformed line: {error}"
     return sorted(segments, key=lambda segment: (segment.recording, segment.channel, segment.start)), dropped
 
 
 def _utterance(segment: Segment, found: tuple[Path, Seconds] | str, reached: Seconds) -> Utterance | str:
-    """Return a segment as an utterance, or why it cannot be one; up to ``reached`` the channel is taken already."""
+    """Return a segment as an utterance, or the reason to drop it; earlier segments end at ``reached``."""
     if isinstance(found, str):
         return found
     path, duration = found
@@ -142,7 +143,7 @@ def _utterance(segment: Segment, found: tuple[Path, Seconds] | str, reached: Sec
     if flaw := segment_flaw(segment.start, end, duration):
         return f"segment {flaw}: {segment.start} s to {end} s of {duration} s in {path}"
     if segment.scored and overlaps(segment.start, end, reached):
-        return f"segment overlapping another: {segment.start} s to {end} s, the one before reaches {reached} s"
+        return f"segment overlapping another: {segment.start} s to {end} s, the previous one ends at {reached} s"
     if not segment.text.split():
         return "empty transcript"
     recording = f"{segment.recording}-{segment.channel}"
@@ -159,6 +160,6 @@ def _utterance(segment: Segment, found: tuple[Path, Seconds] | str, reached: Sec
 
 
 def _id(segment: Segment) -> str:
-    """Return an id like Kaldi's: the channel of the conversation, and the times in hundredths of a second."""
+    """Return an id as in Kaldi's recipe: channel of the conversation, and times in hundredths of a second."""
     begin, end = (f"{round(time * 100):06d}" for time in (segment.start, segment.end))
     return f"{segment.recording}-{segment.channel}_{begin}-{end}"

@@ -1,11 +1,11 @@
 """GigaSpeech: 10,000 hours of audiobooks, podcasts and YouTube (Chen et al., 2021, arXiv 2106.06909).
 
-Layout: ``<root>/GigaSpeech.json`` and the long Opus files that it names, ``<root>/audio/podcast/P0000/POD...opus``, of
-which the segments are parts; or both in ``<root>/GigaSpeech``. The JSON is read recording by recording, and the tables
-are sorted on the disk, so memory does not grow with the size of the set.
+Layout: ``<root>/GigaSpeech.json`` and the long Opus files named in it, ``<root>/audio/podcast/P0000/POD...opus``; or
+both in ``<root>/GigaSpeech``. Utterances are segments of these files. The JSON is read recording by recording, and the
+tables are sorted on disk, so the memory use does not depend on the size of the set.
 
-Punctuation tags are taken out of the transcripts; what consists of a garbage tag (music, noise, silence, other
-speech) is left out. Speakers are not known: every segment is its own.
+Punctuation tags are removed from the transcripts; segments with a garbage tag (music, noise, silence, other speech)
+are left out. Speakers are unknown: every segment has its own speaker.
 """
 
 import math
@@ -30,15 +30,15 @@ from speechllm.provenance import files_fingerprint
 
 VARIABLE = "GIGASPEECH"
 SETS = ("xs", "s", "m", "l", "xl", "dev", "test")
-"""10, 250, 1,000, 2,500 and 10,000 hours, each part of the next; 12 and 40 hours."""
+"""Sets of 10, 250, 1,000, 2,500 and 10,000 hours, each a subset of the next; 12 and 40 hours."""
 PUNCTUATION = frozenset({"<COMMA>", "<PERIOD>", "<QUESTIONMARK>", "<EXCLAMATIONPOINT>"})
 GARBAGE = frozenset({"<SIL>", "<MUSIC>", "<NOISE>", "<OTHER>"})
 WHERE_TO_GET = (
-    "get it as https://github.com/SpeechColab/GigaSpeech says, where a form has to be filled in, and set "
-    f"{VARIABLE} to the folder that holds GigaSpeech.json"
+    "get it from https://github.com/SpeechColab/GigaSpeech (requires a form), and set "
+    f"{VARIABLE} to the folder of GigaSpeech.json"
 )
 TIMES = ("begin_time", "end_time")
-_TOGETHER = 64  # recordings whose files are opened side by side
+_TOGETHER = 64  # recordings opened in parallel
 _THREADS = 16
 
 
@@ -48,26 +48,26 @@ def has_set(root: Path, name: str) -> bool:
 
 
 def download(root: Path, sets: list[str]) -> None:
-    """Check that the corpus is there: it is free, but given out only to who fills in a form.
+    """Check that the corpus exists; it is free, but a form is required to get it.
 
     Raises:
-        DataError: if it is not; the message says where to get it.
+        DataError: if it is missing; with instructions to get it.
     """
     _find_json(root)
 
 
 def prepare(root: Path, data: Path, sets: list[str]) -> None:
-    """Write one Kaldi directory per set; segments that cannot be used are counted and listed in it.
+    """Write one Kaldi directory per set; unusable segments are counted and listed in it.
 
-    Every file is compared with its MD5 checksum in the JSON, unless the shell variable GIGASPEECH_MD5 is ``false``.
+    Every file is verified with its MD5 checksum in the JSON, unless the shell variable GIGASPEECH_MD5 is ``false``.
 
     Args:
-        root: of the corpus.
-        data: where the directories ``<data>/<set>`` go.
-        sets: names from ``SETS``; the JSON is read once for all.
+        root: root of the corpus.
+        data: parent of the data directories ``<data>/<set>``.
+        sets: names from ``SETS``; the JSON is read once for all sets.
 
     Raises:
-        DataError: if the corpus is not under ``root``, or nothing of a set can be used.
+        DataError: if the corpus is not under ``root``, or no segment of a set is usable.
     """
     path = _find_json(root)
     root = path.parent
@@ -102,8 +102,8 @@ def _find_json(root: Path) -> Path:
 
 
 def _recordings(path: Path, tables: Mapping[str, SortedTables]) -> Iterator[dict[str, Any]]:
-    """Yield the recordings one after the other; where the JSON is damaged or cut, what follows is dropped."""
-    import ijson  # here, because only this corpus needs it
+    """Yield the recordings in order; if the JSON is damaged or truncated, the rest is dropped."""
+    import ijson  # imported here because only this corpus needs it
 
     if not tables:
         return
@@ -120,11 +120,11 @@ def _recordings(path: Path, tables: Mapping[str, SortedTables]) -> Iterator[dict
     except ijson.JSONError as error:
         reason = " ".join(str(error).split())
         for table in tables.values():
-            table.drop(path.name, f"JSON that is cut or damaged: what follows {last} cannot be read: {reason[:200]}")
+            table.drop(path.name, f"truncated or damaged JSON: unreadable after {last}: {reason[:200]}")
 
 
 def _is_recording(found: object) -> bool:
-    """Return whether this is an object with an id, and its segments, if any, are a list of objects."""
+    """Return whether this is an object with an id and, if it has segments, a list of objects as segments."""
     if not isinstance(found, dict) or not isinstance(found.get("aid"), str) or found["aid"].split() != [found["aid"]]:
         return False
     segments = found.get("segments") or []
@@ -132,16 +132,16 @@ def _is_recording(found: object) -> bool:
 
 
 def _sets_of(entry: Mapping[str, Any], names: Iterable[str]) -> list[str]:
-    """Return which of the sets a recording or a segment belongs to; the JSON has braces around them."""
+    """Return the sets of a recording or segment among ``names``; in the JSON, names of sets are in braces."""
     listed = entry.get("subsets")
     found = {str(one).strip("{}").lower() for one in listed} if isinstance(listed, list) else set()
     return [name for name in names if name in found]
 
 
 def _measure(path: Path, md5: str | None) -> Seconds | str:
-    """Return the duration of a file, or why it cannot be used."""
+    """Return the duration of a file, or the reason why it is unusable."""
     if not path.is_file():
-        return f"audio that is not there: {path}"
+        return f"missing audio: {path}"
     try:
         if md5 is not None and (found := md5_of(path)) != md5:
             return f"wrong MD5 checksum: {path} has {found}, expected {md5}; get the file again"
@@ -153,7 +153,7 @@ def _measure(path: Path, md5: str | None) -> Seconds | str:
 def _add_segments(
     recording: Mapping[str, Any], file: Path, duration: Seconds | str, tables: Mapping[str, SortedTables]
 ) -> None:
-    """Put each segment of a recording into the tables of its sets, or into what they drop."""
+    """Add each segment of a recording to the tables of its sets, as an utterance or as dropped."""
     seen: set[str] = set()
     reached = 0.0
     for number, segment in sorted(enumerate(recording.get("segments") or []), key=_begin):
@@ -182,7 +182,7 @@ def _begin(numbered: tuple[int, Mapping[str, Any]]) -> Seconds:
 def _utterance(
     segment: Mapping[str, Any], aid: str, file: Path, duration: Seconds, reached: Seconds
 ) -> Utterance | str:
-    """Return a segment as an utterance, or why it cannot be one; up to ``reached`` the recording is taken already."""
+    """Return a segment as an utterance, or the reason to drop it; earlier segments end at ``reached``."""
     begin, end = (time if isinstance(time, int | float) else math.nan for time in map(segment.get, TIMES))
     if not (math.isfinite(begin) and math.isfinite(end)):
         return f"wrong times: {segment.get('begin_time')} to {segment.get('end_time')}"
@@ -191,7 +191,7 @@ def _utterance(
     if flaw := segment_flaw(begin, end, duration):
         return f"segment {flaw}: {begin} s to {end} s of {duration} s in {file}"
     if overlaps(begin, end, reached):
-        return f"segment overlapping another: {begin} s to {end} s, the one before reaches {reached} s in {file}"
+        return f"segment overlapping another: {begin} s to {end} s, the previous one ends at {reached} s in {file}"
     if set(text.split()) & GARBAGE:
         return f"garbage utterance: {text}"
     if not text:
@@ -213,5 +213,5 @@ def _utterance(
 
 
 def transcript(text: str) -> str:
-    """Return the words of a transcript: without tags of punctuation."""
+    """Return a transcript without punctuation tags."""
     return " ".join(word for word in text.split() if word not in PUNCTUATION)

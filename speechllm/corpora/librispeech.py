@@ -1,11 +1,10 @@
 """LibriSpeech, 960 hours of read English (openslr.org/12), and Mini LibriSpeech (openslr.org/31).
 
-Layout: ``<root>/[LibriSpeech/]dev-clean/<reader>/<chapter>/<reader>-<chapter>-<number>.flac``, and the
-transcripts of each chapter in ``<reader>-<chapter>.trans.txt``. The audio may have been converted to any
-other format that libsndfile reads.
+Layout: ``<root>/[LibriSpeech/]dev-clean/<reader>/<chapter>/<reader>-<chapter>-<number>.flac``, and the transcripts of
+each chapter in ``<reader>-<chapter>.trans.txt``. The audio may be in any other format that libsndfile reads.
 
-The speaker is the reader, so that speakers can be held out. (Kaldi takes reader and chapter, to adapt to
-the recording; the ids sort alike either way, because ``-`` comes before every digit and letter.)
+The speaker is the reader, so that speakers can be held out. (Kaldi uses reader and chapter, to adapt to the recording;
+the order of the ids is the same, because ``-`` sorts before every digit and letter.)
 """
 
 import re
@@ -23,7 +22,7 @@ from speechllm.provenance import files_fingerprint
 
 VARIABLE = "LIBRISPEECH"
 
-_RESOURCE = {  # of OpenSLR, by set
+_RESOURCE = {  # number of the OpenSLR resource, by set
     "dev_clean": 12,
     "dev_other": 12,
     "test_clean": 12,
@@ -40,25 +39,25 @@ SETS = (*_RESOURCE, *_COMBINED)
 
 
 def has_set(root: Path, name: str) -> bool:
-    """Return whether a set is published, or lies under ``root`` in the same layout: ``train_mini`` in train-mini."""
+    """Return whether a set is published, or exists under ``root`` in the same layout: ``train_mini`` in train-mini."""
     return name in SETS or _folder(root, name).is_dir()
 
 
 def download(root: Path, sets: list[str], base_url: str | None = None) -> None:
-    """Fetch and unpack the sets whose folders are not there yet.
+    """Fetch and unpack the missing sets.
 
     Args:
-        root: of the corpus; made if need be.
+        root: root of the corpus; created if missing.
         sets: names from ``SETS``.
-        base_url: instead of OpenSLR's (or the shell variable OPENSLR_URL).
+        base_url: address that replaces OpenSLR's and the shell variable OPENSLR_URL.
 
     Raises:
-        DataError: if a download fails; run again, it goes on where it stopped.
+        DataError: if a download fails; the next run resumes it.
     """
     for name in _parts(sets):
         folder = _folder(root, name)
         if folder.is_dir():
-            print(f"{folder}: already there", file=sys.stderr)
+            print(f"{folder}: exists already", file=sys.stderr)
             continue
         archive = download_openslr(_RESOURCE[name], f"{folder.name}.tar.gz", root, base_url)
         unpack(archive, f"LibriSpeech/{folder.name}", folder)
@@ -66,15 +65,15 @@ def download(root: Path, sets: list[str], base_url: str | None = None) -> None:
 
 
 def prepare(root: Path, data: Path, sets: list[str]) -> None:
-    """Write one Kaldi directory per set, and those of its parts for one that is combined.
+    """Write one Kaldi directory per set; for a combined set, also those of its parts.
 
     Args:
-        root: of the corpus.
-        data: where the directories ``<data>/<set>`` go.
+        root: root of the corpus.
+        data: parent of the data directories ``<data>/<set>``.
         sets: names from ``SETS``.
 
     Raises:
-        DataError: if a set is not under ``root`` or none of its utterances can be used.
+        DataError: if a set is not under ``root`` or none of its utterances is usable.
     """
     for name in _parts(sets):
         _prepare_set(_folder(root, name), data / name, name)
@@ -88,7 +87,7 @@ def _prepare_set(folder: Path, target: Path, name: str) -> None:
     if not files:
         raise DataError(
             f"{folder}: {'an empty folder' if folder.is_dir() else 'no such folder'}, expected the set {name}; set "
-            f"{VARIABLE}=/path/to/LibriSpeech, or fetch it: `speechllm download librispeech ROOT --sets {name}`"
+            f"{VARIABLE}=/path/to/LibriSpeech, or run `speechllm download librispeech ROOT --sets {name}`"
         )
     fingerprint = f"prepare librispeech {name}\n{folder} {files_fingerprint(files)}\n"
     if is_made(target, fingerprint):
@@ -110,12 +109,12 @@ def _prepare_set(folder: Path, target: Path, name: str) -> None:
 
 
 def _parts(sets: list[str]) -> list[str]:
-    """Return the sets that LibriSpeech is published in, for those asked for, each once."""
+    """Return the published sets that the given sets consist of, each once."""
     return list(dict.fromkeys(part for name in sets for part in _COMBINED.get(name, (name,))))
 
 
 def _folder(root: Path, name: str) -> Path:
-    """Return where a set lies; where nothing lies yet, where it would be put."""
+    """Return the folder of a set; if it is missing, the folder to create."""
     folder = name.replace("_", "-")
     inside = root / "LibriSpeech" / folder
     return inside if inside.is_dir() else root / folder

@@ -1,8 +1,8 @@
-"""Test sets of the Open ASR Leaderboard, and any data set of Hugging Face's hub that is stored as parquet.
+"""Test sets of the Open ASR Leaderboard, and other data sets on Hugging Face's hub that are stored as parquet.
 
-Layout: ``<root>/<set>.parquet``, or parquet files of one split in ``<root>/<set>/``. Sets that are not there are
-downloaded: the leaderboard's by the names in ``SETS``, any other by its hub id, folder and split, ``ORG--NAME``,
-``ORG--NAME--FOLDER`` or ``ORG--NAME--FOLDER--SPLIT``; by default the folder is ``data`` and the split ``test``.
+Layout: ``<root>/<set>.parquet``, or parquet files of one split in ``<root>/<set>/``. Missing sets are downloaded: those
+of the leaderboard by the names in ``SETS``, others by hub id, folder and split: ``ORG--NAME``, ``ORG--NAME--FOLDER`` or
+``ORG--NAME--FOLDER--SPLIT``. The default folder is ``data``, the default split ``test``.
 Utterances that the leaderboard does not score are dropped.
 """
 
@@ -19,11 +19,11 @@ from speechllm.score.normalize import normalizer
 VARIABLE = "OPEN_ASR_LEADERBOARD"
 REPOSITORY = "hf-audio/esb-datasets-test-only-sorted"
 NOT_SCORED = "ignore time segment in scoring"
-"""Reference of TED-LIUM's segments that are not scored."""
+"""Reference of TED-LIUM segments that are not scored."""
 
 
 class Source(NamedTuple):
-    """A split of a data set on the hub."""
+    """Split of a data set on the hub."""
 
     repo_id: str
     folder: str = "data"
@@ -42,7 +42,7 @@ SETS = tuple(sorted(PUBLISHED))
 
 
 def source_of(name: str) -> Source | None:
-    """Return where the hub has a set; None if it has none of that name."""
+    """Return the source of a set on the hub; None if the name is not valid."""
     if name in PUBLISHED:
         return PUBLISHED[name]
     owner, *parts = name.split("--")
@@ -50,7 +50,7 @@ def source_of(name: str) -> Source | None:
 
 
 def has_set(root: Path, name: str) -> bool:
-    """Return whether a set is on the hub, or lies under the root."""
+    """Return whether a set is on the hub or exists under the root."""
     return source_of(name) is not None or _find(root, name) is not None
 
 
@@ -58,7 +58,7 @@ def download(root: Path, sets: list[str]) -> None:
     """Download the sets that are not under the root; an interrupted download is resumed.
 
     Raises:
-        DataError: if the hub does not have a set, refuses it or cannot be reached.
+        DataError: if the hub does not have a set, denies access or cannot be reached.
     """
     for name in sets:
         source = source_of(name)
@@ -70,7 +70,7 @@ def prepare(root: Path, data: Path, sets: list[str]) -> None:
     """Write one Kaldi directory ``<data>/<set>`` per set, and its audio to ``<data>/<set>_audio``.
 
     Raises:
-        DataError: if a set is not under the root, or nothing of it can be used.
+        DataError: if a set is not under the root, or none of its utterances is usable.
     """
     for name in sets:
         path = _find(root, name)
@@ -85,7 +85,7 @@ def _find(root: Path, name: str) -> Path | None:
 
 
 def _read(path: Path, audio: Path) -> Iterator[Row | BadRow]:
-    """Yield the utterances; those that the leaderboard does not score as bad rows."""
+    """Yield the utterances; those that the leaderboard does not score are bad rows."""
     normalize = normalizer("whisper-english")
     for row in huggingface.read(path, audio, Options()):
         if isinstance(row, Row) and row.text is not None:
@@ -113,11 +113,11 @@ def _download(source: Source, target: Path) -> None:
     except (OSError, ValueError, unreachable) as error:
         reason = " ".join(str(error).split())[:300]
         raise DataError(
-            f"{source.repo_id}: cannot be downloaded: {reason}; if it is gated, accept its terms and `hf auth login`"
+            f"{source.repo_id}: cannot be downloaded: {reason}; if gated, accept its terms and run `hf auth login`"
         ) from error
     if not huggingface.claims(part):
         raise DataError(
             f"{source.repo_id}: found no parquet file of the split {split} in the folder {folder}, expected one; "
-            "name them in the set, ORG--NAME--FOLDER--SPLIT"
+            "name the set ORG--NAME--FOLDER--SPLIT"
         )
     part.rename(target)

@@ -87,7 +87,7 @@ def test_another_part_than_asked_for_is_not_appended(server: Server, url: str, t
 def test_a_connection_that_brings_nothing_is_given_up_and_kept(server: Server, url: str, tmp_path: Path) -> None:
     server.cuts = [1_000_000, *[0] * 10]
     with pytest.raises(
-        DataError, match=r"connection lost \(1000000 of 3000000 bytes came\), 1000000 bytes are in .*part"
+        DataError, match=r"connection lost \(1000000 of 3000000 bytes received\), 1000000 bytes are in .*part"
     ):
         fetch(url, tmp_path / "file", MD5, pause=0.001)
     server.cuts = []
@@ -103,13 +103,15 @@ def test_a_busy_server_is_asked_again(server: Server, url: str, tmp_path: Path) 
 
 
 def test_a_wrong_checksum_is_an_error_and_nothing_is_kept(url: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"{url}: found the MD5 checksum {MD5}, expected {'0' * 32}; deleted"):
+    with pytest.raises(
+        DataError, match=f"{url}: found the MD5 checksum {MD5}, expected {'0' * 32}; the file was deleted"
+    ):
         fetch(url, tmp_path / "file", "0" * 32)
     assert names(tmp_path) == []
 
 
 def test_what_the_server_does_not_have(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"{server.url}/gone: the server says 404 Not Found"):
+    with pytest.raises(DataError, match=f"{server.url}/gone: the server replied 404 Not Found"):
         fetch(f"{server.url}/gone", tmp_path / "gone")
     assert len(server.requests) == 1
     assert names(tmp_path) == []
@@ -169,7 +171,7 @@ def test_a_member_that_leads_out_is_refused(tmp_path: Path, name: str) -> None:
 def test_a_damaged_archive_leaves_nothing(tmp_path: Path, kept: int) -> None:
     file = archive(tmp_path / "a.tgz", {"Libri/set/a": BODY[:400_000], "Libri/set/b": BODY[:10]})
     file.write_bytes(file.read_bytes()[:kept])
-    with pytest.raises(DataError, match=r"a\.tgz: cannot be unpacked .*delete it and run the same again"):
+    with pytest.raises(DataError, match=r"a\.tgz: cannot be unpacked .*delete it and run the same command again"):
         unpack(file, "Libri/set", tmp_path / "set")
     assert names(tmp_path) == ["a.tgz"]
 

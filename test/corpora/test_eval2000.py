@@ -106,18 +106,18 @@ def test_what_cannot_be_used_is_listed_and_the_rest_goes_through(root: Path) -> 
     found = dict(line.split(" ", 1) for line in (data_dir / "dropped").read_text().splitlines())
     kinds = {utt: reason.partition(":")[0] for utt, reason in found.items()}
     assert kinds == {
-        "hub5e00.english.000405.stm:6": "wrong line",
-        "hub5e00.english.000405.stm:7": "wrong line",
+        "hub5e00.english.000405.stm:6": "malformed line",
+        "hub5e00.english.000405.stm:7": "malformed line",
         "en_4156-A_000300-000900": "segment beyond the end of the audio",
         "en_4156-A_000060-000140": "segment overlapping another",
-        "en_4157-A_000060-000140": "audio that is not there",
+        "en_4157-A_000060-000140": "missing audio",
         "en_4156-B_000300-000350": "empty transcript",
         "sw_4390-B_000000-000400": "unusable audio",
     }
-    assert "truncated: found 9488 samples a channel, expected 32000" in found["sw_4390-B_000000-000400"]
+    assert "truncated: found 9488 samples per channel, expected 32000" in found["sw_4390-B_000000-000400"]
     assert len((data_dir / "ref.stm").read_text().splitlines()) == 3  # the stretch that is not scored among them
     path.write_bytes(b"RIFF")
-    with pytest.raises(DataError, match=r"not one utterance can be used .*no SPHERE file"):
+    with pytest.raises(DataError, match=r"found no usable utterance .*no SPHERE file"):
         prepare(root, "switchboard")
 
 
@@ -136,7 +136,7 @@ def test_shorten_is_left_to_sph2pipe(root: Path, monkeypatch: pytest.MonkeyPatch
     coded = plain.read_bytes()[:1024].replace(b"-s4 ulaw\n", b"-s27 ulaw,embedded-shorten-v2.00\n")
     path.write_bytes(coded)
     monkeypatch.setenv("PATH", str(root))
-    with pytest.raises(DataError, match=r"compressed with shorten, expected plain samples; install sph2pipe"):
+    with pytest.raises(DataError, match=r"compressed with shorten, expected uncompressed samples; install sph2pipe"):
         prepare(root, "switchboard")
     program = root / "sph2pipe"
     program.write_text(f'#!/bin/sh\n[ "$1 $2 $3" = "-f sph -p" ] && /bin/cp {plain} "$5"\n')
@@ -144,5 +144,5 @@ def test_shorten_is_left_to_sph2pipe(root: Path, monkeypatch: pytest.MonkeyPatch
     assert len(read_data_dir(prepare(root, "switchboard")).utts) == 1
     program.write_text("#!/bin/sh\necho broken >&2; exit 1\n")
     path.write_bytes(coded + b"x")
-    with pytest.raises(DataError, match="damaged: sph2pipe says 'broken'"):
+    with pytest.raises(DataError, match="damaged: sph2pipe reports 'broken'"):
         prepare(root, "switchboard")

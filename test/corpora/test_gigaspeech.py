@@ -73,7 +73,7 @@ def test_sets_become_valid_data_directories(tmp_path: Path, audios: list[dict[st
     assert (first.utt_id, first.speaker, first.recording) == ("POD1_S0000000", "POD1_S0000000", "POD1")
     assert (first.text, first.start, first.end) == ("SEGMENT NUMBER 0", 0.0, 0.9)
     assert not (data / "xs/dropped").exists()
-    with pytest.raises(DataError, match="not one utterance can be used"):
+    with pytest.raises(DataError, match="found no usable utterance"):
         prepare(tmp_path, audios, "dev")
 
 
@@ -113,7 +113,7 @@ def test_what_cannot_be_used_is_listed_and_the_rest_goes_through(tmp_path: Path,
         key = f"POD2_S{k:07d}" if reason != "wrong segment id" else "POD2[11]"
         assert key in found, (key, found)
         assert found[key].startswith(reason.split(": None")[0]), found[key]
-    assert found["POD3_S0000000"].startswith("audio that is not there: ")
+    assert found["POD3_S0000000"].startswith("missing audio: ")
     assert found["POD4_S0000000"].startswith("unusable audio: ")
     assert found["POD5_S0000000"].startswith("wrong MD5 checksum: ")
     assert found["POD1_S0000000"] == "recording that is listed twice"
@@ -138,13 +138,13 @@ def test_a_json_that_is_cut_gives_what_lies_before(tmp_path: Path, audios: list[
     gigaspeech.prepare(tmp_path, tmp_path / "data", ["xs"])
     assert [utt.utt_id for utt in read_data_dir(tmp_path / "data/xs").utts] == [f"POD2_S{k:07d}" for k in range(4)]
     assert reasons(tmp_path / "data/xs")["GigaSpeech.json"].startswith(
-        "JSON that is cut or damaged: what follows POD2 cannot be read: "
+        "truncated or damaged JSON: unreadable after POD2: "
     )
     path.write_text("")
-    with pytest.raises(DataError, match=r"not one utterance can be used \(JSON that is cut or damaged 1\)"):
+    with pytest.raises(DataError, match=r"found no usable utterance \(truncated or damaged JSON 1\)"):
         gigaspeech.prepare(tmp_path, tmp_path / "data", ["xs"])
     path.unlink()
-    with pytest.raises(DataError, match=r"GigaSpeech\.json: no such file, .* get it as https://github"):
+    with pytest.raises(DataError, match=r"GigaSpeech\.json: no such file, .* get it from https://github"):
         gigaspeech.download(tmp_path, ["xs"])
 
 

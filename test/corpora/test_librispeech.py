@@ -132,7 +132,10 @@ def test_a_set_of_which_nothing_can_be_used_is_an_error(make_corpus: MakeCorpus,
     root = make_corpus()
     for file in root.rglob("*.flac"):
         file.write_bytes(b"")
-    with pytest.raises(DataError, match=r"not one utterance can be used \(unusable audio 8\); the first, 19-7-0000: "):
+    with pytest.raises(
+        DataError,
+        match=r"found no usable utterance \(unusable audio 8\), expected at least one; the first, 19-7-0000: ",
+    ):
         librispeech.prepare(root, tmp_path / "data", SET)
     assert not (tmp_path / "data").exists()
 
