@@ -1,8 +1,8 @@
-"""The command ``speechllm VERB ...``: one verb a file, each with ``add_arguments`` and ``run``.
+"""The command ``speechllm VERB ...``: one file per verb, each with ``add_arguments`` and ``run``.
 
-The module of a verb is imported only when that verb is run, so ``speechllm score`` starts without torch. A verb that is
-a keyword of Python has an underscore at the end of its file's name: ``import`` is ``import_.py``. Files whose names
-begin with an underscore are shared by the verbs.
+The module of a verb is imported only when that verb runs, so ``speechllm score`` starts without torch. The file of a
+verb that is a Python keyword ends with an underscore: ``import`` is ``import_.py``. Files that begin with an underscore
+are shared by the verbs.
 """
 
 import argparse
@@ -29,8 +29,8 @@ def verbs() -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; return its exit status.
 
-    0: done; 1: an error that the user can correct; 2: a wrong command line; 3: done, but some items were left out and
-    listed; 130, 143, 129: ended by Ctrl-C, SIGTERM, SIGHUP; 141: the reader of the output went away.
+    0: success; 1: an error that the user can correct; 2: an invalid command line; 3: success, but some items were left
+    out and listed; 130, 143, 129: ended by Ctrl-C, SIGTERM, SIGHUP; 141: the output pipe was closed.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -61,10 +61,10 @@ def _choose(argv: list[str]) -> str:
         prog="speechllm",
         usage="speechllm VERB ...",
         description=DESCRIPTION,
-        epilog="\n".join(["verbs, each with a --help of its own:", *lines]),
+        epilog="\n".join(["verbs (each has its own --help):", *lines]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    chooser.add_argument("verb", choices=names, metavar="VERB", help="one of those below")
+    chooser.add_argument("verb", choices=names, metavar="VERB", help="one of the verbs below")
     verb: str = chooser.parse_args(argv).verb
     return verb
 
@@ -74,6 +74,6 @@ def _file_name(verb: str) -> str:
 
 
 def _summary(verb: str) -> str:
-    """Return the first line of the docstring of a verb's module, which is not imported."""
+    """Return the first line of the docstring of a verb's module, without importing it."""
     tree = ast.parse(Path(__file__).with_name(f"{_file_name(verb)}.py").read_text(encoding="utf-8"))
     return (ast.get_docstring(tree) or "").partition("\n")[0]

@@ -9,7 +9,7 @@ _NEXT_KEY = re.compile(r"(\s+)(?=[A-Za-z_]\w*(?:\.\w+)*=)")
 
 
 def add_set(parser: argparse.ArgumentParser, text: str = "overrides of the YAML; may be repeated") -> None:
-    """Declare --set, which gives a list of ``section.key=value``."""
+    """Declare --set, which collects a list of ``section.key=value``."""
     parser.add_argument("--set", action="extend", type=split_overrides, default=[], metavar="KEY=VALUE", help=text)
 
 
@@ -33,9 +33,9 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
 
 
 def split_overrides(text: str) -> list[str]:
-    """Return the overrides in ``text``: one, or several with spaces between.
+    """Return the overrides in ``text``, separated by spaces.
 
-    A value may have spaces too: it goes on until the next ``key=`` outside its quotes and brackets.
+    A value may contain spaces: it ends at the next ``key=`` outside quotes and brackets.
     """
     first, *rest = _NEXT_KEY.split(text.strip())
     found = [first] if first else []

@@ -1,4 +1,4 @@
-"""Verbs and options of earlier versions: each is an error that names its replacement."""
+"""Verbs and options of earlier versions; using one is an error that names its replacement."""
 
 import argparse
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ VERBS = {
 
 
 def check_verb(verb: str = "") -> None:
-    """Check that a verb is none of an earlier version.
+    """Check that a verb is not one of an earlier version.
 
     Raises:
-        UsageError: naming its replacement.
+        UsageError: if it is; the message names the replacement.
     """
     if verb in VERBS:
         raise UsageError(f"{verb}: renamed, expected {VERBS[verb]}")
 
 
 def add_renamed(parser: argparse.ArgumentParser, option: str, instead: str) -> None:
-    """Let an option of an earlier version be an error that names its replacement."""
+    """Make an option of an earlier version an error that names its replacement."""
     parser.add_argument(option, nargs="?", action=_Renamed, const=instead, help=argparse.SUPPRESS)
 
 
@@ -38,5 +38,5 @@ class _Renamed(argparse.Action):
         values: str | Sequence[object] | None,
         option_string: str | None = None,
     ) -> None:
-        """End with an error."""
+        """Exit with an error that names the replacement."""
         parser.error(f"{option_string}: renamed, expected {self.const}")

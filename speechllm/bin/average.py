@@ -10,7 +10,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Average."""
+    """Average the checkpoints."""
     from speechllm.train.run import average
 
     print(average(args.exp_dir))

@@ -1,6 +1,6 @@
 """Decode sets with Whisper's own decoder, in jobs, and merge their hypotheses.
 
-The hypotheses go to a directory beside EXP that is named after the Whisper model, so that experiments share them;
+The hypotheses go to a directory next to EXP, named after the Whisper model, so that experiments share them.
 EXP/baseline is a link to it.
 """
 
@@ -15,7 +15,7 @@ from speechllm.data.derive.sets import locate
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add_config(parser)
-    add_jobs(parser, without="decode the rest of all jobs and merge them")
+    add_jobs(parser, without="decode all remaining jobs and merge")
     parser.add_argument("--num_beams", type=int, default=1, help="beam width; 1 is greedy search")
     parser.add_argument("--language", help="language of the speech, e.g. de (default: the set's, else detected)")
     parser.add_argument("exp", metavar="EXP", type=Path, help="directory of the experiment")
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run one job of each set, or all."""
+    """Run one job of each set, or all jobs."""
     check_jobs(args)
     from speechllm import experiment
     from speechllm.atomic import new_file

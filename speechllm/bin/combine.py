@@ -1,4 +1,4 @@
-"""Combine data directories into one; an utterance in two of them is an error."""
+"""Combine data directories into one; duplicate utterance ids are an error."""
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -9,7 +9,7 @@ from speechllm.data.kaldi.validate import validate_data_dir
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("target", type=Path, metavar="TARGET", help="data directory to be made")
+    parser.add_argument("target", type=Path, metavar="TARGET", help="data directory to write")
     parser.add_argument("sources", nargs="+", type=Path, metavar="SOURCE", help="data directory")
 
 

@@ -1,7 +1,7 @@
 """Decode sets with a trained model, in jobs, and merge their hypotheses.
 
 The hypotheses of a set go to EXP/decode/SET, or EXP/decode/SET_NAME with --inference_config NAME.yaml. Those of
-SET_shuffled are a control: each utterance is decoded with the audio of another one.
+SET_shuffled are a control: each utterance is decoded with the audio of another utterance.
 """
 
 import argparse
@@ -18,16 +18,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_inference_config(parser)
     add_set(parser, "overrides, e.g. decode.batch_size=8; may be repeated")
     add_trust(parser)
-    add_jobs(parser, without="decode the rest of all jobs and merge them")
+    add_jobs(parser, without="decode all remaining jobs and merge")
     add_renamed(parser, "--mismatched", "the name of the set with the suffix _shuffled")
     add_dump(parser)
-    parser.add_argument("--exp", type=Path, help="where hypotheses go (default: the experiment, or exp/<its name>)")
+    parser.add_argument(
+        "--exp", type=Path, help="directory of the hypotheses (default: the experiment, or exp/<its name>)"
+    )
     parser.add_argument("model", help="experiment, packed directory, shipped model or hub id")
     add_sets(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run one job of each set, or all."""
+    """Run one job of each set, or all jobs."""
     check_jobs(args)
     from speechllm import experiment
     from speechllm.inference.run import SetToDecode, decode

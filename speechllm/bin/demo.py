@@ -1,4 +1,4 @@
-"""Serve a page on this machine that transcribes a microphone or a file."""
+"""Serve a local web page that transcribes a microphone or a file."""
 
 import argparse
 
@@ -7,14 +7,14 @@ from speechllm.bin._arguments import add_trust
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("--model", help="experiment, packed directory, shipped model or hub id; default: the shipped")
-    parser.add_argument("--port", type=int, default=7860, help="of http://127.0.0.1 (%(default)s)")
+    parser.add_argument("--model", help="experiment, packed directory, shipped model (default) or hub id")
+    parser.add_argument("--port", type=int, default=7860, help="port on http://127.0.0.1 (%(default)s)")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (%(default)s)")
     add_trust(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Serve until interrupted."""
+    """Serve the page until interrupted."""
     from speechllm.api import load
     from speechllm.demo import serve
 

@@ -1,8 +1,8 @@
-"""Make derived sets, such as train_sp0.9, and validate all sets given.
+"""Write the derived sets, such as train_sp0.9, and validate all given sets.
 
-X_train2 and X_valid2 are X without two speakers, and these alone; X_sp0.9 is X at another speed; X_aug is X with the
-noise, reverberation and codecs of data.augment; X_cat60 is X with neighbours concatenated up to 60 seconds; non_speech
-is silence and synthetic noise; X_shuffled is decoded from X. All other sets have to be there.
+X_valid2 holds two speakers of X, and X_train2 the others; X_sp0.9 is X at speed 0.9; X_aug is X with the noise,
+reverberation and codecs of data.augment; X_cat60 is X with neighbours concatenated up to 60 seconds; non_speech is
+silence and synthetic noise; X_shuffled needs no data: it is decoded from X. All other sets must exist.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -22,14 +22,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    """Make and validate them."""
+    """Write and validate the sets."""
     derive([name for name in args.sets if "/" not in name], args.data, lambda: _augmentation(args))
     for one in locate(args.sets, args.data, shuffled=False):
         print(f"{one.data_dir}: {validate_data_dir(one.data_dir, need_text=one.name != NON_SPEECH)}")
 
 
 def _augmentation(args: Namespace) -> Augmentation:
-    """Return the augmentation of the experiment."""
+    """Return the augmentation that the experiment configures."""
     from speechllm.pretrained.directory import read_config
 
     options = None

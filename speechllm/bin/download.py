@@ -1,7 +1,7 @@
-"""Download the missing sets of a corpus that is freely available.
+"""Download the missing sets of a freely available corpus.
 
-Goes on where an earlier run was cut off, verifies the published checksums and unpacks. The shell variable
-OPENSLR_URL names a mirror of https://www.openslr.org/resources.
+Resumes an interrupted download, verifies the published checksums and unpacks. The shell variable OPENSLR_URL names a
+mirror of https://www.openslr.org/resources.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -15,13 +15,13 @@ from speechllm.registry import available, component_module
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("corpus", metavar="CORPUS", help=f"one of {', '.join(available('corpora'))}")
-    parser.add_argument("root", metavar="ROOT", help="folder of the corpus; made if need be")
-    text = "names such as dev_clean; for a derived set (see speechllm derive), its source"
+    parser.add_argument("root", metavar="ROOT", help="folder of the corpus; created if missing")
+    text = "set names, e.g. dev_clean; derived sets mean their sources"
     parser.add_argument("--sets", nargs="+", required=True, metavar="SET", help=text)
 
 
 def run(args: Namespace) -> None:
-    """Download what is asked for."""
+    """Download the given sets."""
     corpus = component_module("corpora", args.corpus)
     sets = corpus_sets(args.sets, lambda name: corpus.has_set(Path(args.root), name))
     root = check_request(corpus, args.root, sets)

@@ -1,6 +1,6 @@
 """Compute features or encoder states of sets, in jobs, and merge their shards.
 
-The dump of a set is DUMP/FRONTEND/SET; FRONTEND names what experiments have to have in common to share it.
+The dump of a set is DUMP/FRONTEND/SET. Experiments with the same FRONTEND share it.
 """
 
 import argparse
@@ -13,13 +13,13 @@ from speechllm.data.derive.sets import locate
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     add_config(parser)
-    add_jobs(parser, without="merge the shards of all jobs, after computing them if there is one")
+    add_jobs(parser, without="merge all shards, after computing them if --nj is 1")
     add_dump(parser)
     add_sets(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run one job of each set, or merge all."""
+    """Run one job of each set, or merge the shards."""
     check_jobs(args)
     from speechllm import experiment
     from speechllm.data.dump import merge_dump
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> None:
 
     config = read_config(args.config, args.set, args.trust_components)
     if config.data.dump == "none":
-        print(f"{args.config}: data.dump is none: features are extracted when audio is read, nothing is dumped")
+        print(f"{args.config}: data.dump is none: features are computed when audio is read, nothing to dump")
         return
     for one in locate(args.sets, args.data, shuffled=False):
         out_dir = args.dump / experiment.dump_name(config) / one.name

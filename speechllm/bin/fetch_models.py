@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Download."""
+    """Download the models."""
     from speechllm.pretrained.directory import read_config
 
     fetch_models(read_config(args.config, args.set, args.trust_components))

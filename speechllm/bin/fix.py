@@ -1,4 +1,4 @@
-"""Sort data directories and drop unusable utterances; see DIR/dropped and DIR/.backup*."""
+"""Sort data directories and drop unusable utterances, listed in DIR/dropped; the originals go to DIR/.backup*."""
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -13,7 +13,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    """Fix, then validate."""
+    """Fix and validate each directory."""
     for path in [path.absolute() for path in args.dirs]:  # the working directory may be replaced
         dropped = fix_data_dir(path)
         summary = validate_data_dir(path, need_text=(path / "text").exists())

@@ -1,9 +1,9 @@
 """Import your own audio and transcripts as a data directory; see egs/OWN_DATA.md.
 
-SOURCE is a folder of audio with a .txt beside each file, a table `path<TAB>text[<TAB>speaker]` (.tsv, .csv), lines
-`text (id)` (.trn, .transcription), a Hugging Face data set on disk, a manifest of Lhotse or NeMo, or a Kaldi directory.
-Where speakers are unknown, every utterance is a speaker of its own. What cannot be used is listed in TARGET/dropped; if
-there is such, the exit status is 3.
+SOURCE is a folder of audio with a .txt file for each audio file, a table `path<TAB>text[<TAB>speaker]` (.tsv, .csv),
+lines `text (id)` (.trn, .transcription), a Hugging Face data set on disk, a Lhotse or NeMo manifest, or a Kaldi
+directory. If speakers are unknown, every utterance gets its own speaker. Unusable utterances are listed in
+TARGET/dropped; the exit status is then 3.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -24,24 +24,24 @@ _COLUMNS = ("audio", "text", "speaker", "id")
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("source", type=Path, metavar="SOURCE", help="what you have")
-    parser.add_argument("target", type=Path, metavar="TARGET", help="data directory to be made, such as data/train")
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="file or folder to import")
+    parser.add_argument("target", type=Path, metavar="TARGET", help="data directory to write, such as data/train")
     formats = ", ".join(available(_KIND))
-    parser.add_argument("--format", metavar="FORMAT", help=f"{formats}, or a module of yours; found by itself")
-    parser.add_argument("--split", default="", metavar="NAME", help="which split, where there are several")
+    parser.add_argument("--format", metavar="FORMAT", help=f"{formats}, or your own module; default: detected")
+    parser.add_argument("--split", default="", metavar="NAME", help="split to import, if there are several")
     parser.add_argument(
         "--columns",
         nargs="+",
         default=[],
         metavar="WHAT=COLUMN",
-        help=f"which column or key holds the {', '.join(_COLUMNS)}, such as text=sentence",
+        help=f"columns or keys of {', '.join(_COLUMNS)}, e.g. text=sentence",
     )
 
 
 def run(args: Namespace) -> int:
-    """Import."""
+    """Import and validate the data."""
     if not args.source.exists():
-        raise DataError(f"{args.source}: no such file or folder, expected what is to be imported; is the path right?")
+        raise DataError(f"{args.source}: no such file or folder, expected data to import; check the path")
     check_apart(args.target, args.source)
     name = args.format or _detect(args.source)
     importer = component_module(_KIND, name)
@@ -53,12 +53,12 @@ def run(args: Namespace) -> int:
 
 
 def _detect(source: Path) -> str:
-    """Return the name of the format that claims the source."""
+    """Return the name of the format that recognises the source."""
     names = available(_KIND)
     claims = [name for name in names if component_module(_KIND, name).claims(source)]
     if len(claims) != 1:
-        found = f"it may be {' or '.join(claims)}" if claims else "it is like none of them"
-        raise ConfigError(f"{source}: found no single format of {', '.join(names)}: {found}; say --format FORMAT")
+        found = f"it may be {' or '.join(claims)}" if claims else "it matches none of them"
+        raise ConfigError(f"{source}: found no single format of {', '.join(names)}: {found}; give --format FORMAT")
     return claims[0]
 
 
@@ -68,5 +68,5 @@ def _options(args: Namespace, name: str, importer: ModuleType) -> Options:
         raise ConfigError(f"--columns: found {wrong[0]!r}, expected {'=..., '.join(_COLUMNS)}=...")
     for option, given in (("split", args.split), ("columns", columns)):
         if given and option not in importer.OPTIONS:
-            raise ConfigError(f"--{option}: the format {name} has none; leave it out")
+            raise ConfigError(f"--{option}: the format {name} has no such option; leave it out")
     return Options(split=args.split, columns=columns)

@@ -1,4 +1,4 @@
-"""Print the parts, the training and the scores of a trained model."""
+"""Print the components, the training and the scores of a trained model."""
 
 import argparse
 
@@ -7,12 +7,12 @@ from speechllm.bin._arguments import add_trust
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("model", nargs="?", help="experiment, packed directory or hub id; without: list shipped models")
+    parser.add_argument("model", nargs="?", help="experiment, packed directory or hub id; default: list shipped models")
     add_trust(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print it."""
+    """Print the description."""
     from speechllm.pretrained.directory import read_model, shipped
     from speechllm.pretrained.info import describe
 

@@ -1,4 +1,4 @@
-"""Pack a trained model for another machine; --push uploads it to the hub."""
+"""Pack a trained model into a directory for other machines; --push uploads it to the hub."""
 
 import argparse
 from pathlib import Path
@@ -8,22 +8,20 @@ from speechllm.bin._arguments import add_set, add_trust
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("model", help="trained experiment, or another model that can be loaded")
+    parser.add_argument("model", help="experiment, packed directory, shipped model or hub id")
     parser.add_argument("out_dir", type=Path, help="new directory")
     parser.add_argument("--dtype", choices=("float16", "bfloat16", "float32"), default="float16", help="(%(default)s)")
     for part in ("encoder", "decoder"):
-        parser.add_argument(
-            f"--{part}", help=f"hub id or name of the {part}, which else is copied if it is a directory"
-        )
-    parser.add_argument("--notes", type=Path, help="Markdown for its card: data, licences, limits")
-    parser.add_argument("--push", metavar="REPO", help="also upload it to the hub, as USER/NAME")
-    parser.add_argument("--private", action="store_true", help="create the repository of --push as a private one")
+        parser.add_argument(f"--{part}", help=f"hub id to name as {part}; default: copy it if local")
+    parser.add_argument("--notes", type=Path, help="Markdown for the model card: data, licences, limits")
+    parser.add_argument("--push", metavar="REPO", help="upload to the hub as USER/NAME")
+    parser.add_argument("--private", action="store_true", help="make the repository of --push private")
     add_set(parser, "overrides, e.g. decode.search.num_beams=4")
     add_trust(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Load, to know that it works, and write."""
+    """Load the model as a check, and write the directory."""
     from speechllm.api import load
     from speechllm.pretrained.hub import check_repo, push
 

@@ -1,6 +1,6 @@
-"""Write a Kaldi data directory DATA/SET for each set of a corpus, and validate it.
+"""Write and validate a Kaldi data directory DATA/SET for each set of a corpus.
 
-What cannot be used is listed in DATA/SET/dropped; if there is such, the exit status is 3.
+Unusable utterances are listed in DATA/SET/dropped; the exit status is then 3.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -18,13 +18,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("corpus", metavar="CORPUS", help=f"one of {', '.join(available('corpora'))}")
     parser.add_argument("root", metavar="ROOT", help="folder of the corpus")
-    parser.add_argument("data", metavar="DATA", type=Path, help="where the data directories go")
-    text = "names such as dev_clean; for a derived set (see speechllm derive), its source"
+    parser.add_argument("data", metavar="DATA", type=Path, help="parent of the data directories")
+    text = "set names, e.g. dev_clean; derived sets mean their sources"
     parser.add_argument("--sets", nargs="+", required=True, metavar="SET", help=text)
 
 
 def run(args: Namespace) -> int:
-    """Prepare what is asked for."""
+    """Prepare the given sets."""
     corpus = component_module("corpora", args.corpus)
     sets = corpus_sets(args.sets, lambda name: corpus.has_set(Path(args.root), name))
     root = check_request(corpus, args.root, sets)

@@ -1,7 +1,7 @@
 """Transcribe a data directory with Whisper, and keep the utterances of high confidence.
 
-The hypotheses go to OUT_decode; with them, other filters take seconds. OUT lists the utterances left out in its file
-dropped, with the reason. With --max_wer the transcripts of DATA are kept where the hypothesis agrees with them.
+The hypotheses go to OUT_decode and are reused: changing the filter takes seconds. OUT/dropped lists the utterances left
+out, with reasons. With --max_wer the transcripts of DATA are kept if the hypotheses agree with them.
 """
 
 import argparse
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from speechllm.data.kaldi.dropped import status
 
-JOBS = 20  # an interrupted run decodes the rest of one job again
+JOBS = 20  # an interrupted run repeats at most one job
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,10 +17,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from speechllm.inference.pseudo_label import Filter
 
     parser.add_argument("data", metavar="DATA", type=Path, help="data directory of the speech")
-    parser.add_argument("out", metavar="OUT", type=Path, help="data directory to be made")
+    parser.add_argument("out", metavar="OUT", type=Path, help="data directory to write")
     parser.add_argument("--whisper", required=True, help="Whisper model: directory or hub id")
     parser.add_argument("--language", help="language of the speech, e.g. de (default: detected)")
-    parser.add_argument("--normalizer", default="none", help="of the transcripts, see speechllm score (%(default)s)")
+    parser.add_argument(
+        "--normalizer", default="none", help="normaliser of the transcripts, see speechllm score (%(default)s)"
+    )
     parser.add_argument(
         "--min_confidence",
         type=float,
@@ -33,11 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max_rate", type=float, default=Filter.max_rate, help="most characters per second (%(default)s)"
     )
-    parser.add_argument("--max_wer", type=float, help="keep DATA's transcripts, at most this WER (percent) apart")
+    parser.add_argument(
+        "--max_wer", type=float, help="keep DATA's transcripts up to this WER (percent) of the hypothesis"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Decode, filter, and describe the result; return 3 if utterances were left out."""
+    """Decode and filter; return 3 if utterances were left out."""
     from speechllm.data.kaldi.validate import validate_data_dir
     from speechllm.inference.pseudo_label import Filter, write_pseudo_labelled
     from speechllm.inference.run import SetToDecode, baseline

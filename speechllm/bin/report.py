@@ -7,16 +7,16 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("exp", metavar="EXP", type=Path, help="experiment directory with scores")
-    parser.add_argument("beside", metavar="EXP", nargs="*", type=Path, help="experiments whose scores stand beside")
-    parser.add_argument("--data", type=Path, help="directory of the data directories, for the audio, e.g. data")
+    parser.add_argument("beside", metavar="EXP", nargs="*", type=Path, help="experiments to compare with")
+    parser.add_argument("--data", type=Path, help="parent of the data directories, for the audio, e.g. data")
     parser.add_argument(
         "--embed_audio",
         type=int,
         default=0,
         metavar="N",
-        help="embed the audio of the N utterances of each set with most errors",
+        help="audio of the N utterances with most errors to embed per set",
     )
-    parser.add_argument("--output", type=Path, help="the page (default: EXP/report.html)")
+    parser.add_argument("--output", type=Path, help="page to write (default: EXP/report.html)")
 
 
 def run(args: argparse.Namespace) -> int | None:
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int | None:
     from speechllm.report.tables import find_scores
 
     if args.embed_audio and args.data is None:
-        raise ConfigError("--embed_audio: found no --data, expected the directory of the data directories; give it")
+        raise ConfigError("--embed_audio: found no --data, expected the parent of the data directories; give it")
     output = args.output or args.exp / "report.html"
     audio = {}
     if args.data is not None:

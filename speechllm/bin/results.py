@@ -1,6 +1,6 @@
 """Collect the scores of experiments in tables.
 
-Every score.json below EXP/decode makes a row. With --output, the tables replace the text between the lines
+Every score.json below EXP/decode is one row. With --output, the tables replace the text between the lines
 "<!-- generated: begin -->" and "<!-- generated: end -->" of that file, and EXP/record.json is written: scores,
 commands, versions and hardware, the source of speechllm fill_tables.
 """
@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=Path, help="Markdown file to update, e.g. RESULTS.md; each EXP gets record.json"
     )
-    parser.add_argument("--command", default="", help="the exact command that led to the scores, to be written down")
+    parser.add_argument("--command", default="", help="command that produced the scores, to record with them")
 
 
 def run(args: argparse.Namespace) -> int | None:

@@ -1,8 +1,8 @@
 """Score hypotheses against references as sclite does.
 
-REF and HYP are Kaldi text files ("<utterance id> <words>") or sclite .trn files, with the same
-utterances; or an .stm and a .ctm file, of whole recordings. OUT, if given, receives ref.trn, hyp.trn,
-result.txt, analysis.md and score.json.
+REF and HYP are Kaldi text files ("<utterance id> <words>") or sclite .trn files with the same utterances, or an .stm
+and a .ctm file of whole recordings. ref.trn, hyp.trn, result.txt, analysis.md and score.json are written to OUT, if
+given.
 """
 
 import argparse
@@ -20,18 +20,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="none",
         help="none, librispeech, gigaspeech, whisper-english, whisper-basic or english (%(default)s)",
     )
-    parser.add_argument("--spelling", type=Path, help="normalizer.json of a Whisper model, for the English normalizers")
-    parser.add_argument("--truncated", type=Path, help="ids of the utterances whose hypothesis reached max_new_tokens")
-    parser.add_argument("--utt2dur", type=Path, help="durations, for the error rate by duration in analysis.md")
+    parser.add_argument("--spelling", type=Path, help="normalizer.json of a Whisper model, for English normalisers")
+    parser.add_argument("--truncated", type=Path, help="ids of utterances that reached max_new_tokens")
+    parser.add_argument(
+        "--utt2dur", type=Path, help="durations (seconds), for the error rate by duration in analysis.md"
+    )
     parser.add_argument("--context", type=Path, help="hot words of each utterance, for B-WER and U-WER")
     parser.add_argument("--glm", type=Path, help="global mapping of spellings, for .stm and .ctm")
     parser.add_argument("--char", action="store_true", help="score characters as well, in result_cer.txt")
-    parser.add_argument("--check", action="store_true", help="compare OUT/result.txt with what the real sclite writes")
-    parser.add_argument("--examples", type=int, default=0, metavar="N", help="print N hypotheses beside references")
+    parser.add_argument("--check", action="store_true", help="compare OUT/result.txt with the output of sclite")
+    parser.add_argument(
+        "--examples", type=int, default=0, metavar="N", help="number of hypotheses to print with their references"
+    )
 
 
 def run(args: argparse.Namespace) -> int | None:
-    """Score, and print the row of the table."""
+    """Score, and print the table."""
     from speechllm.errors import ConfigError
     from speechllm.report import tables as results
     from speechllm.score import directory

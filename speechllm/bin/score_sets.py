@@ -1,7 +1,7 @@
 """Score the decoded sets of an experiment, into EXP/decode/SET/score.
 
-A set with ref.stm is scored by recordings with its GLM, a set without transcripts by the words recognised in
-non-speech, any other with a text normaliser.
+A set with ref.stm is scored by recording with its GLM, a non-speech set by the number of recognised words, any other
+set with a text normaliser.
 """
 
 import argparse
@@ -18,13 +18,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="none, librispeech, gigaspeech, whisper-english, whisper-basic or english (%(default)s)",
     )
     add_inference_config(parser)
-    parser.add_argument("--baseline", action="store_true", help="score the decoding of speechllm baseline as well")
+    parser.add_argument("--baseline", action="store_true", help="also score the hypotheses of speechllm baseline")
     parser.add_argument("exp", metavar="EXP", type=Path, help="experiment directory")
     add_sets(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Score, and print the tables."""
+    """Score the sets and print the tables."""
     from speechllm.data.derive.sets import locate
     from speechllm.report.score_sets import score_sets
 

@@ -1,4 +1,4 @@
-"""Make a data directory of the utterances that satisfy all given conditions."""
+"""Write a data directory of the utterances that satisfy all given conditions."""
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -11,18 +11,20 @@ from speechllm.data.kaldi.validate import validate_data_dir
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("source", type=Path, metavar="SOURCE", help="data directory")
-    parser.add_argument("target", type=Path, metavar="TARGET", help="data directory to be made")
-    parser.add_argument("--utt_list", type=Path, metavar="FILE", help="only the utterances whose ids begin its lines")
-    parser.add_argument("--speakers", nargs="+", metavar="SPEAKER", help="only these speakers")
-    parser.add_argument("--max_duration", type=float, metavar="SECONDS", help="only utterances up to this duration")
+    parser.add_argument("target", type=Path, metavar="TARGET", help="data directory to write")
+    parser.add_argument(
+        "--utt_list", type=Path, metavar="FILE", help="file whose lines begin with the utterance ids to keep"
+    )
+    parser.add_argument("--speakers", nargs="+", metavar="SPEAKER", help="speakers to keep")
+    parser.add_argument("--max_duration", type=float, metavar="SECONDS", help="maximum duration of an utterance")
     number = parser.add_mutually_exclusive_group()
-    number.add_argument("--first", type=int, metavar="N", help="only the first N of what is left")
-    number.add_argument("--random", type=int, metavar="N", help="only N of what is left, drawn with the seed")
-    parser.add_argument("--seed", type=int, default=0, help="of the draw (default: %(default)s)")
+    number.add_argument("--first", type=int, metavar="N", help="keep the first N of the remaining utterances")
+    number.add_argument("--random", type=int, metavar="N", help="keep N random ones of the remaining utterances")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (%(default)s)")
 
 
 def run(args: Namespace) -> None:
-    """Make the subset."""
+    """Write and validate the subset."""
     subset_data_dir(
         args.source,
         args.target,

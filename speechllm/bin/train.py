@@ -1,8 +1,8 @@
-"""Train an experiment with DeepSpeed, from its last checkpoint if there is one.
+"""Train an experiment with DeepSpeed, resuming from its last checkpoint if there is one.
 
-Ctrl-C (SIGINT), SIGTERM and SIGUSR1 end it after the current optimizer step, with a checkpoint and the exit status 130,
-143 or 138; a second signal ends it at once. The same command goes on from the checkpoint. The launchers deepspeed and
-torchrun kill their processes 30 seconds after they have passed on a signal: a step and its checkpoint have to fit.
+Ctrl-C (SIGINT), SIGTERM and SIGUSR1 end training after the current optimizer step, with a checkpoint and the exit
+status 130, 143 or 138; a second signal ends it at once. The same command resumes from the checkpoint. The launchers
+deepspeed and torchrun kill their processes 30 seconds after a signal: a step and its checkpoint have to fit in that.
 """
 
 import argparse
@@ -21,11 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         required=True,
         metavar="SET",
-        help="training sets, see data.shares; without --dump, paths of their directories",
+        help="training sets, see data.shares; without --dump, their directories",
     )
     parser.add_argument("--valid", required=True, metavar="SET", help="validation set")
-    parser.add_argument("--dump", type=Path, help="where the dumps of speechllm dump are")
-    parser.add_argument("--data", type=Path, default=Path("data"), help="where data directories are (%(default)s)")
+    parser.add_argument("--dump", type=Path, help="parent of the dumps of speechllm dump")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="parent of the data directories (%(default)s)")
     parser.add_argument("exp_dir", type=Path, help="directory of the experiment")
 
 

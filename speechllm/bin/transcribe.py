@@ -1,6 +1,6 @@
-"""Transcribe audio files, folders of them, or standard input (-) with a trained model.
+"""Transcribe audio files, folders of audio files, or standard input (-) with a trained model.
 
-Links to folders are followed, hidden files left out. Unreadable files are listed; the exit status is then 3.
+Links to folders are followed; hidden files are left out. Unreadable files are listed; the exit status is then 3.
 """
 
 import argparse
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="audio file of any rate, folder, pipe, or -")
-    parser.add_argument("--model", help="experiment, packed directory, shipped model or hub id; default: the shipped")
-    parser.add_argument("--format", choices=("txt", "json", "srt", "vtt"), default="txt", help="(%(default)s)")
-    parser.add_argument("--out", type=Path, help="folder for a file each; what is there already is not done again")
-    parser.add_argument("--batch_size", type=int, default=8, help="windows recognised at once (%(default)s)")
+    parser.add_argument("--model", help="experiment, packed directory, shipped model (default) or hub id")
+    parser.add_argument("--format", choices=("txt", "json", "srt", "vtt"), default="txt", help="format (%(default)s)")
+    parser.add_argument("--out", type=Path, help="folder for one transcript per file; existing transcripts are kept")
+    parser.add_argument("--batch_size", type=int, default=8, help="windows per batch (%(default)s)")
     context = parser.add_mutually_exclusive_group()
     context.add_argument("--context", default="", metavar="TEXT", help="text for the prompt, such as hot words")
-    context.add_argument("--context_file", type=Path, metavar="FILE", help="file of that text; hot words, one a line")
-    parser.add_argument("--language", default="", help="language of the speech, for prompts that name it, e.g. de")
+    context.add_argument("--context_file", type=Path, metavar="FILE", help="file of the text; hot words, one per line")
+    parser.add_argument("--language", default="", help="language of the speech, e.g. de, for prompts that name it")
     add_renamed(parser, "--longest", "--max_window")
-    parser.add_argument("--max_window", type=float, help="maximum window in seconds, at least 1; default: as trained")
+    parser.add_argument("--max_window", type=float, help="maximum window (seconds, 1 or more); default: as trained")
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ... (%(default)s)")
     parser.add_argument("--quantize", choices=("int8",), help="8-bit linear layers: faster on a CPU")
     add_set(parser, "overrides, e.g. decode.search.num_beams=4")
-    add_switch(parser, "--word_times", "decode.word_times=true", "times of words, in json, srt and vtt")
+    add_switch(parser, "--word_times", "decode.word_times=true", "add word times to json, srt and vtt")
     add_trust(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Transcribe; return 3 if some file could not be read."""
+    """Transcribe the files; return 3 if some could not be read."""
     from speechllm.inference import inputs, outputs
     from speechllm.inference.transcribe import check_options
 
@@ -64,7 +64,7 @@ def _transcribe(args: argparse.Namespace, durations: "dict[Input, Seconds]") -> 
     from speechllm import load
     from speechllm.inference import inputs, outputs
 
-    disable_progress_bar()  # that of loading weights
+    disable_progress_bar()  # of loading weights
     loading = {"device": args.device, "overrides": args.set, "trust_components": args.trust_components}
     model = load(args.model, merge_lora=True, quantize=args.quantize, **loading)
     context = inputs.read_context(args.context_file) if args.context_file else args.context

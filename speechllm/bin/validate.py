@@ -1,4 +1,4 @@
-"""List the errors of data directories; the exit status is 1 if there are any."""
+"""Validate data directories and list their errors; the exit status is 1 if there are any."""
 
 import sys
 from argparse import ArgumentParser, Namespace
@@ -11,12 +11,12 @@ from speechllm.errors import DataError
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("dirs", nargs="+", type=Path, metavar="DIR", help="data directory")
-    parser.add_argument("--no_text", action="store_true", help="transcripts need not be there")
+    parser.add_argument("--no_text", action="store_true", help="allow missing transcripts")
     parser.add_argument("--open_audio", action="store_true", help="open every audio file and compare its duration")
 
 
 def run(args: Namespace) -> int:
-    """Validate every directory, also behind one that is wrong."""
+    """Validate every directory, including those after an invalid one."""
     status = 0
     for path in args.dirs:
         try:

@@ -38,7 +38,7 @@ def test_prepare_says_by_its_status_that_something_was_left_out(corpus: Path, tm
 
 def test_download_of_what_is_there(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["download", "librispeech", str(corpus), "--sets", "train_clean_5"]) == 0
-    assert "train-clean-5: already there" in capsys.readouterr().err
+    assert "train-clean-5: exists already" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("verb", ["download", "prepare"])

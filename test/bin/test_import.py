@@ -94,12 +94,12 @@ def test_mistakes_end_with_a_sentence(
     target = str(tmp_path / "out")
     for source, options, message in [
         (tmp_path / "gone", [], "gone: no such file or folder"),
-        (sources["folder"] / "notes.md", [], "it is like none of them; say --format FORMAT"),
-        (both, [], "it may be audiofolder or kaldi; say --format FORMAT"),
+        (sources["folder"] / "notes.md", [], "it matches none of them; give --format FORMAT"),
+        (both, [], "it may be audiofolder or kaldi; give --format FORMAT"),
         (sources["table"], ["--format", "tabel"], "unknown format 'tabel', expected one of "),
         (sources["table"], ["--format", "tabel"], "did you mean 'table'?"),
-        (sources["table"], ["--split", "dev"], "--split: the format table has none; leave it out"),
-        (sources["kaldi"], ["--format", "kaldi", "--columns", "text=x"], "--columns: the format kaldi has none"),
+        (sources["table"], ["--split", "dev"], "--split: the format table has no such option; leave it out"),
+        (sources["kaldi"], ["--format", "kaldi", "--columns", "text=x"], "--columns: the format kaldi has no such option"),
         (sources["table"], ["--columns", "txt=x"], "--columns: found 'txt=x', expected audio=..., text=..."),
         (sources["table"], ["--columns", "text"], "--columns: found 'text', expected audio=..., text=..."),
     ]:

@@ -63,7 +63,7 @@ def test_what_is_missing_is_named(telephone: Path, tmp_path: Path, capsys: pytes
     assert "2 segments have no hypothesis: spk0-b, spk1-a" in capsys.readouterr().err
     (telephone / "reco2file_and_channel").write_text("other call A\n")
     assert main(arguments) == 1
-    assert "2 recordings are not in it, such as spk0-000" in capsys.readouterr().err
+    assert "2 recordings are missing, such as spk0-000" in capsys.readouterr().err
     (telephone / "reco2file_and_channel").write_text("other\n")
     assert main(arguments) == 1
     assert "reco2file_and_channel:1: expected recording, file and channel, found 'other'" in capsys.readouterr().err

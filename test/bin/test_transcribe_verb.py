@@ -104,9 +104,7 @@ def test_a_format_that_is_not_read_needs_no_model(
 ) -> None:
     (tmp_path / "a.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(500))
     assert transcribe(tmp_path / "a.m4a") == 3
-    assert (
-        "MPEG-4 (.m4a, .mp4) is a format that is not read; convert it, for example: ffmpeg" in capsys.readouterr().err
-    )
+    assert "MPEG-4 (.m4a, .mp4) is an unsupported format; convert it, for example: ffmpeg" in capsys.readouterr().err
     assert transcribe(tmp_path) == 3
     assert "ffmpeg" in capsys.readouterr().err
     assert loaded == []
