@@ -1,1 +1,1 @@
-"""From audio files to batches: Kaldi data directories, dumps, samplers."""
+"""Data sets from audio files to batches: Kaldi data directories, dumps, samplers."""

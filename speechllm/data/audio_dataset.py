@@ -1,4 +1,4 @@
-"""The audio of a data directory as a set of utterances, whose features are extracted when they are read."""
+"""A dataset over the audio of a data directory; features are extracted when an utterance is read."""
 
 import math
 import os
@@ -21,18 +21,18 @@ from speechllm.errors import DataError
 from speechllm.interfaces import Frontend
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
-"""samples_N at the frontend's rate to augmented samples_N; the generator is the utterance's own."""
+"""Maps samples_N at the frontend's rate, and a generator of the utterance's own, to augmented samples_N."""
 
 
 class AudioDataset(SpeechDataset):
-    """A data directory without a dump.
+    """Utterances of a data directory without a dump.
 
     Args:
         data_dir: Kaldi data directory.
-        frontend: extracts the features.
-        transcript: case in which transcripts are given.
-        change: augmentation of utterances that are read for an epoch; None: none.
-        seed: of the augmentation, together with epoch and utterance id.
+        frontend: extractor of the features.
+        transcript: case of the transcripts.
+        change: augmentation of utterances read for an epoch; None: no augmentation.
+        seed: seed of the augmentation, combined with epoch and utterance id.
 
     Raises:
         DataError: as ``read_data_dir``.
@@ -66,16 +66,16 @@ class AudioDataset(SpeechDataset):
         super().__init__(str(data_dir), table, [recordings], transcript, contexts=contexts)
 
     def check(self, fingerprint: dict[str, Any]) -> None:
-        """Do nothing: features are always those of the frontend."""
+        """Do nothing: the features are always from the frontend."""
 
     def fingerprint(self) -> str:
-        """Return a digest of the utterances, and of size and time of the audio files."""
+        """Return a fingerprint of the utterances and of the sizes and times of the audio files."""
         contents = read_contents(self.data_dir)
         return f"{contents.fingerprint} {audio_fingerprint(contents.files)}"
 
 
 class _Recordings:
-    """Reader of utterances from recordings: 20 bytes an utterance, and the name of each file without its folder."""
+    """Reader of utterances from recordings; stores 20 bytes per utterance, and each file name without its folder."""
 
     def __init__(self, data_dir: Path, frontend: Frontend, change: Change | None, seed: int) -> None:
         self._data_dir, self._frontend, self._change, self._seed = data_dir, frontend, change, seed
@@ -104,10 +104,10 @@ class _Recordings:
         self._numbers.clear()
 
     def read(self, utt: Listed, epoch: int | None) -> Example:
-        """Read the samples of an utterance, augment them if there is an epoch, and extract the features.
+        """Read the samples of an utterance, augment them if ``epoch`` is given, and extract the features.
 
         Raises:
-            DataError: naming the utterance, if its audio cannot be read.
+            DataError: if the audio cannot be read; it names the utterance.
         """
         number, start, end = utt.row, 0.0, math.inf
         if self._recording_of:

@@ -1,4 +1,4 @@
-"""Utterances put together for the model, and read ahead of it by worker processes."""
+"""Batches of utterances for the model, read ahead by worker processes."""
 
 import os
 import signal
@@ -27,30 +27,30 @@ class Batch:
     inputs: Tensor
     """feats_BTF or states_BLD, float32, zero beyond ``feat_lens_B``."""
     feat_lens_B: Tensor
-    """Number of valid frames, or of valid states, int64; on the CPU, where lengths are computed."""
+    """Number of valid frames, or of valid states, int64, on the CPU."""
     texts: list[str]
-    """Transcripts, empty where the data has none."""
+    """Transcripts; empty strings where the data has none."""
     durations: list[Seconds]
     encoded: bool
     """Whether ``inputs`` are encoder states."""
     epoch: int = 0
     contexts: list[str] = field(default_factory=list)
-    """Texts for the prompts, empty strings where an utterance has none; an empty list: no utterance has one."""
+    """Texts for the prompts: one per utterance, maybe empty; or an empty list if no utterance has one."""
     languages: list[str] = field(default_factory=list)
-    """English names of the languages for the prompts, likewise."""
+    """English names of the languages for the prompts: one per utterance, or an empty list."""
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch with its inputs on ``device``."""
         return replace(self, inputs=to_device(self.inputs, torch.device(device)))
 
     def shuffled(self) -> "Batch":
-        """Return the batch with each utterance's speech replaced by that of the one before it."""
-        assert len(self.utt_ids) > 1, "alone, an utterance has no other to borrow from"
+        """Return the batch with the speech of each utterance replaced by that of the previous utterance."""
+        assert len(self.utt_ids) > 1, "needs at least two utterances"
         return replace(self, inputs=self.inputs.roll(1, 0), feat_lens_B=self.feat_lens_B.roll(1, 0))
 
 
 class Collate:
-    """Make a batch of examples, padded with zeros to the longest.
+    """Make batches of examples, padded with zeros to the longest.
 
     Args:
         encoded: whether the examples are encoder states.
@@ -75,12 +75,12 @@ class Collate:
 
 
 class BatchList(Sequence[Batch]):
-    """Batches that are read each time they are asked for, in any order.
+    """Sequence of batches that are read on each access, in any order.
 
     Args:
-        dataset: where the utterances are read.
+        dataset: source of the utterances.
         batches: utterance ids of each batch.
-        collate: makes a batch of them.
+        collate: maker of a batch from examples.
     """
 
     def __init__(self, dataset: SpeechDataset, batches: Sequence[list[str]], collate: Collate) -> None:
@@ -95,14 +95,14 @@ class BatchList(Sequence[Batch]):
 
 
 class Loader:
-    """Reads the batches of a sampler's present epoch from its present position, and advances the position.
+    """Reads the batches of a sampler's current epoch from its current position, and advances the position.
 
     Args:
-        dataset: where the utterances are read.
+        dataset: source of the utterances.
         sampler: order of the batches.
-        collate: makes a batch.
-        num_workers: worker processes.
-        draw_context: draws the context of an utterance by its id, transcript and the epoch; None: as in the data.
+        collate: maker of a batch from examples.
+        num_workers: number of worker processes.
+        draw_context: function of utterance id, transcript and epoch that draws a context; None: contexts of the data.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Loader:
     ) -> None:
         self.sampler = sampler
         self._draw_context = draw_context
-        # A generator of its own keeps the global random state, on which an exact resume depends, untouched.
+        # A separate generator: exact resume requires that the global random state does not change.
         self._loader = DataLoader(
             _OfEpoch(dataset),
             batch_sampler=_Requests(sampler),
@@ -127,7 +127,7 @@ class Loader:
         )
 
     def __len__(self) -> int:
-        """Return the number of batches of the present epoch on this rank."""
+        """Return the number of batches of the current epoch on this rank."""
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -142,7 +142,7 @@ class Loader:
 
 @dataclass
 class _Requests:
-    """The batches of a sampler, each utterance with the epoch."""
+    """Batches of a sampler; each utterance is paired with the epoch."""
 
     sampler: BucketSampler
 
@@ -153,7 +153,7 @@ class _Requests:
 
 @dataclass
 class _OfEpoch(Dataset[Example]):
-    """A set, whose utterances are asked for with the epoch: worker processes live longer than one."""
+    """Dataset that is indexed by utterance and epoch, because worker processes outlive an epoch."""
 
     dataset: SpeechDataset | ConcatenatedDataset
 
@@ -162,9 +162,9 @@ class _OfEpoch(Dataset[Example]):
 
 
 def _end_with_parent(_worker: int) -> None:
-    """Ignore signals that the terminal or a launcher sends to all processes: the parent decides when its workers end.
+    """Make a worker ignore signals that a terminal or launcher sends to all processes; only its parent may end it.
 
-    The parent's own SIGTERM ends this process.
+    SIGTERM from the parent ends the worker.
     """
     signals = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)

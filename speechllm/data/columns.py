@@ -1,6 +1,6 @@
-"""Columns of a list of utterances, without a Python object for each value: lists of millions fit in every process.
+"""Columns of a list of utterances, without a Python object per value: lists of millions fit in every process.
 
-Worker processes that are forked share the pages of the arrays, since reading them writes no reference counts.
+Forked worker processes share the pages of the arrays, since reading them writes no reference counts.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _Value = TypeVar("_Value")
 
 
 class Strings(Sequence[str]):
-    """An immutable sequence of strings in one buffer: their UTF-8 bytes, and 4 bytes each (8 from 4 GiB on).
+    """Immutable sequence of strings in one buffer: their UTF-8 bytes, and 4 bytes each (8 from 4 GiB on).
 
     Args:
-        content: the bytes of all strings, one behind the other.
-        ends_N: the end of each string in ``content``.
-        rows_M: the strings that belong to the sequence, 4 bytes each; None: all.
+        content: bytes of all strings, concatenated.
+        ends_N: end of each string in ``content``.
+        rows_M: indices of the strings in the sequence, 4 bytes each; None: all.
     """
 
     def __init__(self, content: bytes | bytearray, ends_N: np.ndarray, rows_M: np.ndarray | None = None) -> None:
@@ -44,7 +44,7 @@ class Strings(Sequence[str]):
         return self._content[start : int(self._ends_N[row])].decode()
 
     def __eq__(self, other: object) -> bool:
-        """Whether the strings are those of another sequence."""
+        """Whether the strings equal those of another sequence."""
         if not isinstance(other, Sequence):
             return NotImplemented
         return len(self) == len(other) and all(one == two for one, two in zip(self, other, strict=True))
@@ -68,14 +68,14 @@ class Strings(Sequence[str]):
         return sizes_N if self._rows_M is None else sizes_N[self._rows_M]
 
     def take(self, rows_M: np.ndarray) -> Strings:
-        """Return some of the strings, by their indices; the buffer is shared."""
+        """Return the strings with the given indices; the buffer is shared."""
         if len(rows_M) == len(self) and (np.diff(rows_M) == 1).all():
             return self
         return Strings(self._content, self._ends_N, (rows_M if self._rows_M is None else self._rows_M[rows_M]))
 
 
 class StringWriter:
-    """A growing buffer of strings."""
+    """Growing buffer of strings."""
 
     def __init__(self, strings: Iterable[str] = ()) -> None:
         self._content, self._ends = bytearray(), array("Q")
@@ -94,7 +94,7 @@ class StringWriter:
 
 
 class _ById(Mapping[str, _Value]):
-    """Values of utterances, by utterance id."""
+    """Mapping from utterance ids to values."""
 
     def __init__(self, ids: Strings) -> None:
         self.ids = ids
@@ -108,7 +108,7 @@ class _ById(Mapping[str, _Value]):
 
 
 class Numbers(_ById[Any]):
-    """A number for each utterance, by utterance id."""
+    """Mapping from utterance ids to numbers."""
 
     def __init__(self, ids: Strings, values_N: np.ndarray) -> None:
         super().__init__(ids)
@@ -126,17 +126,17 @@ class Numbers(_ById[Any]):
         return cls(StringWriter(ids).finish(), np.array([values[one] for one in ids], np.float64))
 
     def of_ids(self, ids: Strings) -> np.ndarray:
-        """Return the values of some utterances, in their order."""
+        """Return the values of the given utterances, in the given order."""
         return self.values_N if ids is self.ids else np.array([self[one] for one in ids])
 
 
 class Texts(_ById[str]):
-    """A text for each utterance, by utterance id.
+    """Mapping from utterance ids to texts.
 
     Args:
         ids: utterance ids, sorted.
         texts: in the order of the ids.
-        form: applied to a text when it is read.
+        form: function applied to a text when it is read.
     """
 
     def __init__(self, ids: Strings, texts: Strings, form: Callable[[str], str]) -> None:
@@ -147,5 +147,5 @@ class Texts(_ById[str]):
         return self.at(self.ids.place(utt_id))
 
     def at(self, row: int) -> str:
-        """Return the text of the utterance in a row."""
+        """Return the text of the utterance in row ``row``."""
         return self._form(self._texts[row])

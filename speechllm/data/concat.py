@@ -1,9 +1,9 @@
-"""Utterances concatenated into longer ones: at random while training, or once, in the order of the audiobook.
+"""Random concatenation of training utterances.
 
-Random concatenation is the paper's cure for deletions (arXiv 2309.13963, section 3): it keeps a Q-Former from learning
-to ignore the end of its window. Utterances of the dump are concatenated anew every epoch. Each utterance begins on a
-hop boundary, since the silence before it is rounded up to whole frames. Concatenated features therefore equal the
-features of concatenated samples, but for the frames whose window of analysis reaches across a boundary.
+It reduces deletions (arXiv 2309.13963, section 3): without it, a Q-Former learns to ignore the end of its window.
+Utterances are concatenated differently in each epoch. Each utterance begins on a hop boundary, since the silence before
+it is rounded up to whole frames. Concatenated features therefore equal the features of concatenated samples, except for
+frames whose analysis window crosses a boundary.
 """
 
 import math
@@ -21,16 +21,16 @@ from speechllm.data.dataset import Example, SpeechDataset, change_case
 from speechllm.data.spec_augment import SpecAugment
 from speechllm.interfaces import Frontend, Seconds
 
-SEPARATOR = " "  # stands between the ids of concatenated utterances, in none of which it can occur
+SEPARATOR = " "  # between the ids of concatenated utterances; no id contains it
 
 
 class Groups(NamedTuple):
     """Utterances (N) in groups (G), sorted by the first utterance of each."""
 
     order_N: np.ndarray
-    """Numbers of the utterances; those of a group are neighbours."""
+    """Indices of the utterances; those of a group are contiguous."""
     bounds_G2: np.ndarray
-    """Where each group begins and ends in ``order_N``."""
+    """Start and end of each group in ``order_N``."""
     lengths_G: np.ndarray
     """Duration of each group (seconds)."""
 
@@ -38,13 +38,13 @@ class Groups(NamedTuple):
 def draw_concatenated(
     lengths_N: np.ndarray, options: ConcatOptions, silence: Seconds, rng: np.random.Generator
 ) -> Groups:
-    """Draw the groups of utterances; every utterance occurs once.
+    """Draw groups of utterances; every utterance occurs once.
 
     Args:
         lengths_N: duration of each utterance.
-        options: how often, and up to which length.
-        silence: between two utterances, as it will be.
-        rng: draws the order, and which are concatenated.
+        options: probability and maximum duration of concatenation.
+        silence: silence between two utterances, rounded up to whole frames.
+        rng: random generator of order and groups.
     """
     order_N = rng.permutation(len(lengths_N)).astype(np.int32)
     starts, lengths = array("i"), array("d")
@@ -68,11 +68,11 @@ class ConcatenatedDataset(Dataset[Example]):
     """Training utterances, alone or concatenated: ``dataset["first second third"]`` is one example.
 
     Args:
-        dataset: of features, if any are to be concatenated.
-        options: the silence between utterances; None: none are concatenated.
-        frontend: whose features they are.
-        masks: SpecAugment of each utterance; None: none.
-        stretch: factor by which augmentation lengthens an utterance at most.
+        dataset: utterances; features, not encoder states, if ``options`` is given.
+        options: silence between utterances; None: no concatenation.
+        frontend: frontend of the features.
+        masks: SpecAugment of each utterance; None: no masks.
+        stretch: largest factor by which augmentation lengthens an utterance.
     """
 
     def __init__(
@@ -89,16 +89,16 @@ class ConcatenatedDataset(Dataset[Example]):
         self._silence_frames = math.ceil(options.silence * frontend.frame_rate) if options else 0
         self._silence_value = frontend.silence_value
         self.silence: Seconds = self._silence_frames / frontend.frame_rate
-        """Between two utterances, rounded up to whole frames."""
+        """Silence between two utterances, rounded up to whole frames (seconds)."""
 
     def lengths(self, rows_N: np.ndarray) -> Numbers:
-        """Return the largest durations of single utterances, as frames count them where they are concatenated."""
+        """Return the largest durations of single utterances, rounded up to whole frames if they are concatenated."""
         table = self._dataset.table
         values_N = table.num_frames_N[rows_N] / self._frame_rate if self._concatenates else table.durations_N[rows_N]
         return Numbers(table.ids.take(rows_N), values_N * self._stretch)
 
     def texts(self, rows_N: np.ndarray) -> Iterator[str]:
-        """Yield transcripts in all the forms that they can take, alone and after another one."""
+        """Yield transcripts in all possible forms: alone, and after another transcript."""
         assert self._dataset.texts is not None, "training needs transcripts"
         for row in rows_N:
             text = self._dataset.texts.at(int(row))
@@ -111,7 +111,7 @@ class ConcatenatedDataset(Dataset[Example]):
         return self.read(key, None)
 
     def read(self, key: str, epoch: int | None) -> Example:
-        """Read the utterances of a group as training does in ``epoch``, and concatenate them."""
+        """Read the utterances of a group with the augmentation of ``epoch``, and concatenate them."""
         examples = [self._dataset.read(utt_id, epoch) for utt_id in key.split(SEPARATOR)]
         if self._masks is not None and epoch is not None:
             examples = [self._masks(one, epoch) for one in examples]

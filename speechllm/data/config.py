@@ -12,12 +12,12 @@ MIN_SPEED, MAX_SPEED = 0.5, 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class ConcatOptions:
-    """Random concatenation of training utterances (arXiv 2309.13963); its settings there are not known."""
+    """Random concatenation of training utterances (arXiv 2309.13963, which does not state its settings)."""
 
     probability: float = 0.5
-    """Probability with which an utterance is followed by others, as long as they fit."""
+    """Probability of appending further utterances, while they fit."""
     duration: float = 30.0
-    """Concatenated utterances are at most this long (seconds)."""
+    """Maximum duration of a concatenation (seconds)."""
     silence: float = 0.1
     """Silence between two utterances, rounded up to whole frames (seconds)."""
 
@@ -33,11 +33,11 @@ class HotWordOptions:
     """Hot words drawn as contexts of training utterances (arXiv 2104.02194)."""
 
     common: int = 5000
-    """Most frequent words of the training transcripts, which are no hot words (words)."""
+    """Number of most frequent training words excluded from hot words (words)."""
     distractors: int = 20
-    """Rare words of other transcripts in a list, at most (words)."""
+    """Maximum number of rare words from other transcripts (words)."""
     drop: float = 0.3
-    """Rate of utterances without a context, 0 to 1."""
+    """Fraction of utterances without a context, 0 to 1."""
 
     def __post_init__(self) -> None:
         at_least(self, 0, "common", "distractors")
@@ -46,30 +46,30 @@ class HotWordOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentOptions:
-    """Changes of every utterance of a set ``X_aug``, or of training utterances if ``dump`` is none, in this order.
+    """Augmentation of a set ``X_aug``, or of training utterances if ``dump`` is none, in the order of the fields.
 
-    Those not given are left out.
+    Augmentations without a value are not applied.
     """
 
     speeds: tuple[float, ...] = ()
-    """Speeds, one of which is drawn: 0.9 is slower and lower."""
+    """Speeds to draw one from; 0.9 is slower and lower."""
     reverberation: tuple[float, ...] = ()
-    """Least and greatest reverberation time RT60, the time of a decay by 60 dB (seconds)."""
+    """Least and greatest reverberation time RT60 (seconds)."""
     snr: tuple[float, ...] = ()
-    """Least and greatest ratio of the speech to the noise (dB)."""
+    """Least and greatest signal-to-noise ratio (dB)."""
     noise_dir: str | None = None
-    """Folder of recordings of noise; null: synthetic noise."""
+    """Folder of noise recordings; null: synthetic noise."""
     codecs: tuple[str, ...] = ()
-    """Codecs, one of which is drawn: mp3, vorbis, opus, gsm, ulaw."""
+    """Codecs to draw one from: mp3, vorbis, opus, gsm, ulaw."""
     probability: float = 1.0
-    """Probability of each change but that of the speed."""
+    """Probability of each augmentation except the speed."""
     seed: int = 0
     """Seed of the draws."""
 
     def __post_init__(self) -> None:
         for name in ("reverberation", "snr"):
             if len(getattr(self, name)) not in (0, 2):
-                raise ConfigError(f"{name}: found {len(getattr(self, name))} numbers, expected two, the lesser first")
+                raise ConfigError(f"{name}: found {len(getattr(self, name))} numbers, expected two, the smaller first")
         if wrong := [speed for speed in self.speeds if not MIN_SPEED <= speed <= MAX_SPEED]:
             raise ConfigError(f"speeds: found {wrong[0]}, expected {MIN_SPEED} to {MAX_SPEED}")
         if not 0 < self.probability <= 1:
@@ -77,7 +77,7 @@ class AugmentOptions:
 
     @property
     def stretch(self) -> float:
-        """Return the factor by which the slowest speed lengthens an utterance, at least 1."""
+        """Return the largest factor of duration of ``speeds``, at least 1."""
         return 1 / min(1.0, *self.speeds) if self.speeds else 1.0
 
 
@@ -86,15 +86,15 @@ class SpecAugmentOptions:
     """Masks over the features of training utterances (arXiv 1904.08779); the defaults are its policy LD."""
 
     time_masks: int = 2
-    """Masks over neighbouring frames."""
+    """Number of masks over successive frames."""
     time_width: float = 1.0
-    """Longest mask over frames (seconds)."""
+    """Maximum width of a mask over frames (seconds)."""
     time_share: float = 0.2
-    """Longest mask over frames, as a share (0 to 1) of the utterance."""
+    """Maximum width of a mask over frames, as a fraction of the utterance."""
     frequency_masks: int = 2
-    """Masks over neighbouring features."""
+    """Number of masks over adjacent features."""
     frequency_width: int = 27
-    """Widest mask over features."""
+    """Maximum width of a mask over features (features)."""
 
     def __post_init__(self) -> None:
         at_least(self, 0, "time_masks", "time_width", "time_share", "frequency_masks", "frequency_width")
@@ -104,39 +104,39 @@ class SpecAugmentOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """What is dumped, what is trained on, and how utterances are put into batches."""
+    """Dump format, selection and augmentation of training utterances, and batch limits."""
 
     dump: Literal["features", "encoder", "none"] = "features"
     """Stored inputs: features, states of the frozen encoder, or none: features are extracted from audio when read."""
     compress: bool = True
-    """Whether features are stored in 16 bits (Kaldi's method 3), not 32; states always are float16."""
+    """Store features in 16 instead of 32 bits (Kaldi's method 3); states are float16."""
     transcript: TranscriptCase = "sentence"
-    """Case of the transcripts shown to the LLM: as_is, lower, or sentence (first letter capital, the rest lower)."""
+    """Case of the transcripts: as_is, lower, or sentence (only the first letter capital)."""
     min_duration: float = 0.1
-    """Training skips and lists utterances shorter than this (seconds)."""
+    """Minimum duration of training utterances (seconds); shorter ones are skipped and listed."""
     max_duration: float = 30.0
-    """Training skips and lists utterances longer than this (seconds); decoding never does."""
+    """Maximum duration of training utterances (seconds); decoding has no maximum."""
     shares: tuple[float, ...] = ()
-    """Share (0 to 1) of each training set that an epoch has, another one in the next; empty: all of all."""
+    """Fraction of each training set per epoch, rotating over epochs; empty: 1."""
     augment: AugmentOptions | None = None
-    """Augmentation of the sets X_aug, which stage 1 makes; of training utterances if dump is none; null: none."""
+    """Augmentation of sets X_aug, or of training utterances if dump is none."""
     spec_augment: SpecAugmentOptions | None = None
-    """Masks over features of training utterances, drawn anew every epoch; null: none. Not of dumped encoder states."""
+    """SpecAugment masks over training features; null: none. Not with dump: encoder."""
     concat: ConcatOptions | None = None
-    """Random concatenation of training utterances, after train.ctc_steps; null: none. Not of dumped encoder states."""
+    """Random concatenation, after train.ctc_steps; null: none. Not with dump: encoder."""
     hot_words: HotWordOptions | None = None
-    """Hot words drawn as contexts in training, in place of those of the data; null: none. Needs prompt.context."""
+    """Random hot words that replace training contexts; null: none. Needs prompt.context."""
     batch_duration: float = 320.0
-    """Limit of one rank's batch: its longest utterance times its number of utterances (seconds)."""
+    """Maximum of longest utterance times number of utterances per rank's batch (seconds)."""
     batch_tokens: int | None = None
-    """Limit of one rank's batch with train.packing: prompt, speech and text of its utterances (tokens of the LLM);
-    batch_duration is then a limit of the sum of their durations. null: none."""
+    """Maximum of one rank's batch with train.packing: prompts, speech and texts (tokens of the LLM). With it,
+    batch_duration limits the sum of the durations. null: no maximum."""
     batch_size: int = 16
-    """Limit of one rank's batch (utterances)."""
+    """Maximum size of one rank's batch (utterances)."""
     num_buckets: int = 20
-    """Groups of similar duration among which training draws a batch (groups)."""
+    """Number of groups of similar duration; a batch comes from one."""
     num_workers: int = 0
-    """Processes on each rank that read batches ahead of the model; 0: the model waits (processes)."""
+    """Processes per rank that read batches ahead; 0: read in the main process."""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "batch_size", "batch_tokens", "num_buckets")
@@ -151,7 +151,7 @@ class DataConfig:
         if self.batch_duration < self.max_duration:
             raise ConfigError(
                 f"batch_duration: found {self.batch_duration}, expected at least max_duration ({self.max_duration}), "
-                "so that every utterance fits; raise the one or lower the other"
+                "so that every utterance fits; raise batch_duration or lower max_duration"
             )
         stretch = 1.0 if self.dump != "none" or self.augment is None else self.augment.stretch
         if self.batch_duration < self.max_duration * stretch:
@@ -161,17 +161,17 @@ class DataConfig:
             )
         if self.spec_augment is not None and self.dump == "encoder":
             raise ConfigError(
-                "spec_augment: masks are applied to features, but dump is 'encoder'; set dump: features or none"
+                "spec_augment: found dump 'encoder', expected features, which can be masked; set dump: features or none"
             )
         if self.concat is None:
             return
         if self.dump == "encoder":
             raise ConfigError(
-                "concat: utterances are concatenated before the encoder, but dump is 'encoder'; set dump: features, or "
-                "concatenate them in a data directory of their own (speechllm concatenate)"
+                "concat: found dump 'encoder', expected features, which can be concatenated; set dump: features, or "
+                "concatenate the audio in a new data directory (speechllm concatenate)"
             )
         if self.batch_duration < self.concat.duration:
             raise ConfigError(
                 f"batch_duration: found {self.batch_duration}, expected at least concat.duration "
-                f"({self.concat.duration}), so that every batch holds one; raise the one or lower the other"
+                f"({self.concat.duration}), so that every one fits; raise batch_duration or lower concat.duration"
             )

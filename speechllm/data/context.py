@@ -1,7 +1,7 @@
-"""Contexts of utterances: texts for the prompt, such as lists of hot words with commas between.
+"""Contexts of utterances: texts for the prompt, such as comma-separated lists of hot words.
 
-Hot words are single words that are rare in the training transcripts. In training they are drawn anew in each epoch:
-rare words of the transcript and distractors, rare words of other transcripts, after Le et al. (2021, arXiv 2104.02194).
+Hot words are single words that are rare in the training transcripts. Training draws them in each epoch: rare words of
+the transcript, and rare words of other transcripts as distractors, after Le et al. (2021, arXiv 2104.02194).
 """
 
 import random
@@ -15,22 +15,22 @@ SEPARATOR = ", "
 
 
 def context_case(context: str, transcript: TranscriptCase) -> str:
-    """Return a context in the case of the transcripts, for words in it to equal words of transcripts."""
+    """Return a context in the case of the transcripts, so that its words can match theirs."""
     return context if transcript == "as_is" else context.lower()
 
 
 def join_contexts(contexts: Iterable[str]) -> str:
-    """Return the contexts of concatenated utterances as one, each once, with commas between."""
+    """Return the distinct contexts of concatenated utterances, separated by commas."""
     return SEPARATOR.join(dict.fromkeys(context for context in contexts if context))
 
 
 class HotWords:
-    """Lists of hot words, drawn by seed, utterance and epoch alone.
+    """Lists of hot words, determined by seed, utterance and epoch.
 
     Args:
         texts: training transcripts.
-        options: numbers and rates.
-        seed: of the draws.
+        options: number of hot words and rate of empty contexts.
+        seed: random seed.
 
     Raises:
         DataError: if the transcripts have no rare word.
@@ -42,15 +42,15 @@ class HotWords:
         common = {word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[: options.common]}
         self._common = common
         self.rare = sorted(counts.keys() - common)
-        """Distractors, in the order of the alphabet and in lower case."""
+        """Distractors in alphabetical order and lower case."""
         if not self.rare:
             raise DataError(
-                f"hot words: found no word beyond the {options.common} most frequent of {len(counts)} in the training "
-                "transcripts, expected at least one; lower the number of common words"
+                f"hot words: found only {len(counts)} words in the training transcripts, expected more than the "
+                f"{options.common} that are excluded as common; lower the number of common words"
             )
 
     def draw(self, utt_id: str, text: str, epoch: int) -> str:
-        """Return the context of a training utterance, empty at the configured rate."""
+        """Return the context of a training utterance; it is empty at the configured rate."""
         rng = random.Random(f"{self._seed} {utt_id} {epoch}")
         if rng.random() < self.options.drop:
             return ""
@@ -61,7 +61,7 @@ class HotWords:
         return self._listed(text, self.options.distractors, random.Random(f"{self._seed} {utt_id}"))
 
     def _listed(self, text: str, number: int, rng: random.Random) -> str:
-        """Return the rare words of ``text`` and ``number`` others in random order, in the case of the text."""
+        """Return the rare words of ``text`` and ``number`` distractors in random order, in the case of ``text``."""
         words = text.split()
         own = {word.lower(): word for word in words if word.lower() not in self._common}
         others = [word for word in self._sample(number + len(own), rng) if word not in own][:number]

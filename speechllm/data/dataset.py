@@ -1,4 +1,4 @@
-"""Sets of utterances that are read one at a time when they are asked for."""
+"""Datasets of utterances that are read one at a time on access."""
 
 import functools
 import heapq
@@ -23,11 +23,11 @@ from speechllm.interfaces import Frontend, Seconds
 
 @dataclass(frozen=True)
 class Example:
-    """One utterance, as the model reads it."""
+    """Inputs of the model for one utterance, and its transcript."""
 
     utt_id: str
     inputs_TF: np.ndarray
-    """Features not yet normalised (float32), or encoder states (float16)."""
+    """Features before normalisation (float32), or encoder states (float16)."""
     text: str
     """Transcript, empty if there is none."""
     duration: Seconds
@@ -38,26 +38,26 @@ class Example:
 
 
 def example_of(samples_N: np.ndarray, frontend: Frontend, context: str = "", language: str = "") -> Example:
-    """Return samples at the frontend's rate as an utterance without id and transcript."""
+    """Return an example, without id and transcript, for samples at the frontend's rate."""
     return Example("", frontend.extract(samples_N), "", len(samples_N) / frontend.sample_rate, context, language)
 
 
 class Listed(NamedTuple):
-    """An entry of a list of utterances."""
+    """Entry of a list of utterances."""
 
     utt_id: str
     row: int
-    """Number of the utterance in its own set."""
+    """Row of the utterance in its own set."""
     text: str
     duration: Seconds
     num_frames: int
 
 
 class Reader(Protocol):
-    """Reads the utterances of one set."""
+    """Reader of the utterances of one set."""
 
     def read(self, utt: Listed, epoch: int | None) -> Example:
-        """Return one utterance, as training reads it in ``epoch``; None: without augmentation.
+        """Return one utterance with the augmentation of ``epoch``; None: without augmentation.
 
         Raises:
             DataError: if it cannot be read.
@@ -67,19 +67,19 @@ class Reader(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A list of utterances as columns, sorted by id (N rows)."""
+    """List of utterances in columns, sorted by id (N rows)."""
 
     ids: Strings
     durations_N: np.ndarray
-    """Seconds, float64."""
+    """Duration (seconds), float64."""
     num_frames_N: np.ndarray
-    """Of the inputs, uint32."""
+    """Number of frames of the inputs, uint32."""
     texts: Strings | None
-    """Transcripts as they are in ``text``; None if there are none."""
+    """Transcripts as in the file ``text``; None if there are none."""
     has_words_N: np.ndarray
     """Whether the transcript has words."""
     non_speech_N: np.ndarray
-    """Whether the utterance is of a set without words."""
+    """Whether the utterance belongs to a non-speech set."""
 
     @classmethod
     def of(cls, ids: StringWriter, durations: array, num_frames: array, texts: StringWriter, words: array) -> "Table":  # type: ignore[type-arg]
@@ -99,17 +99,17 @@ class Table:
 class SpeechDataset(Dataset[Example]):
     """Utterances by id: ``dataset["1272-128104-0000"]``.
 
-    An utterance is read when it is asked for, through files that are opened for it alone, so any number of worker
-    processes may share a dataset. Transcripts, durations and lengths are known without reading.
+    An utterance is read on access, from files opened for each access, so any number of worker processes may share a
+    dataset. Transcripts, durations and lengths are in memory.
 
     Args:
-        where: name for messages.
-        table: the list of the utterances.
-        readers: one for each set.
-        transcript: case in which transcripts are given.
-        sets_N: which of the readers reads each utterance; None: the first.
-        rows_N: number of each utterance in its own set; None: its number here.
-        contexts: contexts of the utterances that have one, in the case of the transcripts; None: none has.
+        where: name of the dataset in messages.
+        table: list of the utterances.
+        readers: one reader for each set.
+        transcript: case of the transcripts.
+        sets_N: index of the reader of each utterance; None: 0.
+        rows_N: row of each utterance in its own set; None: its row in ``table``.
+        contexts: contexts of utterances, in the case of the transcripts; None: no utterance has one.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class SpeechDataset(Dataset[Example]):
         self.num_frames = Numbers(table.ids, table.num_frames_N)
         self.durations = Numbers(table.ids, table.durations_N)
         self.texts: Texts | None = None
-        """Transcripts; None if there are none, which is enough for decoding."""
+        """Transcripts; None if there are none (decoding does not need them)."""
         if table.texts is not None:
             self.texts = Texts(table.ids, table.texts, functools.partial(change_case, transcript=transcript))
 
@@ -143,7 +143,7 @@ class SpeechDataset(Dataset[Example]):
         return self.read(utt_id, None)
 
     def read(self, utt_id: str, epoch: int | None) -> Example:
-        """Read one utterance as training does in ``epoch``; see ``Reader.read``."""
+        """Read one utterance with the augmentation of ``epoch``; see ``Reader.read``."""
         row = self.utt_ids.place(utt_id)
         text = "" if self.texts is None else self.texts.at(row)
         own_row = row if self._rows_N is None else int(self._rows_N[row])
@@ -152,7 +152,7 @@ class SpeechDataset(Dataset[Example]):
         return replace(example, context=self.contexts.get(utt_id, ""), language=self.languages[self.set_of(row)])
 
     def set_of(self, row: int) -> int:
-        """Return the number of the set that an utterance is of."""
+        """Return the index of the set of an utterance."""
         return 0 if self._sets_N is None else int(self._sets_N[row])
 
     @property
@@ -161,7 +161,7 @@ class SpeechDataset(Dataset[Example]):
         return bool(self.table.non_speech_N.all())
 
     def check(self, fingerprint: dict[str, Any]) -> None:
-        """Make sure that the inputs are those that a model expects.
+        """Check that the inputs are those that a model expects.
 
         Raises:
             DataError: if they are not.
@@ -169,12 +169,12 @@ class SpeechDataset(Dataset[Example]):
         raise NotImplementedError
 
     def fingerprint(self) -> str:
-        """Return a text that changes with the inputs."""
+        """Return a text that differs between different inputs."""
         raise NotImplementedError
 
 
 def combine_datasets(datasets: Sequence[SpeechDataset]) -> SpeechDataset:
-    """Return sets as one, sorted by utterance id.
+    """Return the union of datasets, sorted by utterance id.
 
     Raises:
         DataError: if an utterance is in two of them.
@@ -204,7 +204,7 @@ def combine_datasets(datasets: Sequence[SpeechDataset]) -> SpeechDataset:
             f"{twice[number][0]}"
         )
     sets_N, rows_N = np.frombuffer(sets, np.uint16), np.frombuffer(rows, np.uint32)
-    order_N = np.argsort(np.lexsort((rows_N, sets_N)))  # places in the sets, one behind the other
+    order_N = np.argsort(np.lexsort((rows_N, sets_N)))  # rows of the concatenated sets
 
     def column(name: str) -> np.ndarray:
         return np.concatenate([getattr(one.table, name) for one in datasets])[order_N]
@@ -226,7 +226,7 @@ def combine_datasets(datasets: Sequence[SpeechDataset]) -> SpeechDataset:
 
 
 def change_case(text: str, transcript: TranscriptCase) -> str:
-    """Return a transcript as the LLM is to write it: unchanged, in lower case, or as a sentence."""
+    """Return a transcript unchanged, in lower case, or as a sentence."""
     if transcript == "as_is":
         return text
     if transcript == "lower":
@@ -237,24 +237,26 @@ def change_case(text: str, transcript: TranscriptCase) -> str:
 def select_for_training(
     dataset: SpeechDataset, config: DataConfig, skipped_path: str | Path | None = None
 ) -> tuple[np.ndarray, dict[str, str]]:
-    """Choose the utterances to train on.
+    """Select the utterances to train on.
 
-    Those without words are left out, but where no utterance of a set has any: it teaches that nothing is said in it.
+    Utterances with empty transcripts are skipped, except in a non-speech set, where all transcripts are empty.
 
     Args:
-        dataset: with transcripts.
-        config: the shortest and the longest duration.
-        skipped_path: where the skipped utterances are listed, ``utt_id reason`` a line, and a sentence
-            counts them; None, for all ranks but one: nothing is written or said.
+        dataset: dataset with transcripts.
+        config: minimum and maximum duration.
+        skipped_path: file to list the skipped utterances in, ``utt_id reason`` per line; their number is printed.
+            None, on all ranks but one: write and print nothing.
 
     Returns:
-        The rows that are kept, and the reason for each utterance that is skipped.
+        The rows of the selected utterances, and the reason for each skipped utterance.
 
     Raises:
-        DataError: if there are no transcripts, nothing is left, or nothing with words.
+        DataError: if there are no transcripts, no utterance is left, or all transcripts are empty.
     """
     if dataset.texts is None:
-        raise DataError(f"{dataset.where}: no file text, but training needs transcripts; add it and run stage 2")
+        raise DataError(
+            f"{dataset.where}: found no file text, expected transcripts for training; add it and run stage 2"
+        )
     table = dataset.table
     reasons = {
         f"longer than {config.max_duration} s": table.durations_N > config.max_duration,
@@ -271,10 +273,10 @@ def select_for_training(
     if skipped_path is not None:
         write_table(skipped_path, skipped)
         taught = int(table.non_speech_N[kept_N].sum())
-        wordless = f"; of those kept, {taught} are of sets in which nothing is said" if taught else ""
+        wordless = f"; {taught} of the others are non-speech" if taught else ""
         print(f"{dataset.where}: {summary}; listed in {skipped_path}{wordless}", flush=True)
     if not len(kept_N):
-        raise DataError(f"{dataset.where}: nothing is left to train on: {summary}")
+        raise DataError(f"{dataset.where}: no utterance is left to train on: {summary}")
     if table.non_speech_N[kept_N].all():
         raise DataError(f"{dataset.where}: all transcripts are empty, expected some with words; see its text")
     return kept_N, skipped

@@ -1,14 +1,14 @@
-"""Features, or encoder states, of a data directory: computed once, by ``nj`` jobs that know nothing of each other.
+"""Dumps of features or encoder states of a data directory, computed once by ``nj`` independent jobs.
 
-    feats.JOB.ark  feats.JOB.scp  utt2num_frames.JOB   one job's matrices, where each begins, how long it is
-    feats.JOB.yaml                                     tables, audio files and frontend that they were made from;
-                                                       written last, so that a shard without it is not finished
-    utt2num_frames  frontend.yaml  feats.scp           all jobs together, and their fingerprint
+    feats.JOB.ark  feats.JOB.scp  utt2num_frames.JOB   matrices of one job, their offsets and lengths
+    feats.JOB.yaml                                     fingerprints of tables, audio files and frontend;
+                                                       written last: a shard without it is unfinished
+    utt2num_frames  frontend.yaml  feats.scp           merged tables of all jobs, and their fingerprint
     text  utt2spk  spk2utt  utt2dur  context  language  copied from the data directory
     feats.yaml                                         as for a shard; written last of all
 
-Features are Kaldi matrices, compressed (16 bits a value) or float32; float16 states are numpy arrays in
-the ark, because Kaldi knows no float16.
+Features are Kaldi matrices, compressed (16 bits per value) or float32; float16 states are numpy arrays in
+the ark, because Kaldi has no float16 matrices.
 """
 
 import heapq
@@ -40,10 +40,10 @@ from speechllm.lock import exclusive_lock
 __all__ = ["check_fingerprint", "dump_job", "finished_job", "merge_dump", "read_contents"]
 
 Extract = Callable[[np.ndarray], np.ndarray]
-"""samples_N to feats_TF (float32) or states_LD (float16)."""
+"""Maps samples_N to feats_TF (float32) or states_LD (float16)."""
 
 COPIED = ("text", "utt2spk", "spk2utt", "utt2dur", "context", LANGUAGE)
-KALDI_16_BIT = 3  # compression method: one scale for a whole matrix
+KALDI_16_BIT = 3  # compression method: one scale for each matrix
 
 
 def dump_job(
@@ -57,25 +57,25 @@ def dump_job(
     compress: bool,
     files: str = "",
 ) -> None:
-    """Dump one job's share of the utterances; a share that is already there is left alone.
+    """Dump the utterances of one job, unless its shard is complete.
 
-    An earlier dump stays as it is until the new share is complete.
+    An earlier dump is kept until the new shard is complete.
 
     Args:
         data_dir: Kaldi data directory.
-        out_dir: the dump; paths in its scp files begin with it as it is given here.
-        extract: samples_N to feats_TF (float32) or states_LD (float16).
+        out_dir: dump directory; paths in its scp files begin with it as given.
+        extract: function from samples_N to feats_TF (float32) or states_LD (float16).
         fingerprint: settings that a dump and its model share, see ``check_fingerprint``.
-        sample_rate: of the samples given to ``extract``, in Hz.
+        sample_rate: sampling rate of the argument of ``extract`` (Hz).
         nj: number of jobs.
-        job: which one this is, from 1.
-        compress: whether float32 matrices are stored in 16 bits.
+        job: number of this job, from 1.
+        compress: whether to store float32 matrices in 16 bits.
         files: fingerprint of the encoder's files, for ``finished_job``.
 
     Raises:
         LockedError: if another process runs the same job.
-        ConfigError: if there is no such job.
-        DataError: naming every utterance of the share whose audio cannot be read; nothing is written then.
+        ConfigError: if ``job`` is not 1 to ``nj``.
+        DataError: if audio cannot be read; it names every such utterance, and no shard is written.
     """
     check_job(nj, job)
     out_dir = Path(out_dir)
@@ -97,25 +97,25 @@ def dump_job(
         seconds = sum(utt.duration for utt in share)
         print(f"{where}: {len(share)} utterances, {speech(seconds)}, {size / 1e6:.1f} MB", flush=True)
     else:
-        print(f"{where}: nothing to do, the {contents.num_utts} utterances are shared out among fewer jobs", flush=True)
+        print(f"{where}: nothing to do, the {contents.num_utts} utterances are distributed over fewer jobs", flush=True)
 
 
 def check_job(nj: int, job: int) -> None:
     """Check the number of a job.
 
     Raises:
-        ConfigError: if there is no such job.
+        ConfigError: if it is not 1 to ``nj``.
     """
     if not 1 <= job <= nj:
-        raise ConfigError(f"job: found {job} of {nj} jobs, expected 1 to the number of jobs, which is at least 1")
+        raise ConfigError(f"job: found {job} of {nj} jobs, expected 1 to the number of jobs, and at least one job")
 
 
 def finished_job(data_dir: str | Path, out_dir: str | Path, files: str, nj: int, job: int, compress: bool) -> bool:
-    """Whether a job was finished earlier with an encoder whose files are the same; then say so.
+    """Return whether a job was finished earlier with the same encoder files, and print a message if so.
 
     Args:
         data_dir: Kaldi data directory.
-        out_dir: the dump.
+        out_dir: dump directory.
         files: fingerprint of the encoder's configuration and files, for ``dump_job``; empty: unknown.
         nj: number of jobs.
         job: number of the job, from 1.
@@ -132,11 +132,11 @@ def finished_job(data_dir: str | Path, out_dir: str | Path, files: str, nj: int,
 def _is_finished(
     contents: Contents, out_dir: Path, fingerprint: dict[str, Any], nj: int, job: int, compress: bool
 ) -> bool:
-    """Whether the dump, or the share of a job, is complete and its audio is the same as then; then say so."""
+    """Return whether the dump or the shard is complete and its audio unchanged, and print a message if so."""
     where = f"{out_dir}: job {job} of {nj}"
     whole, shard = (read_record(out_dir / f"{stem}.yaml") for stem in ("feats", f"feats.{job}"))
     if whole is not None and is_there(out_dir, "feats", describe(contents.fingerprint, fingerprint, compress)):
-        if shard is not None and shard.get("jobs") == nj:  # each job checks the audio of its own share
+        if shard is not None and shard.get("jobs") == nj:  # each job checks the audio of its own shard
             same = shard.get("audio") == audio_fingerprint(contents.share_files(nj, job))
         else:
             same = whole.get("audio") == audio_fingerprint(contents.files)
@@ -151,12 +151,12 @@ def _is_finished(
         out_dir, f"feats.{job}", describe(fingerprint_utts(share), fingerprint, compress) | {"audio": audio}
     ):
         return False
-    print(f"{where}: finished earlier ({len(share)} utterances), left alone", flush=True)
+    print(f"{where}: finished earlier ({len(share)} utterances), kept", flush=True)
     return True
 
 
 def merge_dump(data_dir: str | Path, out_dir: str | Path, nj: int) -> None:
-    """Merge the shards of ``nj`` jobs, once every utterance is there exactly once.
+    """Merge the shards of ``nj`` jobs, after checking that they hold every utterance exactly once.
 
     Raises:
         DataError: if a job has not finished, or its shard was made from other utterances, with another
@@ -167,7 +167,7 @@ def merge_dump(data_dir: str | Path, out_dir: str | Path, nj: int) -> None:
     merged = read_record(out_dir / "feats.yaml")
     if merged is not None and is_there(out_dir, "feats", {**merged, "utterances": contents.fingerprint}):
         _copy_tables(data_dir, out_dir)
-        print(f"{out_dir}: complete ({contents}), left alone", flush=True)
+        print(f"{out_dir}: complete ({contents}), kept", flush=True)
         return
     shards = _read_shards(out_dir, contents, nj)
     _remove_shards_above(out_dir, nj)
@@ -185,7 +185,7 @@ def merge_dump(data_dir: str | Path, out_dir: str | Path, nj: int) -> None:
 def _write_shard(
     out_dir: Path, share: list[Utterance], extract: Extract, sample_rate: int, nj: int, job: int, compress: bool
 ) -> int:
-    """Write ark, scp and utt2num_frames of one job; return the size of the ark in bytes."""
+    """Write ark, scp and utt2num_frames of one job; return the size of the ark (bytes)."""
     ark_path = out_dir / f"feats.{job}.ark"
     remove_abandoned(out_dir)
     scp, num_frames, bad = {}, {}, []
@@ -193,7 +193,7 @@ def _write_shard(
         for utt, samples in tqdm(_read(share, sample_rate), f"dump {job}/{nj}", len(share), unit="utt"):
             if isinstance(samples, DataError):
                 bad.append(f"{utt.utt_id}: {samples}")
-            elif not bad:  # otherwise the rest is only read, so that every bad utterance is named
+            elif not bad:  # after an error, audio is still read to find all errors
                 matrix = extract(samples)
                 offset = _append(ark, utt.utt_id, matrix, compress)
                 scp[utt.utt_id] = f"{ark_path}:{offset}"
@@ -201,9 +201,9 @@ def _write_shard(
         if bad:
             raise DataError(
                 f"{out_dir}: job {job} of {nj}: {len(bad)} of {len(share)} utterances cannot be read, nothing was "
-                "written; mend them or take them out of the data directory:\n  " + "\n  ".join(bad)
+                "written; repair them or remove them from the data directory:\n  " + "\n  ".join(bad)
             )
-        ark.close()  # an error of the disk is noticed before the earlier dump is given up
+        ark.close()  # a disk error is raised before the earlier dump is replaced
         for name in ("feats.yaml", "feats.scp", "frontend.yaml", f"feats.{job}.yaml"):
             (out_dir / name).unlink(missing_ok=True)
     write_table(out_dir / f"feats.{job}.scp", scp)
@@ -212,7 +212,7 @@ def _write_shard(
 
 
 def _read(share: Iterable[Utterance], sample_rate: int) -> Iterator[tuple[Utterance, np.ndarray | DataError]]:
-    """Yield the utterances with their samples, or with what is wrong; each file is opened once."""
+    """Yield the utterances with their samples or errors; each file is opened once."""
     for path, utts in itertools.groupby(share, lambda utt: utt.path):
         left = list(utts)
         try:
@@ -228,7 +228,7 @@ def _read(share: Iterable[Utterance], sample_rate: int) -> Iterator[tuple[Uttera
 
 
 def _append(ark: BinaryIO, utt_id: str, matrix: np.ndarray, compress: bool) -> int:
-    """Write one matrix; return the offset at which it can be read."""
+    """Write one matrix; return its offset for reading."""
     assert np.isfinite(matrix).all(), f"{utt_id}: values that are not finite in {matrix.dtype}"
     offset = ark.tell() + len(f"{utt_id} ".encode())
     if matrix.dtype == np.float16:
@@ -240,7 +240,7 @@ def _append(ark: BinaryIO, utt_id: str, matrix: np.ndarray, compress: bool) -> i
 
 
 def _read_shards(out_dir: Path, contents: Contents, nj: int) -> list[dict[str, Any]]:
-    """Return the descriptions of all shards, which agree with each other and with their shares."""
+    """Return the descriptions of all shards, after checking them against each other and against the data directory."""
     shards = []
     for job in range(1, nj + 1):
         where = f"{out_dir}: job {job} of {nj}"
@@ -250,11 +250,11 @@ def _read_shards(out_dir: Path, contents: Contents, nj: int) -> list[dict[str, A
         share = contents.share(nj, job)
         if not is_there(out_dir, f"feats.{job}", {"utterances": fingerprint_utts(share)}):
             raise DataError(
-                f"{where}: its shard holds {shard['utterances'].split()[0]} utterances, expected {len(share)} as they "
-                "are now in the data directory (another number of jobs, or data that changed); run the jobs again"
+                f"{where}: its shard holds {shard['utterances'].split()[0]} utterances, expected {len(share)} as now "
+                "in the data directory (the number of jobs or the data changed); run the jobs again"
             )
         if shard.get("audio") != audio_fingerprint(contents.share_files(nj, job)):
-            raise DataError(f"{where}: its audio files have changed since it was run, expected the same; run it again")
+            raise DataError(f"{where}: its audio files have changed since the run, expected the same; run it again")
         shards.append(shard)
         for key in ("fingerprint", "compress"):
             if shard[key] != shards[0][key]:
@@ -265,10 +265,10 @@ def _read_shards(out_dir: Path, contents: Contents, nj: int) -> list[dict[str, A
 
 
 def _join(out_dir: Path, name: str, of_job: str, nj: int) -> None:
-    """Write the tables of all jobs as one, sorted by utterance id; ``of_job`` has a place for the job.
+    """Merge the tables of all jobs, sorted by utterance id; ``of_job`` is a file name with {} for the job.
 
     Raises:
-        DataError: if the ids are not those of the data directory, copied before, each once.
+        DataError: if the ids differ from those of the data directory.
     """
     tables = [iter_table(out_dir / of_job.format(job)) for job in range(1, nj + 1)]
     with new_file(out_dir / name) as temporary, temporary.open("w", encoding="utf-8") as file:
@@ -283,11 +283,11 @@ def _join(out_dir: Path, name: str, of_job: str, nj: int) -> None:
 
 
 def _remove_shards_above(out_dir: Path, nj: int) -> None:
-    """Remove what an earlier dump in more jobs has left."""
+    """Remove shards of an earlier dump in more jobs."""
     for path in out_dir.glob("feats.*.ark"):
         job = int(path.name.split(".")[1])
         if job > nj:
-            print(f"{out_dir}: shard {job}, left by an earlier dump in more jobs, is removed", flush=True)
+            print(f"{out_dir}: removed shard {job} of an earlier dump in more jobs", flush=True)
             for name in (f"feats.{job}.yaml", f"feats.{job}.scp", f"utt2num_frames.{job}", path.name):
                 (out_dir / name).unlink(missing_ok=True)
 

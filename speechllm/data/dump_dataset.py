@@ -1,4 +1,4 @@
-"""A dump of features or encoder states as a set of utterances."""
+"""A dataset over a dump of features or encoder states."""
 
 import itertools
 import math
@@ -25,24 +25,24 @@ _DAMAGED = (
     *(OSError, ValueError, AssertionError, EOFError, MemoryError, OverflowError, TypeError, LookupError),
     *(struct.error, SyntaxError, tokenize.TokenError),
 )
-"""Errors that kaldiio and numpy raise for damaged matrices."""
+"""Exceptions that kaldiio and numpy raise for damaged matrices."""
 
 
 class DumpDataset(SpeechDataset):
-    """A dump of features or encoder states.
+    """Utterances of a dump of features or encoder states.
 
     Args:
-        dump_dir: written by ``merge_dump``; relative paths in its feats.scp start from the present directory.
-        transcript: case in which transcripts are given.
+        dump_dir: output of ``merge_dump``; relative paths in its feats.scp refer to the working directory.
+        transcript: case of the transcripts.
 
     Raises:
-        DataError: if the dump is not complete or its files do not agree.
+        DataError: if the dump is incomplete or its files contradict each other.
     """
 
     def __init__(self, dump_dir: str | Path, transcript: TranscriptCase = "as_is") -> None:
         self.dump_dir = Path(dump_dir)
         if not (self.dump_dir / "feats.scp").is_file():
-            raise DataError(f"{self.dump_dir}: no finished dump (feats.scp is missing); run stage 2")
+            raise DataError(f"{self.dump_dir}: found no finished dump (feats.scp is missing); run stage 2")
         has_text = (self.dump_dir / "text").is_file()
         contexts: dict[str, str] = {}
         ids, texts, words = StringWriter(), StringWriter(), array("b")
@@ -61,7 +61,7 @@ class DumpDataset(SpeechDataset):
         super().__init__(str(dump_dir), table, [matrices], transcript, contexts=contexts)
 
     def check(self, fingerprint: dict[str, Any]) -> None:
-        """Make sure that the dump was made as a model expects it; see ``check_fingerprint``."""
+        """Check that the dump has the settings that a model expects; see ``check_fingerprint``."""
         check_fingerprint(self.dump_dir, fingerprint)
 
     def fingerprint(self) -> str:
@@ -79,13 +79,13 @@ class DumpDataset(SpeechDataset):
                     first, other = (read_table(self.dump_dir / one, allow_empty=True) for one in (names[0], name))
                     wrong = first.keys() ^ other.keys()
                     raise DataError(
-                        f"{self.dump_dir}: {len(wrong)} utterances are not both in {name} and in feats.scp, the first "
+                        f"{self.dump_dir}: {len(wrong)} utterances are in only one of {name} and feats.scp, the first "
                         f"is {min(wrong)}; run stage 2 again"
                     )
             yield rows[0][0], *(value for _, value in rows)
 
     def _number(self, name: str, utt_id: str, value: str, limit: float) -> float:
-        """Read a positive number of a table, a whole one if there is a limit."""
+        """Parse a positive number of a table; an integer if there is a limit."""
         try:
             number = float(value) if limit == math.inf else int(value)
         except ValueError:
@@ -98,7 +98,7 @@ class DumpDataset(SpeechDataset):
 
 
 class _Matrices:
-    """Reader of the matrices in the arks of a dump: where each begins, 12 bytes a matrix."""
+    """Reader of the matrices in the arks of a dump; stores the position of each in 12 bytes."""
 
     def __init__(self, dump_dir: Path) -> None:
         self._dump_dir = dump_dir
@@ -117,10 +117,10 @@ class _Matrices:
         self._offsets.append(int(offset))
 
     def read(self, utt: Listed, epoch: int | None) -> Example:
-        """Read one utterance, which is the same in every epoch.
+        """Read one utterance; it is the same in every epoch.
 
         Raises:
-            DataError: if its matrix cannot be read or has not the length that utt2num_frames says.
+            DataError: if its matrix cannot be read or its length differs from utt2num_frames.
         """
         path = list(self._arks)[self._ark_of[utt.row]]
         inputs_TF = _read_matrix(f"{path}:{self._offsets[utt.row]}", f"{self._dump_dir}: {utt.utt_id}")
@@ -139,13 +139,13 @@ def _read_matrix(place: str, where: str) -> np.ndarray:
         with Path(path).open("rb") as ark:
             ark.seek(int(offset))
             kind = ark.read(3)
-            if kind[:2] != b"\0B" and kind != b"NPY":  # kaldiio would try text, or unpickle it
-                raise ValueError("neither a Kaldi matrix nor a numpy array begins here")
+            if kind[:2] != b"\0B" and kind != b"NPY":  # kaldiio would parse it as text, or unpickle it
+                raise ValueError("found neither a Kaldi matrix nor a numpy array")
             ark.seek(int(offset))
             return kaldiio.matio.read_kaldi(ark)
     except FileNotFoundError as error:
         raise DataError(
-            f"{where}: no file {path}; dumps are read from the directory where they were made, or re-run stage 2"
+            f"{where}: no file {path}; change to the directory where the dump was made, or run stage 2 again"
         ) from error
     except _DAMAGED as error:
         raise DataError(

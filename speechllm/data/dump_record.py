@@ -1,4 +1,4 @@
-"""Descriptions of a dump and its shards, as YAML: the tables, audio files and frontend that they were made from."""
+"""Descriptions of a dump and its shards in YAML: fingerprints of tables, audio files and frontend."""
 
 from pathlib import Path
 from typing import Any
@@ -8,16 +8,21 @@ import yaml
 from speechllm.atomic import new_file
 from speechllm.errors import DataError
 
-_KEYS = {"fingerprint": dict, "compress": bool, "utterances": str, "bytes": int}  # of a description, with their types
+_KEYS = {
+    "fingerprint": dict,
+    "compress": bool,
+    "utterances": str,
+    "bytes": int,
+}  # keys of a description with their types
 
 
 def describe(utterances: str, fingerprint: dict[str, Any], compress: bool) -> dict[str, Any]:
-    """Return the keys of a description that a shard, or the whole dump, must agree with."""
+    """Return the keys of a description that a shard or dump must match."""
     return {"fingerprint": _as_yaml(fingerprint), "compress": compress, "utterances": utterances}
 
 
 def is_there(out_dir: Path, stem: str, description: dict[str, Any]) -> bool:
-    """Whether the shard or dump called ``stem`` is finished, fits ``description`` and has kept its size."""
+    """Whether the shard or dump ``stem`` is finished, matches ``description`` and has its recorded size."""
     found = read_record(out_dir / f"{stem}.yaml")
     if found is None or any(found.get(key) != value for key, value in description.items()):
         return False
@@ -26,30 +31,30 @@ def is_there(out_dir: Path, stem: str, description: dict[str, Any]) -> bool:
 
 
 def check_fingerprint(dump_dir: str | Path, expected: dict[str, Any]) -> None:
-    """Make sure that a dump was made as a model expects it.
+    """Check that a dump has the settings that a model expects.
 
     Raises:
-        DataError: if it was not, naming every difference, or if there is no finished dump.
+        DataError: if it differs, with a list of the differences, or if there is no finished dump.
     """
     found = read_mapping(Path(dump_dir) / "frontend.yaml")
     if found is None:
-        raise DataError(f"{dump_dir}: no finished dump (frontend.yaml is missing); run stage 2")
+        raise DataError(f"{dump_dir}: found no finished dump (frontend.yaml is missing); run stage 2")
     differences = _differences(found, _as_yaml(expected))
     if differences:
         raise DataError(
-            f"{dump_dir}: dump made with another frontend than the encoder expects: {differences}; re-run stage 2"
+            f"{dump_dir}: the dump differs from the frontend of the encoder: {differences}; run stage 2 again"
         )
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
-    """Read the description of a shard or dump; None if there is none.
+    """Read the description of a shard or dump; None if the file is missing.
 
     Raises:
         DataError: if the file is damaged.
     """
     found = read_mapping(path)
     if found is not None:
-        if "identity" in found:  # its name in earlier versions
+        if "identity" in found:  # key of earlier versions
             found["fingerprint"] = found.pop("identity")
         for key, kind in _KEYS.items():
             if not isinstance(found.get(key), kind):
@@ -58,7 +63,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
 
 
 def read_mapping(path: Path) -> dict[str, Any] | None:
-    """Read a YAML file that holds one mapping; None if there is none.
+    """Read a YAML file that holds one mapping; None if the file is missing.
 
     Raises:
         DataError: if the file is damaged.
@@ -75,7 +80,7 @@ def read_mapping(path: Path) -> dict[str, Any] | None:
 
 
 def write_record(path: Path, content: dict[str, Any]) -> None:
-    """Write a YAML file, complete or not at all."""
+    """Write a YAML file atomically."""
     with new_file(path) as temporary:
         temporary.write_text(yaml.safe_dump(content, sort_keys=True), encoding="utf-8")
 
@@ -91,7 +96,7 @@ def _differences(found: dict[str, Any], expected: dict[str, Any]) -> str:
 
 
 def _flatten(tree: dict[str, Any], where: str = "") -> dict[str, Any]:
-    """Return nested keys joined by dots."""
+    """Return a flat mapping with nested keys joined by dots."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         flat |= _flatten(value, f"{where}{key}.") if isinstance(value, dict) else {f"{where}{key}": value}
@@ -99,5 +104,5 @@ def _flatten(tree: dict[str, Any], where: str = "") -> dict[str, Any]:
 
 
 def _as_yaml(content: dict[str, Any]) -> dict[str, Any]:
-    """Return ``content`` as it will be when it has been written and read: a tuple becomes a list."""
+    """Return ``content`` after a YAML round trip: a tuple becomes a list."""
     return yaml.safe_load(yaml.safe_dump(content))

@@ -1,4 +1,4 @@
-"""Files that are there: the entries of a folder, and a fingerprint that tells whether files have changed."""
+"""Entries of folders, and fingerprints of files."""
 
 import hashlib
 import os
@@ -8,15 +8,15 @@ _BLOCK = 1 << 20  # bytes
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Return all regular files of ``entries_below``."""
+    """Return all regular files among ``entries_below``."""
     return [path for path in entries_below(folder) if path.is_file()]
 
 
 def entries_below(folder: Path) -> list[Path]:
-    """Return all entries of a folder and its folders, sorted, except folders that can be opened.
+    """Return all entries below a folder, sorted, without readable folders themselves.
 
-    Hidden files and folders (``._a.wav``, ``.git``) are left out. A symbolic link to a folder is followed unless the
-    folder is reached without it, or by another link: each folder is read once, and cycles end.
+    Hidden files and folders (``._a.wav``, ``.git``) are left out. Symbolic links to folders are followed, but each
+    folder is read only once, so cycles end.
     """
     found: list[Path] = []
     seen: set[tuple[int, int]] = set()
@@ -38,7 +38,7 @@ def entries_below(folder: Path) -> list[Path]:
                 if entry.name.startswith("."):
                     continue
                 path = one / entry.name
-                if not os.path.isdir(path):  # noqa: PTH112  (Path.is_dir raises an error for a link to itself)
+                if not os.path.isdir(path):  # noqa: PTH112  (Path.is_dir raises for a link to itself)
                     found.append(path)
                 else:
                     (links if entry.is_symlink() else folders).append(path)
@@ -46,7 +46,7 @@ def entries_below(folder: Path) -> list[Path]:
 
 
 def md5_of(path: Path) -> str:
-    """Return the MD5 checksum of a file, in hexadecimal."""
+    """Return the MD5 checksum of a file in hexadecimal."""
     digest = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file:
         while block := file.read(_BLOCK):

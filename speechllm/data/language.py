@@ -1,4 +1,4 @@
-"""Languages of sets: codes such as ``de``, and English names for prompts."""
+"""Languages of sets: codes, such as ``de``, and English names for prompts."""
 
 import re
 
@@ -12,7 +12,7 @@ LONGEST_CODE = 3  # letters
 
 
 def language_code(language: str) -> str:
-    """Return the code of a language given by code or English name, ``zh`` of ``zh-CN``; unknown names are kept."""
+    """Return the code of a language given by code or English name, e.g. ``zh`` for ``zh-CN``; unknown names stay."""
     return TO_LANGUAGE_CODE.get(language.lower(), re.split("[-_]", language.lower())[0])
 
 
@@ -20,8 +20,8 @@ def language_name(language: str, where: str) -> str:
     """Return the English name of a language, such as ``German``.
 
     Args:
-        language: a code that Whisper has (``de``, ``zh-CN``), or an English name of any language.
-        where: for the error.
+        language: a code of Whisper (``de``, ``zh-CN``), or an English name of any language.
+        where: source to name in the error.
 
     Raises:
         ConfigError: if it is neither.

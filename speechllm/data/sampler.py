@@ -1,8 +1,8 @@
-"""Which utterances form a batch, on which rank and in which order.
+"""Samplers: assignment of utterances to batches, and of batches to ranks and steps.
 
-Everything follows from the utterances' durations, the config, the seed and the epoch, so every rank
-works out the same plan on its own and takes its share of it. The plan is kept as arrays: an epoch has millions of
-utterances in every process.
+The plan of an epoch depends only on the durations of the utterances, the configuration, the seed and the epoch, so
+every rank computes the same plan and takes its share. The plan is stored in arrays, because an epoch may have millions
+of utterances in every process.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from speechllm.interfaces import Seconds
 
 PaddedDuration: TypeAlias = Callable[[Seconds], Seconds]
 CountTokens: TypeAlias = Callable[[Groups], np.ndarray]
-"""Numbers of tokens that the LLM reads of each group, whose utterances are rows of ``durations``."""
+"""Returns the number of LLM tokens of each group; its utterances are rows of ``durations``."""
 
 
 def _unpadded(duration: Seconds) -> Seconds:
@@ -30,50 +30,51 @@ def _unpadded(duration: Seconds) -> Seconds:
 
 
 class BatchCaps(Protocol):
-    """What limits a batch: the ``data`` section of an experiment, and the ``decode`` section."""
+    """Limits of a batch, as in the ``data`` and ``decode`` sections of an experiment."""
 
     @property
     def batch_size(self) -> int:
-        """Utterances."""
+        """Maximum number of utterances."""
         ...
 
     @property
     def batch_duration(self) -> Seconds:
-        """The longest utterance times their number (seconds)."""
+        """Maximum of the longest duration times the number of utterances (seconds)."""
         ...
 
 
 class BucketSampler(Sampler[list[str]]):
-    """Batches of similar duration for training, drawn anew every epoch, equally many on every rank.
+    """Training batches of similar duration, drawn in every epoch, with the same number on every rank.
 
-    Every epoch cuts the utterances, sorted by duration, into buckets whose edges move, shuffles each
-    bucket, fills batches up to the limits, and shuffles the batches. At one step all ranks work on
-    batches of similar duration. Every utterance occurs exactly once an epoch over all ranks: where the
-    number of batches is no multiple of the ranks, some are split in two. Only if every batch holds a
-    single utterance are up to ``world_size - 1`` batches repeated; ``num_repeated`` counts them.
+    In every epoch the utterances are sorted by duration and split into buckets with random edges. Each bucket is
+    shuffled, batches are filled up to the limits, and the batches are shuffled. At each step all ranks get batches of
+    similar duration. Every utterance occurs exactly once per epoch over all ranks: if the number of batches is not a
+    multiple of the number of ranks, some batches are split in two. Only if every batch has a single utterance, up to
+    ``world_size - 1`` batches are repeated; ``num_repeated`` counts them.
 
-    With ``shares`` an epoch has only that share of the utterances; the next goes on where it ended, so all of them
-    have occurred after 1 / share epochs. With ``config.concat``, a batch names groups of utterances, which
-    ``draw_concatenated`` draws anew every epoch.
+    With ``shares`` an epoch has only this fraction of the utterances, and the next epoch continues with the others, so
+    all have occurred after 1 / share epochs. With ``config.concat``, a batch consists of groups of utterances, drawn by
+    ``draw_concatenated`` in every epoch.
 
-    ``position`` is the number of batches of this epoch that the trainer has taken from the loader
-    (``batch.Loader`` counts them, so batches read ahead are not lost); iteration starts there.
+    ``position`` is the number of batches of this epoch that the trainer has taken from the loader; iteration starts
+    there. ``batch.Loader`` counts them, so batches read ahead are not lost.
 
     Args:
-        durations: of each utterance.
+        durations: duration of each utterance.
         config: limits and number of buckets.
-        seed: of the shuffling, together with the epoch.
-        rank: which of the ``world_size`` shares this process takes.
-        world_size: number of processes that train together.
-        padded_duration: maps a duration to the one that the encoder computes for it (``Encoder.padded_duration``),
-            which counts against ``config.batch_duration``.
-        silence: between utterances that ``config.concat`` concatenates, as it will be.
-        shares: how much of its set each utterance stands for in an epoch, above 0 and up to 1; None: all.
-        concatenates: whether ``config.concat`` is followed in the first epoch; ``set_epoch`` says so of the others.
-        count_tokens: counts the tokens that ``config.batch_tokens`` limits; needed for it and ``largest_batch``.
+        seed: random seed, combined with the epoch.
+        rank: rank of this process, from 0.
+        world_size: number of training processes.
+        padded_duration: maps a duration to that of the encoder's input (``Encoder.padded_duration``), which
+            ``config.batch_duration`` limits.
+        silence: silence between concatenated utterances, rounded up to whole frames.
+        shares: fraction of its set in an epoch, for each utterance, above 0 and up to 1; None: 1.
+        concatenates: whether ``config.concat`` applies to the first epoch; ``set_epoch`` sets it for others.
+        count_tokens: returns the numbers of tokens that ``config.batch_tokens`` limits; required for it and for
+            ``largest_batch``.
 
     Raises:
-        ConfigError: if there is no utterance.
+        ConfigError: if there are no utterances.
     """
 
     def __init__(
@@ -99,14 +100,14 @@ class BucketSampler(Sampler[list[str]]):
         self.position = 0
         self.epoch = 0
         self._plan = ""
-        """Fingerprint of the epoch's batches, computed when it is asked for."""
+        """Fingerprint of the epoch's batches, computed on demand."""
         self._draw()
 
     def set_epoch(self, epoch: int, *, concatenates: bool = True) -> None:
-        """Draw the batches of ``epoch`` and go to its beginning; the present epoch is left where it is.
+        """Draw the batches of ``epoch`` and set the position to its start; do nothing if it is the current epoch.
 
-        ``concatenates`` says whether ``config.concat`` applies to it. An epoch that is left before its end has not
-        had every utterance; with ``shares``, the others come again in a later round.
+        ``concatenates`` is whether ``config.concat`` applies to it. An epoch that ends early omits some utterances;
+        with ``shares``, they occur in a later round.
         """
         concatenates = concatenates or self.config.concat is None
         if (epoch, concatenates) != (self.epoch, self.concatenates):
@@ -114,16 +115,16 @@ class BucketSampler(Sampler[list[str]]):
             self._draw()
 
     def __len__(self) -> int:
-        """Return the number of this rank's batches in the present epoch, those already taken included."""
+        """Return the number of this rank's batches in the current epoch, including those already taken."""
         return len(self._steps_SR)
 
     def __iter__(self) -> Iterator[list[str]]:
-        """Yield the present epoch's batches of utterance ids from ``position`` on."""
+        """Yield the current epoch's batches of utterance ids from ``position`` on."""
         for batch in self._steps_SR[self.position :, self.rank]:
             yield self._keys(int(batch))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs; the same on every rank."""
+        """Return the state for resuming; it is the same on every rank."""
         return {
             "epoch": self.epoch,
             "concatenates": self.concatenates,
@@ -132,10 +133,10 @@ class BucketSampler(Sampler[list[str]]):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go to where ``state`` was taken: iteration yields exactly the batches that remained.
+        """Restore the position of ``state``: iteration yields exactly the remaining batches.
 
         Raises:
-            ConfigError: if the number of ranks, the seed, the utterances or the limits are others now.
+            ConfigError: if the number of ranks, the seed, the utterances or the limits have changed.
         """
         self.set_epoch(state["epoch"], concatenates=state.get("concatenates", True))
         for key, found in self._fingerprint().items():
@@ -147,7 +148,7 @@ class BucketSampler(Sampler[list[str]]):
         self.position = state["position"]
 
     def largest_batch(self, *, packing: bool) -> int:
-        """Return the LLM's positions in the largest batch of the present epoch on all ranks, padding included."""
+        """Return the number of LLM positions in the largest batch of the current epoch on all ranks, with padding."""
         assert self._largest is not None
         return self._largest[packing]
 
@@ -156,7 +157,7 @@ class BucketSampler(Sampler[list[str]]):
         return {"world_size": self.world_size, "seed": self.seed, "plan": self._plan}
 
     def _plan_fingerprint(self) -> str:
-        """Return the fingerprint of the epoch's batches: of their JSON, written step by step."""
+        """Return the fingerprint of the epoch's batches, computed from their JSON step by step."""
         digest = hashlib.sha256(b"[")
         for number, step_R in enumerate(self._steps_SR):
             text = json.dumps([self._keys(int(batch)) for batch in step_R])
@@ -168,13 +169,13 @@ class BucketSampler(Sampler[list[str]]):
         rng = np.random.default_rng([self.seed, self.epoch])
         rows_N = self._taken()
         lengths_G = self._single.values_N[rows_N]
-        self._rows_N, self._groups_G = rows_N, None  # of an epoch without concatenation, utterances are the groups
+        self._rows_N, self._groups_G = rows_N, None  # without concatenation, utterances are the groups
         if self.config.concat is not None and self.concatenates and len(rows_N):
             drawn = draw_concatenated(lengths_G, self.config.concat, self._silence, rng)
             self._rows_N, self._groups_G, lengths_G = rows_N[drawn.order_N], drawn.bounds_G2, drawn.lengths_G
         num_groups = len(lengths_G)
         padded_G = _padded_durations(lengths_G, self._padded_duration)
-        order = rng.permutation(num_groups)  # decides between equal durations
+        order = rng.permutation(num_groups)  # random order of equal durations
         order = order[np.argsort(lengths_G[order], kind="stable")]
         size = max(-(-num_groups // self.config.num_buckets), self.config.batch_size)
         edges = range(int(rng.integers(1, size + 1)), num_groups, size)
@@ -201,7 +202,7 @@ class BucketSampler(Sampler[list[str]]):
         return self._count_tokens(Groups(self._rows_N, bounds_G2, lengths_G))
 
     def _keys(self, batch: int) -> list[str]:
-        """Return the groups of a batch, each the ids of its utterances."""
+        """Return the groups of a batch, each as the ids of its utterances."""
         return [self._key(int(group)) for group in self._order_G[self._starts_B[batch] : self._starts_B[batch + 1]]]
 
     def _key(self, group: int) -> str:
@@ -209,7 +210,7 @@ class BucketSampler(Sampler[list[str]]):
         return SEPARATOR.join(self._single.ids[int(row)] for row in self._rows_N[first:end])
 
     def _taken(self) -> np.ndarray:
-        """Return the utterances of this epoch, by number: those in a window that moves by its own width every epoch."""
+        """Return the rows of this epoch's utterances: a window that moves by its own width in every epoch."""
         num_utts = len(self._single)
         if self._shares_N is None:
             return np.arange(num_utts, dtype=np.int32)
@@ -222,16 +223,16 @@ def sequential_batches(
 ) -> list[list[str]]:
     """Return batches of utterance ids for validation and decoding: every utterance once, the longest first.
 
-    The order lets a batch that is too large for the memory fail at once. An utterance longer than
-    ``config.batch_duration`` is a batch of its own.
+    With this order, a batch that exceeds the memory fails at once. An utterance longer than ``config.batch_duration``
+    is a batch on its own.
 
     Args:
-        durations: of each utterance.
-        config: largest batch.
+        durations: duration of each utterance.
+        config: limits of a batch.
         padded_duration: as for ``BucketSampler``.
 
     Raises:
-        ConfigError: if there is no utterance.
+        ConfigError: if there are no utterances.
     """
     order = sorted(durations, key=lambda utt_id: (durations[utt_id], utt_id), reverse=True)
     padded_N = _padded_durations(np.array([durations[utt_id] for utt_id in order]), padded_duration)
@@ -253,12 +254,12 @@ _MEANING = {
 
 def _padded_durations(durations_N: np.ndarray, padded_duration: PaddedDuration) -> np.ndarray:
     if not len(durations_N):
-        raise ConfigError("batches: found no utterance, expected at least one; see which were skipped and why")
+        raise ConfigError("batches: found no utterance, expected at least one; see the list of skipped utterances")
     return np.fromiter((padded_duration(float(one)) for one in durations_N), np.float64, len(durations_N))
 
 
 def _cut(padded_N: np.ndarray, config: BatchCaps) -> list[int]:
-    """Return where batches begin in a sequence of padded durations, each as large as the limits allow."""
+    """Return the starts of maximal batches in a sequence of padded durations."""
     starts = [0]
     longest = 0.0
     for place, padded in enumerate(padded_N):
@@ -271,7 +272,7 @@ def _cut(padded_N: np.ndarray, config: BatchCaps) -> list[int]:
 
 
 def _cut_by_sums(padded_N: np.ndarray, tokens_N: np.ndarray, config: BatchCaps, batch_tokens: int) -> list[int]:
-    """Return where batches begin, each as large as the limits of the sums of seconds and tokens allow."""
+    """Return the starts of maximal batches, with limits on the sums of seconds and of tokens."""
     starts = [0]
     seconds, tokens = 0.0, 0
     for place, (padded, count) in enumerate(zip(padded_N, tokens_N, strict=True)):
@@ -285,7 +286,7 @@ def _cut_by_sums(padded_N: np.ndarray, tokens_N: np.ndarray, config: BatchCaps, 
 
 
 def _positions(tokens_G: np.ndarray, bounds: np.ndarray) -> tuple[int, int]:
-    """Return the LLM's positions in the largest of some batches: padded, and packed."""
+    """Return the number of LLM positions in the largest batch, padded and packed."""
     sums_B = np.add.reduceat(tokens_G, bounds[:-1], dtype=np.int64)
     longest_B = np.maximum.reduceat(tokens_G, bounds[:-1])
     return int((np.diff(bounds) * longest_B).max()), int(sums_B.max())
@@ -295,8 +296,8 @@ def _make_even(starts: list[int], num_groups: int, world_size: int) -> tuple[np.
     """Make the number of batches a multiple of ``world_size``.
 
     Returns:
-        The bounds of the batches, of which the largest may have been split, and the numbers of the batches, of which
-        the first may occur twice.
+        The bounds of the batches, after splitting the largest, and the indices of the batches, with the first ones
+        repeated if no batch can be split.
     """
     bounds = np.array([*starts, num_groups])
     num_repeated = 0

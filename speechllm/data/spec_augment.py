@@ -1,7 +1,7 @@
 """SpecAugment (Park et al., 2019, arXiv 1904.08779): masks over frames and over features of a training utterance.
 
-Masked values are replaced by the utterance's mean of the feature, as zeros are in features normalised by it. There is
-no time warping, which the paper finds to add least.
+Masked values are replaced by the utterance's mean of the feature, which equals zero after mean normalisation. Time
+warping is not implemented; the paper finds that it contributes least.
 """
 
 import zlib
@@ -16,12 +16,12 @@ from speechllm.interfaces import Frontend
 
 
 class SpecAugment:
-    """Masks that follow from seed, epoch and utterance id, whichever process draws them.
+    """Masks determined by seed, epoch and utterance id, so that they are the same in every process.
 
     Args:
         options: number and width of the masks.
-        frontend: whose features are masked.
-        seed: of the draws.
+        frontend: frontend of the features.
+        seed: random seed.
 
     Raises:
         ConfigError: if a mask could cover all features.

@@ -163,7 +163,10 @@ def test_masks_are_bands_of_the_mean() -> None:
             lambda: SpecAugment(SpecAugmentOptions(), waveform.Config().build(), 1),
             "less than the number of features, 1",
         ),
-        (lambda: DataConfig(dump="encoder", spec_augment=SpecAugmentOptions()), "masks are applied to features"),
+        (
+            lambda: DataConfig(dump="encoder", spec_augment=SpecAugmentOptions()),
+            "expected features, which can be masked",
+        ),
         (lambda: AugmentOptions(speeds=(3.0,)), "speeds: found 3.0, expected 0.5 to 2.0"),
         (lambda: AugmentOptions(probability=0.0), "probability: found 0.0"),
         (lambda: SpecAugmentOptions(time_share=1.5), "time_share: found 1.5"),

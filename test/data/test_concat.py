@@ -118,7 +118,7 @@ def test_a_single_utterance_is_left_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dump": "encoder"}, "utterances are concatenated before the encoder, but dump is 'encoder'"),
+        ({"dump": "encoder"}, "found dump 'encoder', expected features, which can be concatenated"),
         ({"batch_duration": 29.0, "max_duration": 20.0}, "expected at least concat.duration"),
     ],
 )

@@ -27,7 +27,7 @@ def test_decoding_needs_no_text_but_training_does(tmp_path: Path) -> None:
     dataset = DumpDataset(make_dump(tmp_path, 0.5, text=None))
     assert dataset.texts is None
     assert dataset["spk0-000"].text == ""
-    with pytest.raises(DataError, match="no file text, but training needs transcripts"):
+    with pytest.raises(DataError, match="found no file text, expected transcripts for training"):
         select_for_training(dataset, DataConfig())
 
 
@@ -64,7 +64,7 @@ def test_what_is_skipped_is_counted_and_listed(tmp_path: Path, capsys: pytest.Ca
     assert "4 of 5 utterances skipped (" in said
     for reason in ("1 shorter than 0.1 s", "1 empty transcript", "2 longer than 1.0 s"):
         assert reason in said
-    with pytest.raises(DataError, match=r"nothing is left to train on: 5 of 5 utterances skipped \(5 shorter"):
+    with pytest.raises(DataError, match=r"no utterance is left to train on: 5 of 5 utterances skipped \(5 shorter"):
         select_for_training(DumpDataset(dump_dir), DataConfig(min_duration=2.5))
     assert capsys.readouterr().out == ""
 
@@ -83,7 +83,7 @@ def test_a_set_without_any_words_is_trained_on(tmp_path: Path, capsys: pytest.Ca
     assert dataset.utt_ids.take(kept_N) == ["hum0-000", "hum0-002", "hum1-001", "spk1-001"]
     assert skipped == {"spk0-000": "empty transcript"}
     assert "1 of 5 utterances skipped" in (said := capsys.readouterr().out)
-    assert said.endswith("; of those kept, 3 are of sets in which nothing is said\n")
+    assert said.endswith("; 3 of the others are non-speech\n")
     with pytest.raises(DataError, match="all transcripts are empty, expected some with words"):
         select_for_training(DumpDataset(silent), DataConfig())
 
@@ -104,7 +104,7 @@ def test_an_unfinished_dump_is_refused(tmp_path: Path) -> None:
 def test_tables_that_disagree_are_refused(tmp_path: Path, name: str) -> None:
     dump_dir = make_dump(tmp_path, 0.5, 1.0)
     write_table(dump_dir / name, {"spk0-000": "1"})
-    with pytest.raises(DataError, match=f"1 utterances are not both in {name} and in feats.scp.*spk1-001"):
+    with pytest.raises(DataError, match=f"1 utterances are in only one of {name} and feats.scp.*spk1-001"):
         DumpDataset(dump_dir)
 
 
@@ -129,7 +129,7 @@ def test_wrong_places_are_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"spk1-001: cannot read .*neither a Kaldi matrix nor a numpy array"):
         dataset["spk1-001"]
     (dump_dir / "feats.1.ark").unlink()
-    with pytest.raises(DataError, match=r"no file .*feats.1.ark; dumps are read from the directory where"):
+    with pytest.raises(DataError, match=r"no file .*feats.1.ark; change to the directory where"):
         dataset["spk0-000"]
 
 

@@ -45,8 +45,8 @@ def test_entries_that_cannot_be_read_have_a_reason(tmp_path: Path) -> None:
     assert reasons.pop("a.wav") is None and reasons.pop("notes.txt") is None
     assert {name: str(reason).partition(",")[0].partition(";")[0] for name, reason in reasons.items()} == {
         "pipe.wav": "a named pipe",
-        "broken.wav": "a link to a file that is not there",
-        "itself.wav": "a link to a file that is not there",
-        "b.M4A": ".M4A is a format that is not read",
-        "video.mkv": ".mkv is a format that is not read",
+        "broken.wav": "a link to a missing file",
+        "itself.wav": "a link to a missing file",
+        "b.M4A": ".M4A is an unsupported format",
+        "video.mkv": ".mkv is an unsupported format",
     }

@@ -121,7 +121,7 @@ def test_a_packed_model_decodes_a_dump_as_its_experiment_does(
 
 def test_a_dump_of_another_frontend_is_refused(exp_dir: Path, tmp_path: Path) -> None:
     config = experiment.load_config(exp_dir / "config.yaml", ["data.dump=encoder"])
-    with pytest.raises(DataError, match="dump made with another frontend than the encoder expects"):
+    with pytest.raises(DataError, match="the dump differs from the frontend of the encoder"):
         run.decode(exp_dir, config, [dumped(exp_dir, tmp_path)], nj=1, job=1)
 
 

@@ -106,5 +106,5 @@ def test_a_second_run_changes_nothing_and_another_filter_does(speech: Path) -> N
 
 
 def test_nothing_left_is_an_error_with_the_counts(speech: Path) -> None:
-    with pytest.raises(DataError, match=r"not one utterance can be used \(confidence 2, empty 1\)"):
+    with pytest.raises(DataError, match=r"found no usable utterance \(confidence 2, empty 1\)"):
         label(speech, Filter(min_confidence=-0.01))

@@ -21,11 +21,11 @@ def test_the_recipe_prepares_it_flaws_and_all(tmp_path: Path, humming: None, mon
     assert all(sizes.values())
     lines = (tmp_path / "data/callhome/dropped").read_text().splitlines()
     assert Counter(line.split(" ", 1)[1].partition(":")[0] for line in lines) == {
-        "wrong line": 2,
+        "malformed line": 2,
         "segment beyond the end of the audio": 1,
         "segment overlapping another": 1,
         "unusable audio": 1,
-        "audio that is not there": 1,
+        "missing audio": 1,
     }
     reference = (tmp_path / "data/callhome/ref.stm").read_text()
     assert "IGNORE_TIME_SEGMENT_IN_SCORING" in reference

@@ -25,7 +25,7 @@ def test_the_recipe_prepares_it_flaws_and_all(tmp_path: Path, humming: None, mon
     kinds = Counter(line.split(" ", 1)[1].partition(":")[0] for line in lines)
     assert set(kinds.values()) == {1}
     assert set(kinds) == {
-        "audio that is not there",
+        "missing audio",
         "unusable audio",
         "wrong MD5 checksum",
         "garbage utterance",

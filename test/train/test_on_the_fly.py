@@ -52,5 +52,5 @@ def test_training_is_exact_and_decoding_is_that_of_a_dump(toy: Toy, tmp_path: Pa
 def test_the_dump_is_skipped_with_a_sentence(toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--config", str(toy.config), "--set", "data.dump=none", "--dump", str(tmp_path / "dump"), "train"]
     assert command_line.main(["dump", *arguments]) == 0
-    assert "data.dump is none: features are extracted when audio is read, nothing is dumped" in capsys.readouterr().out
+    assert "data.dump is none: features are computed when audio is read, nothing to dump" in capsys.readouterr().out
     assert not (tmp_path / "dump").exists()

@@ -62,7 +62,7 @@ def test_it_prepares_and_runs_dry_as_written(tree: Path, tmp_path: Path) -> None
     assert "data/test: 2 utterances" in result.stdout
     assert (recipe / "data/train/text").read_text().startswith("speaker0-train0 hello 0\n")
     dropped = (recipe / "data/train/dropped").read_text()
-    assert "ann-none audio that is not there" in dropped
+    assert "ann-none missing audio" in dropped
     assert "train.tsv:6 not two or three columns of UTF-8" in dropped
     result = run_in(tree, recipe, "./run.sh", "--dry_run", MY_VOICES2=str(corpus))
     assert result.returncode == 0, result.stderr

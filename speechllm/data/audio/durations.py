@@ -10,14 +10,14 @@ from speechllm.data.audio.read import audio_duration
 from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
 
-_THREADS = 16  # they wait for the disk or the network most of the time
+_THREADS = 16  # mostly waiting for the disk or the network
 
 
 def measure_durations(paths: Mapping[str, Path], title: str) -> tuple[dict[str, Seconds], dict[str, str]]:
-    """Open every file, in a pool of threads and with a progress bar.
+    """Measure the duration of every file, in a pool of threads with a progress bar.
 
     Returns:
-        The durations of the good files and, for each of the others, what is wrong with it; both by the id in ``paths``.
+        The durations of the valid files, and the errors of the others; both by the id in ``paths``.
     """
     durations: dict[str, Seconds] = {}
     broken: dict[str, str] = {}

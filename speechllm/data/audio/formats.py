@@ -1,4 +1,4 @@
-"""Formats of audio files: those that libsndfile reads, and those that it does not, with what to do about them."""
+"""Audio formats that libsndfile reads, and advice on those that it does not read."""
 
 import shlex
 from pathlib import Path
@@ -35,38 +35,38 @@ _ADTS = ((0xFF, 0xF0), (0xFF, 0xF8), (0xFF, 0xF1), (0xFF, 0xF9))  # first bytes 
 
 
 def advice(path: Path) -> str:
-    """Return how a file of another format is converted."""
+    """Return a command that converts a file of an unsupported format."""
     return f"convert it, for example: ffmpeg -i {shlex.quote(str(path))} {shlex.quote(path.stem + '.wav')}"
 
 
 def foreign_format(path: Path) -> str | None:
-    """Return why libsndfile does not read a file, by its first bytes and its suffix; None if that is not known."""
+    """Return why libsndfile cannot read a file, by its first bytes and suffix; None if unknown."""
     with path.open("rb") as file:
         head = file.read(1024)
     if head.startswith(b"NIST_1A") and b"shorten" in head:
-        return "compressed with shorten, expected plain samples; uncompress it with sph2pipe"
+        return "compressed with shorten, expected uncompressed samples; uncompress it with sph2pipe"
     names = [name for start, magic, name in _MAGIC if head[start:].startswith(magic)]
     if not names and tuple(head[:2]) in _ADTS:
         names = ["AAC"]
     if names:
-        return f"{names[0]} is a format that is not read; {advice(path)}"
+        return f"{names[0]} is an unsupported format; {advice(path)}"
     if path.suffix.lower() in OTHER_SUFFIXES:
-        return f"{path.suffix} is a format that is not read; {advice(path)}"
+        return f"{path.suffix} is an unsupported format; {advice(path)}"
     return None
 
 
 def left_out(path: Path) -> str | None:
-    """Return why an entry of a folder cannot be read as audio; None if it can be, or is neither audio nor video.
+    """Return why a folder entry cannot be read as audio; None if it can, or if it is neither audio nor video.
 
     Args:
-        path: from ``speechllm.data.files.entries_below``. It is not opened.
+        path: entry from ``speechllm.data.files.entries_below``; it is not opened.
     """
     if path.is_symlink() and not path.exists():
-        return "a link to a file that is not there"
+        return "a link to a missing file"
     if path.is_dir():
-        return "a folder that cannot be opened; correct its permissions"
+        return "an unreadable folder; correct its permissions"
     if not path.is_file():
         return "a named pipe, socket or device, expected a file"
     if path.suffix.lower() in OTHER_SUFFIXES:
-        return f"{path.suffix} is a format that is not read; {advice(path)}"
+        return f"{path.suffix} is an unsupported format; {advice(path)}"
     return None

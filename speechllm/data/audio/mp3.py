@@ -1,4 +1,4 @@
-"""MP3 files frame by frame (ISO 11172-3, 2.4.1.3): their length, their end, and the files that were concatenated."""
+"""MP3 frames (ISO 11172-3, 2.4.1.3): the length of a file, its end, and the parts of concatenated files."""
 
 import functools
 import re
@@ -9,29 +9,29 @@ _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 
 _KBITS_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)  # MPEG 1 layer III
 _KBITS_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)  # MPEG 2 and 2.5 layer III
 _HEADER = 4  # bytes
-_FEW = 2  # frames behind those that the header counts: encoders count differently
+_FEW = 2  # frames after those that the header counts: encoders count differently
 
 
 class Frame(NamedTuple):
     """One frame of an MP3."""
 
     start: int
-    """Position of its header, in bytes."""
+    """Position of the header (bytes)."""
     size: int
-    """Bytes, header included."""
+    """Size with the header (bytes)."""
     num_samples: int
     sample_rate: int
     header: int
-    """Its 4 bytes, big-endian."""
+    """Header of 4 bytes, big-endian."""
 
     @property
     def end(self) -> int:
-        """Position of the first byte behind it."""
+        """Position of the first byte after the frame."""
         return self.start + self.size
 
 
 def frame_at(data: bytes, start: int) -> Frame | None:
-    """Return the frame of layer III whose header is at ``start``; None if there is no such header."""
+    """Return the layer III frame at ``start``; None if there is no such header."""
     header = int.from_bytes(data[start : start + _HEADER], "big")
     layout = _layout(header)
     return None if layout is None or start + _HEADER > len(data) else Frame(start, *layout, header)
@@ -39,7 +39,7 @@ def frame_at(data: bytes, start: int) -> Frame | None:
 
 @functools.lru_cache(maxsize=1024)
 def _layout(header: int) -> tuple[int, int, int] | None:
-    """Return bytes, samples and sampling rate of a frame; None if ``header`` is not one of layer III."""
+    """Return bytes, samples and sampling rate of a frame; None if ``header`` is not a layer III header."""
     version, kbits, rate = header >> 19 & 3, header >> 12 & 15, header >> 10 & 3
     is_layer_3 = header >> 21 == 0x7FF and version != 1 and header >> 17 & 3 == 1
     if not is_layer_3 or kbits in (0, 15) or rate == 3:
@@ -50,7 +50,7 @@ def _layout(header: int) -> tuple[int, int, int] | None:
 
 
 def frames(data: bytes) -> Iterator[Frame]:
-    """Yield all frames; tags and damage between them are skipped. The last one may be cut."""
+    """Yield all frames; tags and damaged bytes between frames are skipped. The last frame may be truncated."""
     position = _behind_id3(data, 0)
     while position + _HEADER <= len(data):
         frame = frame_at(data, position)
@@ -62,22 +62,22 @@ def frames(data: bytes) -> Iterator[Frame]:
 
 
 def stated_frames(data: bytes, first: Frame) -> int | None:
-    """Return the number of frames by the Xing or Info header in ``first``; None if there is none, or it has none."""
+    """Return the number of frames stated by the Xing or Info header in ``first``; None if it states none."""
     start = first.start + _HEADER + _side_info(first.header)
-    for at in (start, start + 2):  # behind a CRC, if the encoder writes one
+    for at in (start, start + 2):  # after a CRC, if the encoder writes one
         if data[at : at + 4] in (b"Xing", b"Info") and data[at + 7] & 1:
             return int.from_bytes(data[at + 8 : at + 12], "big")
     return None
 
 
 def split(data: bytes) -> list[bytes]:
-    """Return the MP3 files that were concatenated to ``data``, each with its length in its header; one: an empty list.
+    """Return the MP3 files concatenated in ``data``, each with a header that states its length; [] if only one.
 
-    A file ends behind the frames that its header counts, or where the next one's header, or a frame with another
-    sampling rate, begins.
+    A file ends after the frames that its header counts, or before the next Xing or Info header or a frame with another
+    sampling rate.
     """
     if frame_at(data, _behind_id3(data, 0)) is None:
-        return []  # another format behind a tag
+        return []  # another format after a tag
     parts: list[list[Frame]] = [[]]
     counted: int | None = None
     headers = _headers(data)
@@ -96,13 +96,13 @@ def split(data: bytes) -> list[bytes]:
 
 
 def _headers(data: bytes) -> set[int]:
-    """Return the positions at which frames with a Xing or Info header may begin."""
+    """Return the candidate positions of frames with a Xing or Info header."""
     found = {match.start() for match in re.finditer(b"Xing|Info", data)}
     return {at - behind for at in found for behind in (13, 15, 21, 23, 36, 38)}
 
 
 def _with_length(data: bytes, part: list[Frame]) -> bytes:
-    """Return the bytes of a part, behind a header that counts its frames if it has none."""
+    """Return the bytes of a part, with a header that counts its frames added if missing."""
     whole = data[part[0].start : part[-1].end]
     if stated_frames(data, part[0]) is not None:
         return whole
@@ -115,13 +115,13 @@ def _with_length(data: bytes, part: list[Frame]) -> bytes:
 
 
 def _side_info(header: int) -> int:
-    """Return the bytes of side information behind the header of a frame."""
+    """Return the number of bytes of side information after the header of a frame."""
     is_mono = header >> 6 & 3 == 3
     return (17 if is_mono else 32) if header >> 19 & 3 == 3 else (9 if is_mono else 17)
 
 
 def _behind_id3(data: bytes, start: int) -> int:
-    """Return the end of the ID3v2 tag at ``start``, or ``start``: its size is stored in four times seven bits."""
+    """Return the end of the ID3v2 tag at ``start``, or ``start``; the size is stored as four groups of seven bits."""
     if data[start : start + 3] != b"ID3":
         return start
     return (
@@ -132,7 +132,7 @@ def _behind_id3(data: bytes, start: int) -> int:
 
 
 def _next_frame(data: bytes, start: int) -> int:
-    """Return where, behind ``start``, two frames of one kind follow each other, or the end of the data."""
+    """Return the first position after ``start`` of two successive frames of one kind, or the end of the data."""
     start = behind if (behind := _behind_id3(data, start)) > start else start + 1
     while (start := data.find(b"\xff", start)) >= 0:
         frame = frame_at(data, start)

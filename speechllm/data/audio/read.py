@@ -1,6 +1,6 @@
-"""Audio files, in any format that libsndfile reads: how long they are, and their samples.
+"""Durations and samples of audio files, in any format that libsndfile reads.
 
-A file that ends too early is an error, never shorter speech.
+A truncated file is an error, never shorter speech.
 """
 
 import contextlib
@@ -23,10 +23,10 @@ from speechllm.interfaces import Seconds
 
 
 def audio_duration(path: str | Path) -> Seconds:
-    """Return the duration of a file of one channel, whose end is known to be there.
+    """Return the duration of a mono file, after checking that it is not truncated.
 
-    It is that of the header; an MP3 is decoded, as most do not state their length. Streams that were concatenated to
-    one file (MP3, chained Ogg) are counted together.
+    The header states the duration; an MP3 is decoded, as most do not state their length. The durations of streams
+    concatenated in one file (MP3, chained Ogg) are added.
 
     Raises:
         DataError: if the file is missing, unreadable, empty, truncated or of several channels.
@@ -40,7 +40,7 @@ def audio_duration(path: str | Path) -> Seconds:
 
 
 def stated_duration(path: str | Path) -> Seconds:
-    """Return the duration by the headers of a file of any number of channels; of an MP3 it may be an estimate.
+    """Return the duration stated by the headers, for any number of channels; for an MP3 it may be an estimate.
 
     Raises:
         DataError: if the file cannot be opened as audio.
@@ -50,25 +50,25 @@ def stated_duration(path: str | Path) -> Seconds:
 
 
 def read_audio(path: str | Path, sample_rate: int, start: Seconds = 0.0, end: Seconds | None = None) -> np.ndarray:
-    """Read one channel of audio, or the segment of it from ``start`` to ``end``.
+    """Read a mono file, or its segment from ``start`` to ``end``.
 
-    A segment is sought, not decoded up to, save in MP3 and Vorbis, where libsndfile's seeking is not
-    exact. The segment of an Opus file differs from the same part of the whole file, decoded, by less
-    than 0.01, because the codec has a memory. Another rate is converted by ``speechllm.data.audio.resample``
-    of the segment's own samples: N becomes ceil(N * sample_rate / rate).
+    The reader seeks to a segment, except in MP3 and Vorbis files: they are decoded up to it, because libsndfile's
+    seeking is not exact there. A segment of an Opus file differs from the same part of the decoded whole file by less
+    than 0.01, because the codec has a memory. Other rates are converted by ``speechllm.data.audio.resample`` from the
+    samples of the segment alone: N becomes ceil(N * sample_rate / rate).
 
     Args:
-        path: the file.
-        sample_rate: of the result, in Hz.
-        start: of the segment.
-        end: of the segment; None: the end of the file.
+        path: audio file.
+        sample_rate: rate of the result (Hz).
+        start: start of the segment.
+        end: end of the segment; None: the end of the file.
 
     Returns:
-        samples_N, float32, full scale being 1.
+        samples_N, float32, with full scale 1.
 
     Raises:
         DataError: if the file is missing, unreadable, empty, truncated or of several channels, or if the
-            segment does not lie in it.
+            segment is not inside it.
     """
     with open_audio(path, sample_rate) as read:
         return read(start, end)
@@ -76,10 +76,10 @@ def read_audio(path: str | Path, sample_rate: int, start: Seconds = 0.0, end: Se
 
 @contextmanager
 def open_audio(path: str | Path, sample_rate: int) -> Iterator[Callable[[Seconds, Seconds | None], np.ndarray]]:
-    """Open a file once for all of its segments: yield a function that reads one, as ``read_audio`` does.
+    """Open a file once for all its segments, and yield a function that reads one, as ``read_audio`` does.
 
     Raises:
-        DataError: as ``read_audio``; after one about a segment others can still be read.
+        DataError: as ``read_audio``; after the error of one segment, others can still be read.
     """
     path = Path(path)
     with _open(path) as streams:
@@ -99,14 +99,14 @@ def open_audio(path: str | Path, sample_rate: int) -> Iterator[Callable[[Seconds
 
 
 def read_blocks(path: str | Path, block: Seconds) -> Iterator[tuple[np.ndarray, int]]:
-    """Read a file from front to end, its channels mixed by their mean: yield blocks of samples_N and their rate.
+    """Read a file from start to end and yield blocks of samples_N, the mean of the channels, with their rate.
 
     Args:
-        path: the file, of any length: no more than a block is held in memory.
-        block: seconds of each block, save the last.
+        path: audio file of any length: only one block is held in memory.
+        block: duration of each block except the last.
 
     Raises:
-        DataError: if the file is missing, unreadable, empty or truncated; of an MP3 this is known at its end only.
+        DataError: if the file is missing, unreadable, empty or truncated; in an MP3 this is found only at its end.
     """
     path = Path(path)
     with _open(path, mono=False) as streams:
@@ -118,10 +118,10 @@ def read_blocks(path: str | Path, block: Seconds) -> Iterator[tuple[np.ndarray, 
 
 
 def finite(samples: np.ndarray, source: str | Path) -> np.ndarray:
-    """Return ``samples``, none of which is NaN or infinite.
+    """Return ``samples`` after checking that none is NaN or infinite.
 
     Raises:
-        DataError: if one is.
+        DataError: if a sample is.
     """
     if not np.isfinite(samples).all():
         raise DataError(f"{source}: found samples that are NaN or infinite; repair or remove the file")
@@ -129,27 +129,27 @@ def finite(samples: np.ndarray, source: str | Path) -> np.ndarray:
 
 
 class _SoundFile(soundfile.SoundFile):
-    """A file that is not sought after each read, as soundfile does: in an MP3 that loses samples."""
+    """A file without soundfile's seek after each read, which loses samples in an MP3."""
 
     def seekable(self) -> bool:
-        """Return whether soundfile may seek on its own; ``seek`` works all the same."""
+        """Return False, so that soundfile does not seek on its own; ``seek`` still works."""
         return False
 
 
 @dataclass
 class _Stream:
-    """One stream of a file: nearly all files have just one."""
+    """One stream of a file; nearly all files have only one."""
 
     path: Path
     source: Path
-    """The file, or a temporary one that holds the stream alone."""
+    """The file, or a temporary file with the stream alone."""
     file: soundfile.SoundFile
 
     def check_end(self, *, is_read: bool = False) -> None:
-        """Raise a DataError if the end is missing; an MP3 must be decoded for that.
+        """Raise a DataError if the end is missing; an MP3 must be decoded for this check.
 
         Args:
-            is_read: whether all bytes are read anyway, so that a second FLAC file at the end of the first is found.
+            is_read: whether all bytes are read anyway, so that a second FLAC file after the first can be found.
         """
         if is_read and self.file.format == "FLAC":
             check_single_flac(self.source)
@@ -159,7 +159,7 @@ class _Stream:
             self.file.seek(0)
 
     def decode(self) -> np.ndarray:
-        """Return all of its samples_N, of one channel."""
+        """Return all samples_N of a mono stream."""
         return np.concatenate([np.zeros(0, np.float32), *(block_NC[:, 0] for block_NC in self.blocks(60.0))])
 
     def blocks(self, block: Seconds) -> Iterator[np.ndarray]:
@@ -175,7 +175,7 @@ class _Stream:
             raise _truncated(self.path, f"{num_samples} samples, expected {self.file.frames}")
 
     def read(self, first: int, last: int) -> np.ndarray:
-        """Return the samples_N from ``first`` to before ``last``."""
+        """Return samples_N from ``first`` up to, but excluding, ``last``."""
         skipped = first if self.file.subtype == "VORBIS" else 0
         with _errors_named(self.path):
             self.file.seek(first - skipped)
@@ -187,7 +187,7 @@ class _Stream:
 
 @contextmanager
 def _open(path: Path, *, mono: bool = True) -> Iterator[list[_Stream]]:
-    """Open the streams of a file, of one channel if ``mono``; libsndfile's errors until the end are DataErrors."""
+    """Open the streams of a file, mono if ``mono``; libsndfile's errors inside the context become DataErrors."""
     _check_file(path)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_errors_named(path))
@@ -213,7 +213,7 @@ def _open(path: Path, *, mono: bool = True) -> Iterator[list[_Stream]]:
 
 
 def _check_file(path: Path) -> None:
-    """Raise a DataError unless there is a file that may hold audio."""
+    """Raise a DataError unless the path is a file that may hold audio."""
     try:
         size = path.stat().st_size
         is_file = path.is_file()
@@ -222,7 +222,7 @@ def _check_file(path: Path) -> None:
     except OSError as error:
         raise DataError(f"{path}: cannot be opened ({error.strerror}), expected an audio file") from error
     if not is_file:
-        raise DataError(f"{path}: no such audio file: it is a folder, pipe, socket or device, expected a file")
+        raise DataError(f"{path}: no such audio file: found a folder, pipe, socket or device, expected a file")
     if size == 0:
         raise DataError(f"{path}: the file is empty (0 bytes), expected audio; get it again")
     if path.suffix.lower() == ".raw":
@@ -231,14 +231,14 @@ def _check_file(path: Path) -> None:
 
 @contextmanager
 def _errors_named(path: Path) -> Iterator[None]:
-    """Turn an error of libsndfile, or of reading the file, into a DataError that names the file."""
+    """Convert an error of libsndfile, or of reading the file, to a DataError that names the file."""
     try:
         yield
     except soundfile.LibsndfileError as error:
         if reason := foreign_format(path):
             raise DataError(f"{path}: cannot be read: {reason}") from error
         raise DataError(
-            f"{path}: truncated, damaged or no audio: libsndfile says {error.error_string!r}; get the file again"
+            f"{path}: truncated, damaged or no audio: libsndfile reports {error.error_string!r}; get the file again"
         ) from error
 
 
@@ -247,7 +247,7 @@ def _truncated(path: Path, found: str) -> DataError:
 
 
 def _bounds(path: Path, start: Seconds, end: Seconds | None, rate: int, num_samples: int) -> tuple[int, int]:
-    """Return the first sample of a segment and the one behind its last."""
+    """Return the first sample of a segment and the one after its last."""
     first = round(start * rate)
     last = num_samples if end is None else round(end * rate)
     if not 0 <= first < last <= num_samples:

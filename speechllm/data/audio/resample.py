@@ -1,11 +1,11 @@
-"""Conversion between sampling rates, by one windowed sinc for all of them.
+"""Conversion between sampling rates, by the same windowed sinc for all rates.
 
-The kernel is torchaudio's best (``sinc_interp_kaiser``): Kaiser window with beta 14.77, 64 zero crossings a side,
+The kernel is torchaudio's best (``sinc_interp_kaiser``): Kaiser window with beta 14.77, 64 zero crossings per side,
 cutoff at 0.9476 of the lower Nyquist frequency. torchaudio stores a kernel for every phase of the reduced ratio of the
-rates, which takes gigabytes for rates without a large common divisor, such as 44,101 Hz and 16 kHz. For these the same
+rates. This takes gigabytes for rates without a large common divisor, such as 44,101 Hz and 16 kHz. For these the same
 kernel is evaluated on a grid of at least 8 times the lower rate and interpolated by a polynomial of degree 5
-(Lagrange), which differs from the exact kernel by less than 5e-5 of full scale. Output sample n is at the exact time
-n / sample_rate in either case, so that no drift accumulates.
+(Lagrange); the result differs from that of the exact kernel by less than 5e-5 of full scale. In both cases output
+sample n is at the exact time n / sample_rate, so no drift accumulates.
 """
 
 import functools
@@ -21,17 +21,17 @@ _ZERO_CROSSINGS = 64
 _ROLLOFF = 0.9475937167399596
 _BETA = 14.769656459379492
 _LARGEST_KERNEL = 1 << 22
-"""Elements of torchaudio's kernel up to which it is used: 44.1 kHz has 130,000, 47,952 Hz 3.8 million."""
+"""Largest kernel of torchaudio that is used (elements): 44.1 kHz needs 130,000, 47,952 Hz 3.8 million."""
 _OVERSAMPLING = 8
-_BLOCK = 64  # input samples by which the convolution advances
-_PIECE = 1 << 18  # output samples computed at once
+_BLOCK = 64  # stride of the convolution (input samples)
+_PIECE = 1 << 18  # output samples per computation
 
 
 def resample(samples_N: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
     """Convert ``samples_N`` from ``rate`` to ``sample_rate``, both in Hz: N becomes ceil(N * sample_rate / rate).
 
     Raises:
-        DataError: if a rate is not one of audio.
+        DataError: if a rate is out of range.
     """
     if rate == sample_rate or len(samples_N) == 0:
         return samples_N
@@ -63,7 +63,7 @@ def _resampler(rate: int, sample_rate: int) -> Callable[[np.ndarray], np.ndarray
 
 
 def _half_width(rate: int, sample_rate: int) -> int:
-    """Return the input samples that the kernel covers on each side."""
+    """Return the number of input samples that the kernel covers on each side."""
     return math.ceil(_ZERO_CROSSINGS * rate / (min(rate, sample_rate) * _ROLLOFF))
 
 
@@ -91,10 +91,10 @@ class _OddRate:
         return np.concatenate(pieces)
 
     def _piece(self, samples_N: np.ndarray, start: int, end: int) -> np.ndarray:
-        """Return the output samples from ``start`` to before ``end``."""
+        """Return the output samples from ``start`` up to, but excluding, ``end``."""
         ticks_M = np.arange(start, end, dtype=np.int64) * (self._rate * self._factor)
         grid_M, rest_M = ticks_M // self._sample_rate, ticks_M % self._sample_rate
-        first = int(grid_M[0]) // self._factor - 3  # input sample at which the oversampled signal begins
+        first = int(grid_M[0]) // self._factor - 3  # first input sample of the oversampled signal
         last = int(grid_M[-1]) // self._factor + 4
         oversampled_G = self._oversample(samples_N, first, last)
         weights_6M = _lagrange((rest_M / self._sample_rate).astype(np.float32))
@@ -105,7 +105,7 @@ class _OddRate:
         return result_M
 
     def _oversample(self, samples_N: np.ndarray, first: int, last: int) -> np.ndarray:
-        """Return the filtered signal ``factor`` times as dense, from input sample ``first`` to ``last`` or later."""
+        """Return the filtered signal, oversampled by ``factor``, from input sample ``first`` to at least ``last``."""
         import torch
 
         num_blocks = -(-(last - first) // _BLOCK)

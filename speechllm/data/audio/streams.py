@@ -1,4 +1,4 @@
-"""Files that libsndfile would read in part: several streams one after another, or a header without a length."""
+"""Files that libsndfile would read only in part: several successive streams, or a header without a length."""
 
 import mmap
 import struct
@@ -11,11 +11,11 @@ from speechllm.errors import DataError
 
 _OGG_HEADER = 27  # bytes, before the segment table
 _FIRST_PAGE = 2  # flag of an Ogg page
-_UNKNOWN = b"\xff" * 4  # size of a WAV chunk that libsndfile takes for "to the end of the file"
+_UNKNOWN = b"\xff" * 4  # size of a WAV chunk that libsndfile interprets as "to the end of the file"
 
 
 def split_streams(path: Path) -> list[bytes]:
-    """Return the streams of a file, each as a file of its own; an empty list if libsndfile reads all of it as it is.
+    """Return the contents of each stream as a separate file; an empty list if libsndfile can read the whole file.
 
     Raises:
         DataError: if it is a FLAC file without a length.
@@ -34,7 +34,7 @@ def split_streams(path: Path) -> list[bytes]:
 
 
 def _split_ogg(path: Path) -> list[bytes]:
-    """Return the links of a chained Ogg file (RFC 3533, section 4); none if it has only one."""
+    """Return the links of a chained Ogg file (RFC 3533, section 4); an empty list if it has only one."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         starts, was_first = [0], True
         for page, flags in _ogg_pages(data):
@@ -59,9 +59,9 @@ def _ogg_pages(data: mmap.mmap) -> Iterator[tuple[int, int]]:
 
 
 def _finish_wav(path: Path) -> list[bytes]:
-    """Return a WAV whose header states no samples, although they follow, with a header that states an unknown size.
+    """Return a WAV file with the size in its header set to unknown, if the header states 0 although samples follow.
 
-    Programs that write into a pipe, or are stopped, leave such a header.
+    Programs that write to a pipe or are stopped leave such a header.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -83,14 +83,14 @@ def _finish_wav(path: Path) -> list[bytes]:
 def _check_flac(path: Path, head: bytes) -> None:
     """Raise a DataError unless STREAMINFO, always the first block, states the number of samples (RFC 9639, 8.2)."""
     if int.from_bytes(head[21:26], "big") & 0xF_FFFF_FFFF == 0:
-        raise DataError(f"{path}: the FLAC header states no length, as if written into a pipe; {advice(path)}")
+        raise DataError(f"{path}: the FLAC header states no length, as if written to a pipe; {advice(path)}")
 
 
 def check_single_flac(path: Path) -> None:
-    """Raise a DataError if a second FLAC file follows the first; all bytes are read for this."""
+    """Raise a DataError if a second FLAC file follows the first; this reads all bytes."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         if data.find(b"fLaC\0\0\0\x22", 4) >= 0:  # 0x22: the size of STREAMINFO
             raise DataError(
-                f"{path}: found several FLAC files one after another, expected one, as all but the first would be "
-                "lost; split them, or concatenate their sources"
+                f"{path}: found several concatenated FLAC files, expected one (the others would be lost); "
+                "split them, or concatenate their sources"
             )

@@ -1,4 +1,4 @@
-"""Speech of any length as windows that a model can read at once, cut where it is quietest."""
+"""Recordings of any length cut at their quietest places into windows that fit the model."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from speechllm.data.audio.resample import resample
 from speechllm.interfaces import Seconds
 
 FRAME: Seconds = 0.02
-"""Loudness is measured in frames of this length ..."""
+"""Frame length of the loudness measurement (seconds)."""
 PAUSE: Seconds = 0.2
-"""... and a cut is made in the middle of the quietest stretch of this length."""
+"""Length of the stretches whose loudness is compared (seconds); a cut is in the middle of the quietest."""
 SILENCE_DB = -60.0
-"""What is not louder than this in any stretch of that length, relative to full scale, is silence (dB)."""
+"""A window is silent if no stretch is louder than this (dB relative to full scale)."""
 
 
 @dataclass(frozen=True)
@@ -23,27 +23,27 @@ class Window:
     start: Seconds
     end: Seconds
     samples_N: np.ndarray
-    """float32, at the rate that was asked for."""
+    """float32, at the requested rate."""
 
     @property
     def is_silent(self) -> bool:
-        """Whether nothing in it is as loud as the softest speech."""
+        """Whether no stretch is as loud as the softest speech."""
         return bool(_loudness(self.samples_N, len(self.samples_N) / (self.end - self.start)).max() < SILENCE_DB)
 
 
 def cut_windows(blocks: Iterable[tuple[np.ndarray, int]], sample_rate: int, max_window: Seconds) -> Iterator[Window]:
-    """Cut a recording into windows of at most ``max_window`` seconds; one that is no longer stays whole.
+    """Cut a recording into windows of at most ``max_window`` seconds; a shorter recording is one window.
 
-    A cut lies in the quietest place of the second half of what a window may hold, so that words stay whole, and leaves
-    at least a quarter of a window behind it, so that no scrap of a word is left over.
+    A cut is at the quietest place of the second half of the maximum window, to keep words whole, and leaves at least a
+    quarter of the maximum window after it, to avoid a last window with part of a word.
 
     Args:
-        blocks: the samples of a recording in succession, with their rate, which is one for all.
-        sample_rate: of the windows, in Hz.
-        max_window: of a window.
+        blocks: successive samples of a recording, with their rate, the same for all.
+        sample_rate: rate of the windows (Hz).
+        max_window: maximum duration of a window.
 
     Yields:
-        The windows, in order and without gaps. No more than two of them and a block are held in memory.
+        The windows, in order and without gaps. At most two windows and a block are held in memory.
     """
     held_N, first, rate = np.zeros(0, dtype=np.float32), 0, 0
     for samples_N, rate in blocks:
@@ -59,7 +59,7 @@ def cut_windows(blocks: Iterable[tuple[np.ndarray, int]], sample_rate: int, max_
 
 
 def _cut(held_N: np.ndarray, first: int, rate: int, sample_rate: int, max_window: Seconds) -> tuple[Window, np.ndarray]:
-    """Return the first window of ``held_N``, whose first sample is number ``first``, and what is left."""
+    """Return the first window of ``held_N``, which begins at sample ``first``, and the remaining samples."""
     num_samples = len(held_N)
     if num_samples > max_window * rate:
         begin = round(max_window / 2 * rate)
@@ -70,14 +70,14 @@ def _cut(held_N: np.ndarray, first: int, rate: int, sample_rate: int, max_window
 
 
 def _quietest(samples_N: np.ndarray, rate: int) -> int:
-    """Return the middle of the quietest stretch, the last one of several, in samples."""
+    """Return the middle of the quietest stretch, the last if several are equal (samples)."""
     loudness_T = _loudness(samples_N, rate)
     last = len(loudness_T) - 1 - int(loudness_T[::-1].argmin())
     return min(round(last * FRAME * rate + PAUSE / 2 * rate), len(samples_N))
 
 
 def _loudness(samples_N: np.ndarray, rate: float) -> np.ndarray:
-    """Return the loudness of the stretch that begins with each frame: dB of its mean power, full scale being 0."""
+    """Return the loudness of the stretch that begins at each frame: mean power in dB, 0 at full scale."""
     frame = max(1, round(FRAME * rate))
     power_T = np.square(np.resize(samples_N, -(-len(samples_N) // frame) * frame)).reshape(-1, frame).mean(1)
     width = min(len(power_T), round(PAUSE / FRAME))

@@ -1,1 +1,1 @@
-"""Data directories derived from others: speed, noise and rooms, codecs, concatenation, non-speech."""
+"""Derived data directories: speed, noise, reverberation, codecs, concatenation, non-speech."""

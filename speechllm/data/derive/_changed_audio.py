@@ -1,4 +1,4 @@
-"""A copy of a data directory with other audio: the part that all verbs with such a copy share."""
+"""Copies of data directories with changed audio."""
 
 import os
 import zlib
@@ -27,29 +27,29 @@ from speechllm.provenance import files_fingerprint
 SAMPLE_RATE = 16000  # Hz
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
-"""samples_N at 16 kHz to those of the copy; the generator is the utterance's own."""
+"""Maps samples_N at 16 kHz, and a generator of the utterance's own, to the samples_N of the copy."""
 Make = Callable[[Utterance], np.ndarray]
-"""A new utterance to its samples_N at 16 kHz."""
+"""Maps a new utterance to its samples_N at 16 kHz."""
 
 
 def copy_changed(source: str | Path, target: str | Path, prefix: str, change: Change, *, by: str) -> bool:
-    """Write a copy of the utterances of ``source`` that ``change`` is applied to, and its audio to ``<target>_audio``.
+    """Write a copy of ``source`` with audio changed by ``change``; the audio goes to ``<target>_audio``.
 
-    Utterance and speaker ids get the prefix ``<prefix>-``. A run that was killed continues.
+    Utterance and speaker ids get the prefix ``<prefix>-``. An interrupted run is continued.
 
     Args:
         source: data directory.
         target: data directory.
-        prefix: of the ids.
-        change: makes the copy.
-        by: words and numbers that differ where ``change`` does.
+        prefix: prefix of the ids.
+        change: function that changes samples.
+        by: description of ``change`` with its parameters; part of the fingerprint.
 
     Returns:
-        Whether anything was written: not if the target is complete.
+        Whether anything was written; False if the target is complete.
 
     Raises:
-        DataError: if the source cannot be read, an id cannot be the name of a file, or something that no verb wrote
-            would be lost.
+        DataError: if the source cannot be read, an id is not a valid file name, or files that no verb wrote would be
+            lost.
     """
     utts = read_data_dir(source, need_text=False).utts
     originals = {f"{prefix}-{utt.utt_id}": utt for utt in utts}
@@ -79,16 +79,16 @@ def write_with_audio(
     """Write a data directory of new utterances, and their audio to ``<target>_audio``.
 
     Args:
-        source: data directory that the utterances are made from.
+        source: data directory of the original utterances.
         target: data directory.
-        utts: the utterances; path and duration are set here.
-        make: makes the samples of one.
-        by: the command, for ``is_made``.
-        title: of the progress bar.
+        utts: new utterances; path and duration are set here.
+        make: function that returns the samples of an utterance.
+        by: command, for ``is_made``.
+        title: title of the progress bar.
         files: audio files of the source.
 
     Returns:
-        Whether anything was written: not if the target was made by the same command from the same tables and files.
+        Whether anything was written; False if the same command has written the target from the same tables and files.
 
     Raises:
         DataError: as ``copy_changed``.
@@ -100,7 +100,7 @@ def write_with_audio(
     if is_made(target, fingerprint) and is_made(audio, fingerprint):
         return False
     check_target(target, [source], None if is_made(audio, fingerprint) else audio)
-    if not is_made(audio, fingerprint):  # otherwise a run that was killed continues
+    if not is_made(audio, fingerprint):  # otherwise an interrupted run is continued
         for folder in {os.path.realpath(file.parent) for file in files}:
             check_apart(audio, folder, inside=False)
         with new_target(audio, "audio", fingerprint) as temporary:
@@ -122,7 +122,7 @@ def _write(utt: Utterance, make: Make, folder: Path) -> Utterance:
 
 
 def _duration(path: Path) -> float | None:
-    """Return the duration of a file; None if it is damaged, as after a power failure."""
+    """Return the duration of a file; None if it is damaged, e.g. by a power failure."""
     try:
         return audio_duration(path)
     except DataError:

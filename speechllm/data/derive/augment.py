@@ -1,7 +1,7 @@
-"""A copy of a data directory as it would be heard in a room, among noise, through a codec.
+"""Augmentation of a data directory with reverberation, noise and codec compression.
 
-To train on as well, or to test on: speech that is made, or read into a good microphone, is cleaner than what comes.
-What is drawn for an utterance follows from its id, so a copy can be made again.
+The copies serve for training and for tests of robustness: synthetic or studio speech is cleaner than most real speech.
+The random values of an utterance depend on its id and the seed, so a copy is reproducible.
 """
 
 import functools
@@ -26,18 +26,18 @@ from speechllm.interfaces import Seconds
 from speechllm.provenance import files_fingerprint
 
 DIRECT = 3.0
-"""Energy of what comes straight from the mouth over that of the reverberation (dB)."""
+"""Ratio of the energy of the direct sound to that of the reverberation (dB)."""
 BLOCK = 10 * SAMPLE_RATE
-"""Samples written at once; libsndfile keeps a block of Vorbis on the stack, which minutes of speech overflow."""
+"""Samples per write; libsndfile keeps a Vorbis block on the stack, and minutes of speech overflow it."""
 MOST_PRESSED = 0.9
-"""How hard a codec presses at most, of 1, at which libsndfile writes no MP3."""
+"""Highest compression level of soundfile (0 to 1); at 1 libsndfile writes no MP3."""
 
 Noise = Callable[[int, np.random.Generator], np.ndarray]
-"""So many samples_N of noise, at any level."""
+"""Returns a number of noise samples_N, at any level."""
 
 
 class Codec(NamedTuple):
-    """What soundfile is told, and the rate at which it is done (Hz)."""
+    """Arguments of soundfile, and the sampling rate of the codec (Hz)."""
 
     format: str
     subtype: str
@@ -55,22 +55,22 @@ CODECS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """Changes of every utterance, in this order; None or nothing leaves one out."""
+    """Augmentation of every utterance, in the order of the fields; None or () leaves a step out."""
 
     speeds: tuple[float, ...] = field(default=(), repr=False)
-    """Speeds, one of which is drawn."""
+    """Speeds to draw one from."""
     reverberation: tuple[Seconds, Seconds] | None = None
-    """Least and longest time in which the reverberation falls by 60 dB."""
+    """Least and greatest reverberation time RT60 (seconds)."""
     snr: tuple[float, float] | None = None
-    """Least and largest ratio of the speech to the noise, over the whole utterance (dB)."""
+    """Least and greatest signal-to-noise ratio over the whole utterance (dB)."""
     noise_dir: Path | None = None
-    """Recordings of noise, such as MUSAN's; None: white, pink and brown noise and the hum of mains."""
+    """Folder of noise recordings, such as MUSAN's; None: white, pink and brown noise and mains hum."""
     codecs: tuple[str, ...] = ()
-    """Of these one is drawn, and how hard it is to press."""
+    """Codecs to draw one from; the compression level is drawn as well."""
     seed: int = 0
-    """Another one draws otherwise."""
+    """Random seed."""
     probability: float = field(default=1.0, repr=False)
-    """Probability of each change but that of the speed."""
+    """Probability of each step except the speed."""
 
     @classmethod
     def of(cls, options: AugmentOptions) -> "Augmentation":
@@ -86,19 +86,19 @@ class Augmentation:
         )
 
     def __str__(self) -> str:
-        """Return the settings; those that were added to the first ones only if they are not the default."""
+        """Return the settings; later fields only if not at their defaults, so that old fingerprints stay valid."""
         added = f" {self.speeds} {self.probability:g}" if self.speeds or self.probability < 1 else ""
         return f"{self!r}{added}"
 
     def __post_init__(self) -> None:
         if self.snr is None and self.reverberation is None and not self.codecs and not self.speeds:
-            raise DataError("augment: nothing is to be changed; give --snr, --reverberation or --codecs")
+            raise DataError("augment: found no step, expected at least one; give --snr, --reverberation or --codecs")
         for name, values in (("snr", self.snr), ("reverberation", self.reverberation)):
             if values is not None and not values[0] <= values[1]:
-                raise DataError(f"augment: --{name}: found {values[0]:g} {values[1]:g}, expected the lesser first")
+                raise DataError(f"augment: --{name}: found {values[0]:g} {values[1]:g}, expected the smaller first")
         if self.noise_dir is not None and self.snr is None:
             raise DataError(
-                "augment: --noise_dir: found no --snr, expected how loud its noise is to be; give --snr 5 20"
+                "augment: --noise_dir: found no --snr, expected the level of the noise; give e.g. --snr 5 20"
             )
         if self.reverberation is not None and self.reverberation[0] <= 0:
             raise DataError(f"augment: --reverberation: found {self.reverberation[0]:g} seconds, expected more than 0")
@@ -107,13 +107,13 @@ class Augmentation:
 
 
 def augment(source: str | Path, target: str | Path, augmentation: Augmentation, prefix: str = "aug") -> bool:
-    """Write a changed copy of ``source``, and its audio into ``<target>_audio``; ids get the prefix ``<prefix>-``.
+    """Write an augmented copy of ``source``, and its audio to ``<target>_audio``; ids get the prefix ``<prefix>-``.
 
     Returns:
-        Whether anything was written: not if the target is there already.
+        Whether anything was written; False if the target is complete.
 
     Raises:
-        DataError: if there is no noise in ``noise_dir``, or something cannot be read.
+        DataError: if ``noise_dir`` has no noise recordings, or a file cannot be read.
     """
     by = f"augment {prefix} {augmentation} {files_fingerprint(_noise_files(augmentation))}"
     return copy_changed(source, target, prefix, Augmenter(augmentation), by=by)
@@ -129,7 +129,7 @@ class Augmenter:
     """Applies an augmentation to samples.
 
     Raises:
-        DataError: if there is no noise in ``noise_dir``.
+        DataError: if ``noise_dir`` has no noise recordings.
     """
 
     def __init__(self, augmentation: Augmentation) -> None:
@@ -159,35 +159,35 @@ class Augmenter:
 
 
 def reverberate(samples_N: np.ndarray, duration: Seconds, rng: np.random.Generator) -> np.ndarray:
-    """Return samples_N in a room, as loud as before.
+    """Return samples_N with reverberation, at the level of the input.
 
-    Its response is noise that falls by 60 dB in ``duration`` (Polack, 1988), behind the direct sound.
+    The room impulse response is the direct sound followed by noise that decays by 60 dB in ``duration`` (Polack, 1988).
     """
     number = max(2, round(duration * SAMPLE_RATE))
     response_N = rng.standard_normal(number) * 10 ** (-3 * np.arange(number) / number)
     response_N[0] = 0
     response_N *= 10 ** (-DIRECT / 20) / np.linalg.norm(response_N)
     response_N[0] = 1
-    size = 1 << (len(samples_N) + number).bit_length()  # a power of two, of which transforms are quick
+    size = 1 << (len(samples_N) + number).bit_length()  # a power of two, for fast transforms
     spectrum = np.fft.rfft(samples_N, size) * np.fft.rfft(response_N, size)
     heard_N = np.fft.irfft(spectrum, size)[: len(samples_N)]
     return heard_N * (_level(samples_N) / max(_level(heard_N), 1e-9))
 
 
 def add_noise(samples_N: np.ndarray, noise_N: np.ndarray, snr: float) -> np.ndarray:
-    """Return samples_N with noise that is ``snr`` dB weaker over the whole of it."""
+    """Return samples_N with added noise at a signal-to-noise ratio of ``snr`` dB over the whole signal."""
     return samples_N + noise_N * (_level(samples_N) / max(_level(noise_N), 1e-9) * 10 ** (-snr / 20))
 
 
 def through_codec(samples_N: np.ndarray, codec: Codec, pressed: float) -> np.ndarray:
-    """Return samples_N as a codec leaves them, of the same length.
+    """Return samples_N after encoding and decoding with a codec, with the same length.
 
-    ``pressed`` says how hard, from 0 on, to those that can be told.
+    ``pressed`` is the compression level, from 0, of codecs that have one.
     """
     options = {} if codec.format == "WAV" else {"compression_level": pressed}
     sent_N = resample(samples_N.astype(np.float32), SAMPLE_RATE, codec.sample_rate)
-    sent_N = sent_N / max(1.0, np.abs(sent_N).max())  # beyond full scale it would be cut off
-    with tempfile.NamedTemporaryFile() as file:  # libsndfile 1.2 opens an MP3 in memory only behind a tag
+    sent_N = sent_N / max(1.0, np.abs(sent_N).max())  # beyond full scale it would be clipped
+    with tempfile.NamedTemporaryFile() as file:  # libsndfile 1.2 opens an MP3 in memory only if it begins with a tag
         with soundfile.SoundFile(
             file.name, "w", codec.sample_rate, 1, codec.subtype, format=codec.format, **options
         ) as encoder:
@@ -203,17 +203,17 @@ def _level(samples_N: np.ndarray) -> float:
 
 
 def _noise_files(augmentation: Augmentation) -> list[Path]:
-    """Return the recordings of noise; none if noise is synthetic."""
+    """Return the noise recordings; an empty list if noise is synthetic."""
     folder = augmentation.noise_dir
     if folder is None:
         return []
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not paths:
-        raise DataError(f"augment: --noise_dir {folder}: found no recording, expected some of noise")
+        raise DataError(f"augment: --noise_dir {folder}: found no audio file, expected noise recordings")
     return paths
 
 
 def _cut(path: Path, number: int, rng: np.random.Generator) -> np.ndarray:
-    """Return samples_N of a recording from a drawn place on, and from its beginning again where it ends."""
+    """Return samples_N of a recording from a random position, repeated from its start if it is too short."""
     samples_N = read_audio(path, SAMPLE_RATE)
     return np.resize(np.roll(samples_N, -int(rng.integers(len(samples_N)))), number)

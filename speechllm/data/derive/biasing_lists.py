@@ -1,7 +1,7 @@
 """Data directories with biasing lists as contexts, to measure recognition of hot words.
 
-As in Le et al. (2021, arXiv 2104.02194): the list of an utterance holds its own rare words, those beyond the most
-frequent of the training transcripts, and distractors drawn from the rare words of the training transcripts.
+As in Le et al. (2021, arXiv 2104.02194), the list of an utterance holds its own rare words and distractors, drawn from
+the rare words of the training transcripts. Rare words are all but the most frequent of the training transcripts.
 """
 
 from collections.abc import Sequence
@@ -23,18 +23,18 @@ def make_biasing_lists(
     distractors: int = 100,
     seed: int = 0,
 ) -> bool:
-    """Write ``source`` with a biasing list as the context of each utterance.
+    """Write a copy of ``source`` with a biasing list as the context of each utterance.
 
     Args:
         source: data directory with transcripts.
         target: data directory.
         train: data directories of the training transcripts.
-        common: most frequent words that are no hot words.
-        distractors: number of distractors in each list; fewer if there are not enough rare words.
-        seed: of the draws.
+        common: number of most frequent words, which are excluded.
+        distractors: number of distractors in each list; fewer if the rare words do not suffice.
+        seed: random seed.
 
     Returns:
-        Whether anything was written: not if the target is there already.
+        Whether anything was written; False if the target is complete.
 
     Raises:
         DataError: if the training transcripts have no rare word.

@@ -1,7 +1,7 @@
-"""Utterances concatenated once, in the order of the audiobook: long test sets and long training sets.
+"""Long test and training sets: utterances concatenated once, in the order of the audiobook.
 
-arXiv 2309.13963, table 6: neighbours of one chapter are concatenated up to T seconds. Their audio is written as FLAC
-(as WAV where it goes beyond full scale), so the new data directory is like any other. Each utterance begins on a hop
+As in arXiv 2309.13963, table 6, neighbours of one chapter are concatenated up to T seconds. The audio is written as
+FLAC (as WAV if it exceeds full scale), so the result is an ordinary data directory. Each utterance begins on a hop
 boundary of 10 ms: the silence before it is rounded up.
 """
 
@@ -24,23 +24,23 @@ HOP = 160  # samples
 
 
 def concatenate_data_dir(source: str | Path, target: str | Path, duration: Seconds, silence: Seconds = 0.1) -> bool:
-    """Write a data directory of neighbouring utterances concatenated, and their audio into ``<target>_audio``.
+    """Write a data directory of concatenated neighbouring utterances, and their audio to ``<target>_audio``.
 
     Args:
         source: data directory with transcripts.
         target: data directory.
-        duration: a concatenated utterance is at most this long; a single one that is longer stays as it is.
-        silence: between two utterances, at least.
+        duration: maximum duration of a concatenation; longer single utterances are kept.
+        silence: minimum silence between two utterances.
 
     Returns:
-        Whether anything was written: not if the target is there already.
+        Whether anything was written; False if the target is complete.
 
     Raises:
         DataError: if the source cannot be read, or has no transcripts.
     """
     if duration <= 0 or silence < 0:
         raise DataError(
-            f"concatenate: found {duration} s and a silence of {silence} s, expected more than 0, and at least 0"
+            f"concatenate: found {duration} s and a silence of {silence} s, expected more than 0 s and at least 0 s"
         )
     utts = read_data_dir(source).utts
     groups = {_concatenated_id(group): group for group in neighbours(utts, duration, silence)}
@@ -57,9 +57,9 @@ def concatenate_data_dir(source: str | Path, target: str | Path, duration: Secon
 
 
 def neighbours(utts: Sequence[Utterance], duration: Seconds, silence: Seconds) -> list[list[Utterance]]:
-    """Cut the utterances of each chapter, in order, into runs of at most ``duration`` seconds.
+    """Split the utterances of each chapter, in order, into runs of at most ``duration`` seconds.
 
-    A chapter is what utterance ids share up to their last hyphen, as in LibriSpeech's SPEAKER-CHAPTER-NNNN.
+    The chapter is the utterance id up to its last hyphen, as in LibriSpeech's SPEAKER-CHAPTER-NNNN.
     """
     groups: list[list[Utterance]] = []
     total = 0.0
@@ -75,7 +75,7 @@ def neighbours(utts: Sequence[Utterance], duration: Seconds, silence: Seconds) -
 
 
 def chapter(utt: Utterance) -> tuple[str, str]:
-    """Return what only utterances share that may be concatenated: the speaker, and the id up to its last hyphen."""
+    """Return the speaker, and the id up to its last hyphen: only utterances that agree in both are concatenated."""
     return utt.speaker, utt.utt_id.rpartition("-")[0]
 
 
@@ -89,7 +89,7 @@ def joined_samples(parts: Sequence[np.ndarray], silence: Seconds) -> np.ndarray:
 
 
 def _concatenated_id(group: Sequence[Utterance]) -> str:
-    """Return the id of a run: that of its first utterance, and the number of the others."""
+    """Return the id of a run: the id of its first utterance and the number of the others."""
     return f"{group[0].utt_id}+{len(group) - 1}" if len(group) > 1 else group[0].utt_id
 
 

@@ -1,17 +1,17 @@
-"""Names of sets: where a set is, and which suffixes derive it from another one.
+"""Names of sets: their data directories, and suffixes that derive a set from another set.
 
-A set is called by its name, and its data directory is ``data/<name>``; or by the path of a data directory elsewhere,
+A set is given by its name, and its data directory is ``data/<name>``; or by the path of a data directory elsewhere,
 such as that of another recipe. These names are derived:
 
-    X_train2, X_valid2   X without two speakers, drawn at random; these speakers alone
+    X_train2, X_valid2   X without two random speakers; these speakers alone
     X_sp0.9              X at 0.9 times its speed
     X_aug                X with the noise, reverberation and codecs of data.augment
     X_cat60              neighbouring utterances of X, concatenated up to 60 seconds
-    X_shuffled           X, each utterance decoded with the audio of another one: a control without data of its own
+    X_shuffled           X, each utterance decoded with the audio of another utterance: a control that uses X's data
     non_speech           silence and synthetic noise, without transcripts
 
-Suffixes may follow each other: ``train_clean_5_train2_sp0.9``. A set that exists under such a name and that was not
-derived, a set of the corpus for example, is used as it is.
+Suffixes can be combined: ``train_clean_5_train2_sp0.9``. An existing set with such a name that was not derived, for
+example a set of the corpus, is used unchanged.
 """
 
 import os
@@ -43,23 +43,23 @@ class DataSet:
     """A set on the command line of a verb."""
 
     name: str
-    """Name of its dump; of another recipe's set, the name of that recipe comes first."""
+    """Name of the dump; for a set of another recipe, prefixed with the name of that recipe."""
     data_dir: Path
     shuffled: bool = False
-    """Whether each utterance is decoded with the audio of another one."""
+    """Whether each utterance is decoded with the audio of another utterance."""
 
     def decode_dir(self, exp_dir: Path, tag: str = "") -> Path:
-        """Return the directory of its hypotheses; ``tag`` names a decoding with other options."""
+        """Return the directory of the hypotheses; ``tag`` is the name of a decoding with other options."""
         return exp_dir / "decode" / f"{self.name}{f'_{tag}' if tag else ''}{SHUFFLED * self.shuffled}"
 
 
 def locate(sets: Iterable[str], data: Path, *, shuffled: bool = True) -> list[DataSet]:
-    """Return the sets of some names or paths.
+    """Return the sets of the given names or paths.
 
     Args:
         sets: names of sets below ``data``, or paths of data directories, which contain a slash.
-        data: directory of the data directories.
-        shuffled: return shuffled sets too; otherwise the sets that are shuffled.
+        data: parent of the data directories.
+        shuffled: whether to return shuffled sets; otherwise return their sources instead.
 
     Raises:
         DataError: if two directories have the same name.
@@ -72,16 +72,16 @@ def locate(sets: Iterable[str], data: Path, *, shuffled: bool = True) -> list[Da
         one = DataSet(name, path, shuffled and plain != given)
         other = found.setdefault((name, one.shuffled), one)
         if other.data_dir != path:
-            raise DataError(f"{path}: found the name {name} twice, that of {other.data_dir} too; rename one of them")
+            raise DataError(f"{path}: found the set name {name}, which {other.data_dir} has too; rename one of them")
     return list(found.values())
 
 
 def corpus_sets(names: Iterable[str], has_set: Callable[[str], bool]) -> list[str]:
-    """Return the sets of a corpus that some sets are, or are derived from.
+    """Return the sets of a corpus that are named, or that a named set is derived from.
 
     Args:
-        names: names of sets; paths of data directories and ``non_speech`` are left out.
-        has_set: whether the corpus has a set of that name.
+        names: names of sets; paths of data directories and ``non_speech`` are ignored.
+        has_set: returns whether the corpus has a set of a name.
     """
     sources: dict[str, None] = {}
     for name in names:
@@ -95,12 +95,12 @@ def corpus_sets(names: Iterable[str], has_set: Callable[[str], bool]) -> list[st
 
 
 def derive(names: Sequence[str], data: Path, augmentation: Callable[[], Augmentation]) -> None:
-    """Make the derived sets below ``data``, and those between them and their sources; complete sets are left alone.
+    """Write the missing derived sets below ``data``, and the intermediate sets that they are derived from.
 
     Args:
-        names: names of sets, also ones that are not derived.
-        data: directory of the data directories.
-        augmentation: returns that of ``_aug``; called only where there is such a set.
+        names: names of sets, derived or not.
+        data: parent of the data directories.
+        augmentation: returns the augmentation of ``_aug`` sets; called only if there is such a set.
 
     Raises:
         DataError: if a source is missing or too small.
@@ -116,7 +116,7 @@ def derive(names: Sequence[str], data: Path, augmentation: Callable[[], Augmenta
 
 
 def _derive(match: re.Match[str], data: Path, augmentation: Callable[[], Augmentation]) -> None:
-    """Make the set of a name from its source."""
+    """Write a derived set from its source."""
     source, target = data / match["source"], data / match[0]
     if match["part"]:
         train, valid = (Path(f"{source}_{part}{match['n']}") for part in ("train", "valid"))
@@ -131,7 +131,7 @@ def _derive(match: re.Match[str], data: Path, augmentation: Callable[[], Augment
 
 
 def _may_derive(target: Path) -> bool:
-    """Whether a name is that of a derived set, not of one that the user or the corpus has under it."""
+    """Whether a data directory is missing or was derived, so that it may be written."""
     file = marker(target)
     if not (target / "wav.scp").exists():
         return True
@@ -139,9 +139,9 @@ def _may_derive(target: Path) -> bool:
 
 
 def _name_elsewhere(path: Path) -> str:
-    """Return the name here of a data directory ``<recipe>/data/<set>``: ``<recipe>_<set>``."""
+    """Return the name ``<recipe>_<set>`` of a data directory ``<recipe>/data/<set>``."""
     parent = Path(os.path.normpath(path.absolute())).parent
     parts = Path(os.path.relpath(parent.parent, os.pardir)).parts
-    if os.pardir in parts:  # not beside this recipe
+    if os.pardir in parts:  # not a sibling of this recipe
         parts = (parent.parent.name or parent.name,)
     return "_".join([*parts, path.name])

@@ -1,7 +1,7 @@
-"""A copy of a data directory that is spoken faster or slower, and so higher or lower: Kaldi's speed perturbation.
+"""Speed perturbation of a data directory, as in Kaldi: it changes tempo and pitch.
 
-Ko et al. (2015), "Audio augmentation for speech recognition". Frozen encoder states can be dumped of the copies, which
-is not so of what is changed in each training step.
+Ko et al. (2015), "Audio augmentation for speech recognition". Unlike augmentation during training, the copies allow
+frozen encoder states to be dumped.
 """
 
 from pathlib import Path
@@ -15,23 +15,23 @@ from speechllm.errors import DataError
 
 
 def perturb_speed(source: str | Path, target: str | Path, factor: float) -> bool:
-    """Write the utterances of ``source`` at ``factor`` times their speed, and their audio into ``<target>_audio``.
+    """Write the utterances of ``source`` at ``factor`` times their speed, and their audio to ``<target>_audio``.
 
-    Utterance and speaker ids get the prefix ``sp<factor>-``. A run that was cut off goes on where it stopped.
+    Utterance and speaker ids get the prefix ``sp<factor>-``. An interrupted run is continued.
 
     Args:
         source: data directory.
         target: data directory.
-        factor: 0.9 is slower and lower, 1.1 faster and higher.
+        factor: speed; 0.9 is slower and lower, 1.1 faster and higher.
 
     Returns:
-        Whether anything was written: not if the target is there already.
+        Whether anything was written; False if the target is complete.
 
     Raises:
-        DataError: if the factor is no speed of speech.
+        DataError: if the factor is 1 or out of range.
     """
     if not MIN_SPEED <= factor <= MAX_SPEED or factor == 1:
-        expected = f"{MIN_SPEED} to {MAX_SPEED} and not 1, which is the set itself; leave it out"
+        expected = f"{MIN_SPEED} to {MAX_SPEED} except 1, which is the set itself; correct the speed"
         raise DataError(f"{target}: found the speed {factor}, expected {expected}")
 
     def change(samples_N: np.ndarray, _: np.random.Generator) -> np.ndarray:

@@ -1,15 +1,15 @@
-"""Sets of utterances as other tools keep them, one format a file, found by its name.
+"""Importers of other tools' data formats: one module per format, found by its name.
 
-Each module, whose docstring says what it reads, defines
+The docstring of each module describes its format. Each module defines
 
-    OPTIONS: frozenset[str]                           which of the options below it takes
-    KEEPS_IDS: bool                                   whether its ids are those of a valid data directory already
-    claims(source) -> bool                            whether the source is of this format, at a glance
-    read(source, audio, options) -> Row | BadRow ...  the utterances, in order; ``audio`` is a folder for those
-                                                      whose audio has no file of its own
+    OPTIONS: frozenset[str]                           names of the options below that it accepts
+    KEEPS_IDS: bool                                   whether its ids are already valid ids of a data directory
+    claims(source) -> bool                            whether the source looks like this format; must be fast
+    read(source, audio, options) -> Row | BadRow ...  the utterances, in order; audio that is not in files is
+                                                      written to the folder ``audio``
 
-What is wrong with one utterance is a ``BadRow``; a ``DataError`` is for a source that cannot be read at all. A
-relative path of an audio file is looked for beside the file that names it, then in the working directory.
+An error of one utterance is a ``BadRow``; a ``DataError`` means that the source cannot be read at all. A relative
+path of an audio file is searched in the folder of the file that names it, then in the working directory.
 """
 
 from collections.abc import Mapping
@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a user says of a source."""
+    """Options that a user gives for a source."""
 
     split: str = ""
-    """Which split of a data set with several; empty: the only one."""
+    """Name of the split to read; empty: the only one."""
     columns: Mapping[str, str] = field(default_factory=dict)
-    """Column or key of ``audio``, ``text``, ``speaker`` or ``id``, where it is not one of the usual names."""
+    """Columns or keys of ``audio``, ``text``, ``speaker`` or ``id`` that do not have a usual name."""

@@ -1,4 +1,4 @@
-"""What the formats share: names of columns, values of fields, paths of audio."""
+"""Functions shared by the importers: names of columns, values of fields, paths of audio."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -7,27 +7,27 @@ from typing import Any
 from speechllm.errors import ConfigError, DataError
 from speechllm.interfaces import Seconds
 
-_MOST_SECONDS: Seconds = 1e9  # 30 years; not infinite, not NaN
+_MOST_SECONDS: Seconds = 1e9  # 30 years; excludes infinity and NaN
 USUAL = {
     "audio": ("audio", "path", "file_name", "file", "filename", "audio_filepath", "audio_path", "wav"),
     "text": ("text", "sentence", "transcript", "transcription", "normalized_text"),
     "speaker": ("speaker", "speaker_id", "spk", "client_id"),
     "id": ("id", "utt_id"),
 }
-"""Names that columns usually have, by what is in them; the first that is there is taken."""
+"""Usual names of the columns; the first that exists is used."""
 
 
 def find_columns(names: Collection[str], columns: Mapping[str, str], where: str) -> dict[str, str]:
-    """Return which column holds what; ``audio`` and ``text`` must be there.
+    """Return the columns of ``audio``, ``text`` (both required), ``speaker`` and ``id``.
 
     Args:
-        names: of the columns.
-        columns: as the user says.
-        where: for messages.
+        names: names of all columns.
+        columns: columns that the user has named.
+        where: source to name in messages.
 
     Raises:
-        ConfigError: if the user names a column that is not there.
-        DataError: if none of the usual names is there, and the user names none.
+        ConfigError: if the user names a missing column.
+        DataError: if a required column is neither named by the user nor has a usual name.
     """
     found = {}
     for what, usual in USUAL.items():
@@ -40,13 +40,13 @@ def find_columns(names: Collection[str], columns: Mapping[str, str], where: str)
         elif what in ("audio", "text"):
             raise DataError(
                 f"{where}: found the columns {', '.join(names)}, expected one of {', '.join(usual)} for {what}; "
-                f"say which one it is: --columns {what}=COLUMN"
+                f"give --columns {what}=COLUMN"
             )
     return found
 
 
 def locate(path: str, *folders: Path) -> Path:
-    """Return where an audio file lies: an absolute path as it is, else below the first folder or here that has it."""
+    """Return the path of an audio file; a relative path is searched in ``folders``, then in the working directory."""
     candidates = [(folder / path).absolute() for folder in (*folders, Path())]
     return next((candidate for candidate in candidates if _is_file(candidate)), candidates[0])
 
@@ -54,7 +54,7 @@ def locate(path: str, *folders: Path) -> Path:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except (OSError, ValueError):  # too long a name, or a null byte in it
+    except (OSError, ValueError):  # the name is too long or contains a null byte
         return False
 
 
@@ -62,7 +62,7 @@ def seconds(fields: Mapping[str, Any], key: str) -> Seconds:
     """Return a number of seconds.
 
     Raises:
-        DataError: if it is not there, or no finite number.
+        DataError: if it is missing or not a finite number.
     """
     value = fields.get(key)
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _MOST_SECONDS:
@@ -71,10 +71,10 @@ def seconds(fields: Mapping[str, Any], key: str) -> Seconds:
 
 
 def string(fields: Mapping[str, Any], key: str, default: str | None = None) -> str:
-    """Return a string; an id may be an integer, too.
+    """Return a string; an integer, such as an id, is converted.
 
     Raises:
-        DataError: if it is not there and there is no default, or it is something else.
+        DataError: if it is missing without a default, or has another type.
     """
     value = fields.get(key)
     if value is None and default is not None:

@@ -1,4 +1,4 @@
-"""What the formats share: the lines of their files, with their numbers, as JSON or as cells."""
+"""Functions shared by the importers: numbered lines of files, parsed as JSON or as cells."""
 
 import csv
 import gzip
@@ -14,19 +14,19 @@ from speechllm.errors import DataError
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return what is in a file, unpacked if its name ends in .gz.
+    """Return the content of a file, decompressed if its name ends in .gz.
 
     Raises:
-        DataError: if it is not there, or damaged.
+        DataError: if the file is missing or damaged.
     """
     try:
         return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read ({error}); is the path right, and the file complete?") from error
+        raise DataError(f"{path}: cannot be read ({error}); check the path, and that the file is complete") from error
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any] | BadRow]]:
-    """Yield file and line, and the JSON object on it or what is wrong with the line; empty lines are skipped."""
+    """Yield file and line number with the JSON object of the line, or its error; empty lines are skipped."""
     for number, line in enumerate(read_bytes(path).removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         where = f"{path.name}:{number}"
         if not line.strip():
@@ -35,7 +35,7 @@ def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any] | BadRow]]
             found = json.loads(line.decode())
         except UnicodeDecodeError:
             yield where, BadRow(where, f"not UTF-8: line {number} of {path}")
-        except (ValueError, RecursionError) as error:  # a number of too many digits is no JSONDecodeError
+        except (ValueError, RecursionError) as error:  # a number with too many digits is not a JSONDecodeError
             yield where, BadRow(where, f"wrong JSON: line {number} of {path}, {error}")
         else:
             if isinstance(found, dict):
@@ -45,7 +45,7 @@ def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any] | BadRow]]
 
 
 def first_object(path: Path) -> dict[str, Any]:
-    """Return the JSON object on the first line of a file; an empty one if there is none."""
+    """Return the JSON object on the first line of a file; {} if there is none."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             found = json.loads(file.readline().decode("utf-8-sig"))
@@ -55,12 +55,12 @@ def first_object(path: Path) -> dict[str, Any]:
 
 
 def read_cells(path: Path) -> Iterator[tuple[str, list[str] | BadRow]]:
-    """Yield file and line, and the cells of the line or what is wrong with it; empty lines are skipped.
+    """Yield file and line number with the cells of the line, or its error; empty lines are skipped.
 
-    In a .csv a cell may be quoted; otherwise tabs separate cells, and quotes are letters.
+    In a .csv file cells may be quoted; otherwise cells are separated by tabs, and quotes have no special meaning.
 
     Raises:
-        DataError: if there is no such file, or it is no CSV.
+        DataError: if the file is missing or not valid CSV.
     """
     text = read_bytes(path).decode("utf-8", errors="surrogateescape").removeprefix("\ufeff")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -76,4 +76,4 @@ def read_cells(path: Path) -> Iterator[tuple[str, list[str] | BadRow]]:
             elif "".join(cells).strip():
                 yield where, [cell.strip() for cell in cells]
     except csv.Error as error:
-        raise DataError(f"{path}:{reader.line_num}: no CSV ({error}); is a quote missing?") from error
+        raise DataError(f"{path}:{reader.line_num}: invalid CSV ({error}); check for a missing quote") from error

@@ -1,6 +1,6 @@
-"""A folder of audio with a metadata.csv or metadata.jsonl in it, as Hugging Face's `audiofolder` has it.
+"""A folder of audio with a metadata.csv or metadata.jsonl, as in Hugging Face's `audiofolder` format.
 
-Its column `file_name` is relative to the folder. A split is a folder in the folder, with a metadata file of its own.
+The column `file_name` is relative to the folder. A split is a subfolder with its own metadata file.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _NAMES = ("metadata.csv", "metadata.jsonl")
 
 
 def claims(source: Path) -> bool:
-    """Whether there is a metadata file in it, or in a folder in it."""
+    """Whether the folder or one of its subfolders has a metadata file."""
     return source.is_dir() and bool(_splits(source))
 
 
@@ -28,13 +28,13 @@ def read(source: Path, audio: Path, options: Options) -> Iterator[Row | BadRow]:
     """Yield the utterances of a split.
 
     Raises:
-        ConfigError: if the split or a column is not there.
+        ConfigError: if the split or a column is missing.
         DataError: if the metadata cannot be read.
     """
     splits = _splits(source)
     if options.split not in splits:
         found = ", ".join(filter(None, splits)) or "no splits"
-        raise ConfigError(f"{source}: found {found}, expected {options.split or 'one to be chosen'}; see --split NAME")
+        raise ConfigError(f"{source}: found {found}, expected {options.split or 'a choice'}; give --split NAME")
     path = splits[options.split]
     columns: dict[str, str] = {}
     for where, fields in _read_csv(path) if path.suffix == ".csv" else read_json_lines(path):
@@ -55,7 +55,7 @@ def read(source: Path, audio: Path, options: Options) -> Iterator[Row | BadRow]:
 
 
 def _read_csv(path: Path) -> Iterator[tuple[str, dict[str, Any] | BadRow]]:
-    """Yield the lines of a CSV behind its first, which names the columns."""
+    """Yield the lines of a CSV file after its header."""
     names: list[str] = []
     for where, cells in read_cells(path):
         if isinstance(cells, BadRow):
@@ -70,7 +70,7 @@ def _read_csv(path: Path) -> Iterator[tuple[str, dict[str, Any] | BadRow]]:
 
 
 def _splits(source: Path) -> dict[str, Path]:
-    """Return the metadata file of each split; the folder's own is of the split without a name, and the only one."""
+    """Return the metadata file of each split; a file in the folder itself is the only split, named ''."""
     own = [source / name for name in _NAMES if (source / name).is_file()]
     if own:
         return {"": own[0]}

@@ -1,4 +1,4 @@
-"""A folder of audio files, each with its transcript beside it: `a/b/hello.wav` and `a/b/hello.txt`.
+"""A folder of audio files, each with a transcript of the same name: `a/b/hello.wav` and `a/b/hello.txt`.
 
 Speakers are unknown.
 """
@@ -17,7 +17,7 @@ KEEPS_IDS = False
 
 
 def claims(source: Path) -> bool:
-    """Whether there is an audio file with a transcript beside it."""
+    """Whether the folder has an audio file with a transcript of the same name."""
     suffixes = SUFFIXES | OTHER_SUFFIXES
     entries = entries_below(source) if source.is_dir() else []
     texts = {file.with_suffix("") for file in entries if file.suffix.lower() == ".txt"}
@@ -28,10 +28,10 @@ def read(source: Path, audio: Path, options: Options) -> Iterator[Row | BadRow]:
     """Yield the utterances of a folder, sorted by path.
 
     Raises:
-        DataError: if it is no folder.
+        DataError: if it is not a folder.
     """
     if not source.is_dir():
-        raise DataError(f"{source}: no such folder, expected one of audio files with a .txt beside each")
+        raise DataError(f"{source}: no such folder, expected a folder of audio files, each with a .txt file")
     found: dict[Path, list[Path]] = {}
     for file in entries_below(source.absolute()):
         found.setdefault(file.with_suffix(""), []).append(file)
@@ -40,20 +40,20 @@ def read(source: Path, audio: Path, options: Options) -> Iterator[Row | BadRow]:
 
 
 def _pair(where: str, files: list[Path]) -> Iterator[Row | BadRow]:
-    """Yield the utterance that files of one name are; none if they are neither audio nor text."""
+    """Yield the utterance of the files with one name; nothing if they are neither audio nor text."""
     unusable = {file: reason for file in files if (reason := left_out(file))}
     audio = [file for file in files if file.suffix.lower() in SUFFIXES and file not in unusable]
     texts = [file for file in files if file.suffix.lower() == ".txt" and file not in unusable]
     others = [file for file in files if file not in audio and file not in texts]
     if unusable and not audio:
         for file, reason in unusable.items():
-            yield BadRow(where, f"no audio that can be read: {file}: {reason}")
+            yield BadRow(where, f"unreadable audio: {file}: {reason}")
     elif len(audio) > 1 or len(texts) > 1:
         yield BadRow(where, f"two files of one name: {' and '.join(map(str, audio if len(audio) > 1 else texts))}")
     elif audio and not texts:
         yield BadRow(where, f"audio without transcript: {audio[0]}")
     elif texts and others and not audio:
-        yield BadRow(where, f"no audio that can be read: {others[0]}; convert it, for example to FLAC")
+        yield BadRow(where, f"unreadable audio: {others[0]}; convert it, for example to FLAC")
     elif texts and not audio:
         yield BadRow(where, f"transcript without audio: {texts[0]}")
     elif texts:

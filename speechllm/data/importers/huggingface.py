@@ -1,8 +1,7 @@
-"""A Hugging Face data set on disk: what `save_to_disk` writes, or parquet files. Needs the package `datasets`.
+"""A Hugging Face data set on disk: the output of `save_to_disk`, or parquet files. Requires the package `datasets`.
 
-Audio that the data set holds itself is written as FLAC beside the data directory, in TARGET_audio; what is there
-already is not written again. Samples stay as they are, save that floating-point ones and those of lossy formats are
-rounded to 24 and 16 bits.
+Embedded audio is written as FLAC to TARGET_audio, next to the data directory; existing files are not written again.
+Samples are unchanged, except that floating-point samples are rounded to 24 bits and those of lossy formats to 16 bits.
 """
 
 import hashlib
@@ -27,13 +26,19 @@ from speechllm.provenance import files_fingerprint
 OPTIONS = frozenset({"split", "columns"})
 KEEPS_IDS = False
 
-_BATCH = 64  # utterances read at once, with their audio
-_INTEGERS = {"PCM_U8": 16, "PCM_S8": 16, "PCM_16": 16, "PCM_24": 24, "PCM_32": 24}  # bits kept, by libsndfile's subtype
-_FLOATS = {"FLOAT": 24, "DOUBLE": 24}  # all others are lossy: 16 bits
+_BATCH = 64  # utterances per read, with their audio
+_INTEGERS = {
+    "PCM_U8": 16,
+    "PCM_S8": 16,
+    "PCM_16": 16,
+    "PCM_24": 24,
+    "PCM_32": 24,
+}  # bits of the output, by libsndfile's subtype
+_FLOATS = {"FLOAT": 24, "DOUBLE": 24}  # other subtypes are lossy: 16 bits
 
 
 def claims(source: Path) -> bool:
-    """Whether it is what save_to_disk writes, a parquet file, or a folder of some."""
+    """Whether the source is an output of save_to_disk, a parquet file, or a folder of parquet files."""
     if source.is_file():
         return source.suffix == ".parquet"
     saved = any((source / name).is_file() for name in ("dataset_dict.json", "state.json"))
@@ -41,10 +46,10 @@ def claims(source: Path) -> bool:
 
 
 def read(source: Path, audio: Path, options: Options) -> Iterator[Row | BadRow]:
-    """Yield the utterances of a split, writing the audio that has no file.
+    """Yield the utterances of a split, and write embedded audio to files.
 
     Raises:
-        ConfigError: if the split or a column is not there, or the package `datasets` is not.
+        ConfigError: if the split, a column or the package `datasets` is missing.
         DataError: if the data set cannot be read.
     """
     source = source.absolute()
@@ -60,14 +65,14 @@ def read(source: Path, audio: Path, options: Options) -> Iterator[Row | BadRow]:
 
 
 def _audio_folder(source: Path, options: Options) -> str:
-    """Return a name that no other data set, split or column has, so that what lies there need not be written again."""
+    """Return a folder name unique to data set, split and column, so that existing files can be reused."""
     files = [file for file in files_below(source) if file.suffix in (".parquet", ".arrow", ".json")]
     chosen = f"{files_fingerprint(files or [source])} {options.split!r} {options.columns.get('audio')!r}"
     return hashlib.sha256(chosen.encode(errors="backslashreplace")).hexdigest()[:16]
 
 
 def _examples(source: Path, split: str) -> Iterator[dict[str, Any]]:
-    """Yield the examples of a split as they are stored: audio is bytes and a path, not decoded."""
+    """Yield the examples of a split as stored; audio is not decoded, but bytes and a path."""
     try:
         import datasets
         import pyarrow
@@ -83,7 +88,7 @@ def _examples(source: Path, split: str) -> Iterator[dict[str, Any]]:
             if isinstance(found, datasets.DatasetDict):
                 found = found[_choose(source, list(found), split)]
             elif split:
-                raise ConfigError(f"{source}: found one split without a name, expected {split!r}; leave --split out")
+                raise ConfigError(f"{source}: found a single unnamed split, expected {split!r}; leave out --split")
             for table in found.with_format("arrow").iter(batch_size=_BATCH):
                 yield from table.to_pylist()
         else:
@@ -92,11 +97,11 @@ def _examples(source: Path, split: str) -> Iterator[dict[str, Any]]:
                 for batch in parquet.ParquetFile(file).iter_batches(batch_size=_BATCH):
                     yield from batch.to_pylist()
     except (pyarrow.ArrowInvalid, OSError) as error:
-        raise DataError(f"{source}: cannot be read ({error}); is the data set complete?") from error
+        raise DataError(f"{source}: cannot be read ({error}); check that the data set is complete") from error
 
 
 def _parquet_files(source: Path) -> dict[str, list[Path]]:
-    """Return the files of each split: `train-00000-of-00002.parquet`, or `train/0000.parquet`."""
+    """Return the files of each split, such as `train-00000-of-00002.parquet` or `train/0000.parquet`."""
     splits: dict[str, list[Path]] = {}
     for file in sorted(source.rglob("*.parquet")) if source.is_dir() else [source]:
         numbered = re.fullmatch(r"(.*?)[-_.]?\d+(-of-\d+)?", file.stem)
@@ -109,15 +114,15 @@ def _choose(source: Path, names: list[str], split: str) -> str:
         return split
     if split or len(names) != 1:
         wanted = f"the split {split!r}" if split else "one"
-        raise ConfigError(f"{source}: found the splits {', '.join(names)}, expected {wanted}; say --split NAME")
+        raise ConfigError(f"{source}: found the splits {', '.join(names)}, expected {wanted}; give --split NAME")
     return names[0]
 
 
 def _row(source: Path, target: Path, where: str, fields: dict[str, Any], columns: dict[str, str]) -> Row:
-    """Return an utterance, having written its audio to ``target`` if it has no file of its own.
+    """Return an utterance, and write its audio to ``target`` if it is embedded.
 
     Raises:
-        DataError: if it has no text or audio, or the audio is damaged or of several channels.
+        DataError: if text or audio is missing, or the audio is damaged or has several channels.
     """
     text = string(fields, columns["text"])
     utt_id, speaker = (string(fields, columns.get(what, ""), default="") for what in ("id", "speaker"))
@@ -131,7 +136,7 @@ def _row(source: Path, target: Path, where: str, fields: dict[str, Any], columns
     if path and (not held or (Path(path).is_absolute() and Path(path).is_file())):
         target = locate(path, source if source.is_dir() else source.parent)
     elif not held:
-        raise DataError("no audio: neither bytes nor a path")
+        raise DataError("no audio: found neither bytes nor a path")
     else:
         utt_id = utt_id or Path(path).stem or target.stem
         if not target.is_file():
@@ -143,7 +148,7 @@ def _write(audio: dict[str, Any], target: Path) -> None:
     """Write audio as FLAC.
 
     Raises:
-        DataError: if it is damaged or of several channels.
+        DataError: if the audio is damaged or has several channels.
     """
     if audio.get("bytes") is None:
         bits, rate = 24, audio["sampling_rate"]
@@ -164,12 +169,12 @@ def _write(audio: dict[str, Any], target: Path) -> None:
                     samples_N = sound.read(dtype="int32")
                 elif subtype in _FLOATS:
                     samples_N = _to_integers(sound.read(dtype="float64"), bits)
-                else:  # a lossy format, possibly several files in one
+                else:  # a lossy format, possibly with several concatenated files
                     samples_N = _to_integers(read_audio(file.name, rate).astype(np.float64), bits)
     write_flac(target, samples_N, rate, bits)
 
 
 def _to_integers(samples_N: np.ndarray, bits: int) -> np.ndarray:
-    """Round samples of full scale 1 to so many upper bits of int32; libsndfile would scale them by 1 - 2^-15."""
+    """Round samples with full scale 1 to the upper ``bits`` of int32; libsndfile would scale them by 1 - 2^-15."""
     full = 2.0 ** (bits - 1)
     return np.clip(np.rint(samples_N * full), -full, full - 1).astype(np.int32) << (32 - bits)

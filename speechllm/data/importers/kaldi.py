@@ -1,7 +1,7 @@
-"""A Kaldi data directory: wav.scp, text, and maybe utt2spk and segments. Ids stay as they are.
+"""A Kaldi data directory: wav.scp, text, and optionally utt2spk and segments. Ids are kept.
 
-Relative paths are looked for in the working directory and in the folders above the data directory, as recipes write
-them relative to their own folder. Pipes in wav.scp are not run: their utterances are left out. Durations are measured.
+Relative paths are searched in the working directory and in the folders above the data directory, because recipes write
+them relative to their own folder. Pipes in wav.scp are not run; their utterances are left out. Durations are measured.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ Tables = Mapping[str, Mapping[str, str]]
 
 
 def claims(source: Path) -> bool:
-    """Whether there is a wav.scp in it."""
+    """Whether the folder has a wav.scp."""
     return (source / "wav.scp").is_file()
 
 
@@ -50,7 +50,7 @@ def read(source: Path, audio: Path, options: Options) -> Iterator[Row | BadRow]:
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """Return a table, in any order, and of the ids that cannot be used what is wrong with their lines."""
+    """Return a table in any order, and the errors of unusable lines by id."""
     rows, flaws = scan_table(path, allow_empty=path.name == "text")
     wrong = {
         flaw.id or path.name: f"{flaw.kind}: line {flaw.line} of {path}"
@@ -61,10 +61,10 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _row(source: Path, utt: str, tables: Tables) -> Row:
-    """Return an utterance that stands in every table.
+    """Return an utterance that is in every table.
 
     Raises:
-        DataError: if its speaker, segment or recording is wrong.
+        DataError: if its speaker, segment or recording is invalid.
     """
     speaker = tables["utt2spk"][utt] if "utt2spk" in tables else utt
     if not utt.startswith(speaker):

@@ -1,9 +1,9 @@
-"""Lhotse's manifests, JSON lines, maybe packed (.jsonl.gz): recordings with supervisions, or cuts.
+"""Lhotse manifests in JSON lines (.jsonl or .jsonl.gz): recordings with supervisions, or cuts.
 
-SOURCE is a file of supervisions, beside that of their recordings (`x_supervisions_y.jsonl.gz` and
-`x_recordings_y.jsonl.gz`), a file of cuts, or a folder that holds either once. Every supervision is an utterance, also
-of a cut. Left out: cuts that are mixed or padded, audio that is not in files, and recordings that Lhotse is to alter
-on reading (speed, volume); write these first, with Lhotse's `save_audios`.
+SOURCE is a file of supervisions with the file of their recordings in the same folder (`x_supervisions_y.jsonl.gz` and
+`x_recordings_y.jsonl.gz`), a file of cuts, or a folder with exactly one of these. Every supervision, also of a cut, is
+an utterance. Mixed or padded cuts, audio that is not in files, and recordings that Lhotse alters on reading (speed,
+volume) are left out; write them to files first with Lhotse's `save_audios`.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ _TOLERANCE: Seconds = 0.01
 
 
 def claims(source: Path) -> bool:
-    """Whether there are supervisions or cuts."""
+    """Whether the source has supervisions or cuts."""
     if source.is_dir():
         return bool(_find(source, "supervisions") or _find(source, "cuts"))
     first = first_object(source) if source.name.endswith(_SUFFIXES) else {}
@@ -36,7 +36,7 @@ def read(source: Path, audio: Path, options: Options) -> Iterator[Row | BadRow]:
     """Yield the utterances of a manifest.
 
     Raises:
-        DataError: if there is no manifest, there are several, or the recordings of the supervisions are not found.
+        DataError: if there is no manifest or more than one, or the recordings of the supervisions are missing.
     """
     manifest = _manifest(source)
     if _is_cut(first_object(manifest)):
@@ -64,22 +64,24 @@ def _is_cut(fields: dict[str, Any]) -> bool:
 
 
 def _manifest(source: Path) -> Path:
-    """Return the file of supervisions, or else of cuts."""
+    """Return the file of supervisions or, if there is none, of cuts."""
     if not source.is_dir():
         return source
     files = _find(source, "supervisions") or _find(source, "cuts")
     if len(files) != 1:
         names = ", ".join(file.name for file in files) or "none"
-        raise DataError(f"{source}: expected one manifest of supervisions or cuts, found {names}; name the file itself")
+        raise DataError(
+            f"{source}: expected one manifest of supervisions or cuts, found {names}; give the path of the file"
+        )
     return files[0]
 
 
 def _recordings(path: Path, supervisions: Path) -> tuple[dict[str, dict[str, Any]], list[BadRow]]:
-    """Return the recordings by their ids, and the lines that hold none."""
+    """Return the recordings by id, and the invalid lines."""
     if path == supervisions or not path.is_file():
         raise DataError(
-            f"{supervisions}: the recordings are not found, expected them in {path.name} beside the supervisions, "
-            "whose own name must hold the word supervisions"
+            f"{supervisions}: the recordings are missing, expected the file {path.name} in the same folder; name the "
+            "files x_supervisions_y and x_recordings_y"
         )
     found, bad = {}, []
     for _, fields in read_json_lines(path):
@@ -111,7 +113,7 @@ def _row(
     recording: dict[str, Any],
     cut: dict[str, Any] | None = None,
 ) -> Row | BadRow:
-    """Return the utterance of a supervision, whose start is relative to the cut, if it is of one."""
+    """Return the utterance of a supervision; in a cut its start is relative to the cut."""
     try:
         offset = seconds(cut, "start") if cut else 0.0
         start, duration = offset + seconds(supervision, "start"), seconds(supervision, "duration")
@@ -135,7 +137,7 @@ def _audio(manifest: Path, recording: dict[str, Any]) -> Path:
     """Return the file of a recording.
 
     Raises:
-        DataError: if it is not one file of one channel, read as it is.
+        DataError: if it is not a single mono file without changes on reading.
     """
     sources = recording.get("sources")
     if recording.get("transforms"):

@@ -1,6 +1,7 @@
-"""A NeMo manifest, a JSON object a line: `audio_filepath`, `text`, `duration`, and maybe `offset` and `speaker`.
+"""A NeMo manifest: JSON lines with `audio_filepath`, `text`, `duration`, and optionally `offset` and `speaker`.
 
-`offset` and `duration` are seconds: the utterance is that part of the file. Without a duration it is the rest of it.
+The utterance is the part of the file given by `offset` and `duration` (seconds), or all after `offset` without
+`duration`.
 """
 
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ KEEPS_IDS = False
 
 
 def claims(source: Path) -> bool:
-    """Whether the first line is an object with an audio_filepath."""
+    """Whether the first line is a JSON object with an audio_filepath."""
     return source.is_file() and "audio_filepath" in first_object(source)
 
 
@@ -26,7 +27,7 @@ def read(source: Path, audio: Path, options: Options) -> Iterator[Row | BadRow]:
     """Yield the utterances of a manifest.
 
     Raises:
-        DataError: if there is no such file.
+        DataError: if the file is missing.
     """
     keys = {"audio": "audio_filepath", "text": "text", "speaker": "speaker", "id": "id"} | dict(options.columns)
     for where, fields in read_json_lines(source):

@@ -1,7 +1,7 @@
-"""A table of one utterance a line, `path<TAB>text` or `path<TAB>text<TAB>speaker`, in a .tsv or, with commas, a .csv.
+"""A table with one utterance per line, `path<TAB>text` or `path<TAB>text<TAB>speaker`: .tsv, or .csv with commas.
 
-A first line that names the columns is found by itself; the columns may then stand in any order, among others. In a
-.csv a cell may be quoted; in a .tsv quotes are letters, and a cell can hold no tab.
+A header line is detected; with it, columns may be in any order, and other columns are allowed. In a .csv file cells may
+be quoted; in a .tsv file quotes have no special meaning, and a cell cannot contain a tab.
 """
 
 from collections.abc import Iterator
@@ -15,11 +15,11 @@ from speechllm.data.kaldi.rows import BadRow, Row
 OPTIONS = frozenset({"columns"})
 KEEPS_IDS = False
 
-_COLUMNS = ["audio", "text", "speaker"]  # of a table without a first line that names them
+_COLUMNS = ["audio", "text", "speaker"]  # columns of a table without a header line
 
 
 def claims(source: Path) -> bool:
-    """Whether it is a file whose name ends in .tsv or .csv."""
+    """Whether the source is a .tsv or .csv file."""
     return source.is_file() and source.suffix.lower() in (".tsv", ".csv")
 
 
@@ -27,8 +27,8 @@ def read(source: Path, audio: Path, options: Options) -> Iterator[Row | BadRow]:
     """Yield the utterances of a table.
 
     Raises:
-        ConfigError: if a column is not there.
-        DataError: if there is no such file, or it is no CSV.
+        ConfigError: if a column is missing.
+        DataError: if the file is missing or not valid CSV.
     """
     names: list[str] = []
     columns: dict[str, str] = {}

@@ -1,8 +1,9 @@
-"""Transcripts with ids behind them, `TEXT (id)` a line: sclite's .trn, and Sphinx's .transcription.
+"""Transcripts followed by ids, `TEXT (id)` per line: sclite's .trn and Sphinx's .transcription.
 
-The audio of an id is the file of that name, without its suffix, in the folder of the transcripts or a folder inside it;
-if there is none at all, in the folder above (Sphinx has `etc/x.transcription` beside `wav/`). In a .trn the speaker is
-the part of the id before the first `-`, and the file may be named without it. `<s>`, `</s>` and `<sil>` are left out.
+The audio of an id is the file with that name, without suffix, below the folder of the transcripts. If no audio is
+found there, the parent folder is searched (Sphinx uses `etc/x.transcription` and `wav/`). In a .trn file the speaker is
+the part of the id before the first `-`, and the audio file may be named without it. `<s>`, `</s>` and `<sil>` are
+removed.
 """
 
 import re
@@ -24,20 +25,20 @@ _MARKS = frozenset({"<s>", "</s>", "<sil>"})
 
 
 def claims(source: Path) -> bool:
-    """Whether it is a file whose name ends in .trn or .transcription."""
+    """Whether the source is a .trn or .transcription file."""
     return source.is_file() and source.suffix.lower() in (".trn", ".transcription")
 
 
 def read(source: Path, audio: Path, options: Options) -> Iterator[Row | BadRow]:
-    """Yield the utterances of a file of transcripts.
+    """Yield the utterances of a transcript file.
 
     Raises:
-        DataError: if there is no such file, or no audio near it.
+        DataError: if the file or its audio is missing.
     """
     content = read_bytes(source).removeprefix(b"\xef\xbb\xbf")
     files = _audio(source)
     for number, line in enumerate(content.split(b"\n"), start=1):
-        if line.strip() and not line.startswith(b";;"):  # sclite's comment
+        if line.strip() and not line.startswith(b";;"):  # a comment of sclite
             where = f"{source.name}:{number}"
             try:
                 yield _row(source, where, line.decode(), files)
@@ -48,7 +49,7 @@ def read(source: Path, audio: Path, options: Options) -> Iterator[Row | BadRow]:
 
 
 def _audio(source: Path) -> dict[str, list[Path]]:
-    """Return the audio files by their names without suffix, and by their paths without suffix."""
+    """Return the audio files by name without suffix, and by path without suffix."""
     folder = source.absolute().parent
     for root in (folder, folder.parent):
         found: dict[str, list[Path]] = {}
@@ -65,7 +66,7 @@ def _row(source: Path, where: str, line: str, files: dict[str, list[Path]]) -> R
     """Return the utterance of a line.
 
     Raises:
-        DataError: if the line has another form, or the id not exactly one audio file.
+        DataError: if the line is malformed, or the id does not have exactly one audio file.
     """
     match = TRN_LINE.fullmatch(line)
     if match is None:

@@ -1,6 +1,6 @@
 """A folder of audio files without transcripts, for `speechllm pseudo_label`.
 
-It is never found by itself: name it by `--format untranscribed`. Speakers are unknown.
+It is never detected: give `--format untranscribed`. Speakers are unknown.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ KEEPS_IDS = False
 
 
 def claims(source: Path) -> bool:
-    """Return False: a folder without transcripts is more often an error."""
+    """Return False: missing transcripts are more often an error."""
     return False
 
 
@@ -25,13 +25,13 @@ def read(source: Path, audio: Path, options: Options) -> Iterator[Row | BadRow]:
     """Yield the audio files of a folder, sorted by path.
 
     Raises:
-        DataError: if it is no folder.
+        DataError: if it is not a folder.
     """
     if not source.is_dir():
-        raise DataError(f"{source}: no such folder, expected one of audio files")
+        raise DataError(f"{source}: no such folder, expected a folder of audio files")
     for file in entries_below(source.absolute()):
         where = str(file.relative_to(source.absolute()))
         if reason := left_out(file):
-            yield BadRow(where, f"no audio that can be read: {file}: {reason}")
+            yield BadRow(where, f"unreadable audio: {file}: {reason}")
         elif file.suffix.lower() in SUFFIXES:
             yield Row(where=where, path=file, text=None)

@@ -1,4 +1,4 @@
-"""The recordings of a data directory: shares of equal duration for jobs, and fingerprints of tables and audio."""
+"""Recordings of a data directory: shares of equal duration for jobs, and fingerprints of tables and audio."""
 
 import hashlib
 import itertools
@@ -15,19 +15,19 @@ _MODULUS = 1 << 64
 
 @dataclass(frozen=True)
 class Contents:
-    """A summary of a data directory, without its utterances, since there may be millions."""
+    """Summary of a data directory without its utterances, since there may be millions."""
 
     data_dir: Path
     fingerprint: str
     num_utts: int
     files: dict[str, Seconds]
-    """Path to the summed duration of its utterances, in the order of first occurrence."""
+    """Total duration of the utterances by path, in the order of first occurrence."""
 
     def share(self, nj: int, job: int) -> list[Utterance]:
-        """Return one of ``nj`` shares of about equal duration, from 1, without transcripts.
+        """Return share ``job`` (from 1) of ``nj`` shares of about equal duration, without transcripts.
 
-        All segments of a recording are in one share, one behind the other, where the recording first occurs;
-        with few recordings some shares are empty.
+        All segments of a recording are in one share, in succession, at the first occurrence of the recording.
+        With few recordings some shares are empty.
         """
         segments: dict[str, list[Utterance]] = {path: [] for path in self.share_files(nj, job)}
         for utt in iter_utterances(self.data_dir, need_text=False, text=False):
@@ -46,12 +46,12 @@ class Contents:
         return paths
 
     def __str__(self) -> str:
-        """Return a line for people."""
+        """Return a one-line summary."""
         return f"{self.num_utts} utterances, {speech(sum(self.files.values()))}"
 
 
 def read_contents(data_dir: str | Path) -> Contents:
-    """Read a data directory once.
+    """Read a data directory and summarise it.
 
     Raises:
         DataError: as ``data_dir.read_data_dir``.
@@ -78,7 +78,7 @@ def fingerprint_utts(utts: Iterable[Utterance]) -> str:
 
 
 def audio_fingerprint(paths: Iterable[str]) -> str:
-    """Return a fingerprint of the sizes and modification times of audio files, in any order: one ``stat`` a file.
+    """Return a fingerprint of the sizes and modification times of audio files, in any order: one ``stat`` per file.
 
     The fingerprint of the files of all shares is the sum of those of the shares, see ``add_fingerprints``.
     """
@@ -94,10 +94,10 @@ def audio_fingerprint(paths: Iterable[str]) -> str:
 
 
 def add_fingerprints(fingerprints: Iterable[str]) -> str:
-    """Return the audio fingerprint of all files of some shares."""
+    """Return the sum of audio fingerprints, the fingerprint of all their files."""
     return f"{sum(int(one, 16) for one in fingerprints) % _MODULUS:016x}"
 
 
 def speech(seconds: Seconds) -> str:
-    """Return a duration for people."""
+    """Return a duration in seconds and hours as text."""
     return f"{seconds:.0f} s of speech ({seconds / 3600:.2f} h)"

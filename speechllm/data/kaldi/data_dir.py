@@ -1,17 +1,17 @@
-"""A Kaldi data directory: one set of utterances as a handful of sorted text tables.
+"""A Kaldi data directory: one set of utterances in sorted text tables.
 
     wav.scp    recording -> path of an audio file; without `segments`, a recording is an utterance
-    segments   utterance -> recording, start and end in seconds; only where utterances are parts of recordings
+    segments   utterance -> recording, start and end in seconds; only if utterances are parts of recordings
     text       utterance -> transcript
-    utt2spk    utterance -> speaker, with whose id the utterance's begins
+    utt2spk    utterance -> speaker; the utterance id begins with the speaker id
     spk2utt    speaker -> its utterances
     utt2dur    utterance -> duration in seconds
-    context    utterance -> text for the prompt, such as hot words, which may be empty; optional
-    dropped    utterance -> why it was left out; only where some were
-    language   language of all utterances, a code such as de; only where the corpus says
-    fingerprint  command and input of the directory; only where a verb of this package wrote it
+    context    utterance -> text for the prompt, such as hot words; may be empty; optional
+    dropped    utterance -> reason for leaving it out; only if utterances were left out
+    language   language of all utterances, a code such as de; only if known
+    fingerprint  command and input of the directory; only if a verb of this package wrote it
 
-A path is absolute or, as everywhere in Kaldi, relative to the working directory; Kaldi's pipes are refused.
+Paths are absolute or, as everywhere in Kaldi, relative to the working directory; Kaldi's pipes are rejected.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Utterance:
-    """One utterance: where its samples are, who speaks and what is said."""
+    """One utterance: location of its samples, speaker and transcript."""
 
     utt_id: str
     speaker: str
@@ -53,14 +53,14 @@ class Utterance:
     duration: Seconds
     text: str | None = None
     recording: str = ""
-    """Id of the file in wav.scp; empty: there are no segments, and it is the utterance's own."""
+    """Id of the recording in wav.scp; empty: the utterance id (no segments)."""
     context: str = ""
     """Text for the prompt, such as hot words; empty: none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataDir:
-    """A data directory that was read and found consistent."""
+    """Content of a data directory with consistent tables."""
 
     path: Path
     utts: list[Utterance]
@@ -68,32 +68,32 @@ class DataDir:
 
 
 def read_data_dir(path: str | Path, need_text: bool = True) -> DataDir:
-    """Read a data directory; ``validate_data_dir`` finds more, and lists all that is wrong.
+    """Read a data directory; ``validate_data_dir`` checks more and lists all errors.
 
     Args:
-        path: the directory.
-        need_text: whether ``text`` must be there; if it is, it is read in any case.
+        path: data directory.
+        need_text: whether ``text`` is required; it is read whenever it exists.
 
     Raises:
-        DataError: at the first table that is missing or malformed, or whose ids are not those of ``utt2spk``.
+        DataError: if a table is missing or malformed, or its ids differ from those of ``utt2spk``.
     """
     return DataDir(path=Path(path), utts=list(iter_utterances(path, need_text)))
 
 
 def iter_utterances(path: str | Path, need_text: bool = True, text: bool = True) -> Iterator[Utterance]:
-    """Yield the utterances of a data directory, sorted by id, and keep none of them.
+    """Yield the utterances of a data directory, sorted by id, without storing them.
 
     Args:
-        path: the directory.
+        path: data directory.
         need_text: as for ``read_data_dir``.
-        text: whether they are given with their transcripts and contexts.
+        text: whether to include transcripts and contexts.
 
     Raises:
         DataError: as ``read_data_dir``.
     """
     path = Path(path)
     if not path.is_dir():
-        raise DataError(f"{path}: no such data directory; `speechllm prepare` writes those of a corpus")
+        raise DataError(f"{path}: no such data directory; write it with `speechllm prepare` or `speechllm import`")
     has_segments = (path / "segments").exists()
     has_text = need_text or (path / "text").exists()
     wavs: dict[str, Path] = {}
@@ -109,9 +109,11 @@ def iter_utterances(path: str | Path, need_text: bool = True, text: bool = True)
         if has_segments:
             recording, start, end = parse_segment(audio, f"{path}/segments: {utt}")
             if start < 0 or (end is not None and end <= start):
-                raise DataError(f"{path}/segments: {utt}: found {start} s to {end} s, expected an end behind the start")
+                raise DataError(f"{path}/segments: {utt}: found {start} s to {end} s, expected an end after the start")
             if recording not in wavs:
-                raise DataError(f"{path}/segments: {utt} is a part of {recording!r}, which wav.scp does not list")
+                raise DataError(
+                    f"{path}/segments: {utt}: found the recording {recording!r}, which is not in wav.scp; add it"
+                )
         yield Utterance(
             utt_id=utt,
             speaker=values["utt2spk"],
@@ -124,7 +126,7 @@ def iter_utterances(path: str | Path, need_text: bool = True, text: bool = True)
             recording=recording if has_segments else "",
         )
     if empty:
-        raise DataError(f"{path}: no utterances, expected at least one; see how the directory was made")
+        raise DataError(f"{path}: no utterances, expected at least one; write the directory again")
 
 
 def write_data_dir(
@@ -134,18 +136,18 @@ def write_data_dir(
     fingerprint: str = "",
     files: Mapping[str, str] | None = None,
 ) -> None:
-    """Write the utterances as a data directory, complete or not at all; see ``check_target`` for one that is replaced.
+    """Write utterances as a data directory atomically; ``check_target`` describes which directories are replaced.
 
     Args:
-        path: the directory.
-        utts: in any order; durations are rounded to 0.1 microseconds.
-        dropped: utterance id to the reason why it is not among them.
+        path: data directory.
+        utts: utterances in any order; durations are rounded to 0.1 microseconds.
+        dropped: reasons of the utterances that were left out, by utterance id.
         fingerprint: command and input of the directory, for ``is_made``.
-        files: further files, name to content.
+        files: contents of further files by name.
 
     Raises:
-        DataError: if there are no utterances, two have one id, two files one recording id, some have no text, or
-            something that no verb wrote would be lost.
+        DataError: if there are no utterances, two have the same id, two files the same recording id, some but not all
+            have a text, or files that no verb wrote would be lost.
     """
     check_target(path, need_marker=bool(fingerprint))
     tables = to_tables(utts, Path(path), dropped)
@@ -163,23 +165,23 @@ def read_language(path: str | Path) -> str | None:
 
 
 def write_language(path: str | Path, language: str | None) -> None:
-    """Record the language of a data directory; None leaves it as it is."""
+    """Record the language of a data directory; None writes nothing."""
     if language is not None and read_language(path) != language:
         with new_file(Path(path) / LANGUAGE) as temporary:
             temporary.write_text(f"{language}\n", encoding="utf-8")
 
 
 def directory_fingerprint(path: str | Path) -> str:
-    """Return a line that names a data directory and changes with its tables."""
+    """Return a line with the name of a data directory and a fingerprint of its tables."""
     digest = hashlib.sha256()
     for table in (Path(path) / name for name in TABLES):
-        absent = b"" if table.name == "context" else b"\0"  # as before there were contexts
+        absent = b"" if table.name == "context" else b"\0"  # keeps fingerprints of versions without contexts
         digest.update(table.read_bytes() if table.exists() else absent)
     return f"{path} {digest.hexdigest()[:16]}"
 
 
 def invert(utt2spk: Mapping[str, str]) -> dict[str, str]:
-    """Return spk2utt: every speaker's utterances, sorted."""
+    """Return spk2utt: the sorted utterances of every speaker."""
     spk2utt: dict[str, list[str]] = {}
     for utt in sorted(utt2spk):
         spk2utt.setdefault(utt2spk[utt], []).append(utt)
@@ -187,14 +189,14 @@ def invert(utt2spk: Mapping[str, str]) -> dict[str, str]:
 
 
 def parse_wav(value: str, where: str) -> Path:
-    """Read a value of wav.scp: a path, of which no pipe is made."""
+    """Parse a value of wav.scp: a path; a pipe is an error."""
     if value.endswith("|"):
         raise DataError(f"{where}: found the command {value!r}, expected a path; write the audio to a file first")
     return Path(value)
 
 
 def parse_seconds(value: str, where: str) -> Seconds:
-    """Read a number of seconds."""
+    """Parse a number of seconds."""
     try:
         seconds = float(value)
     except ValueError:
@@ -211,7 +213,7 @@ def _parse_duration(value: str, where: str) -> Seconds:
 
 
 def parse_segment(value: str, where: str) -> tuple[str, Seconds, Seconds | None]:
-    """Read a value of ``segments``: recording, start and end, which is None for Kaldi's -1."""
+    """Parse a value of ``segments``: recording, start and end; the end is None for Kaldi's -1."""
     fields = value.split()
     if len(fields) != 3:
         raise DataError(f"{where}: found {value!r}, expected a recording, its start and its end in seconds")
@@ -220,7 +222,7 @@ def parse_segment(value: str, where: str) -> tuple[str, Seconds, Seconds | None]
 
 
 def _iter_same_ids(path: Path, names: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield every id of the tables with its values by table; the first table is utt2spk."""
+    """Yield each id with its values by table; the first table is utt2spk."""
     tables = [iter_table(path / name, allow_empty=name in MAY_BE_EMPTY) for name in names]
     for rows in itertools.zip_longest(*tables, fillvalue=("", "")):
         for name, (utt, _) in zip(names, rows, strict=True):
@@ -233,21 +235,21 @@ def _different_ids(table: Path, utt2spk: Path) -> DataError:
     different = sorted(read_table(table, allow_empty=table.name in MAY_BE_EMPTY).keys() ^ read_table(utt2spk).keys())
     return DataError(
         f"{table}: {len(different)} ids are in only one of {table.name} and utt2spk, the first {different[0]!r}; "
-        f"`speechllm validate {table.parent}` lists all that is wrong"
+        f"`speechllm validate {table.parent}` lists all errors"
     )
 
 
 def to_tables(
     utts: Iterable[Utterance], path: Path, dropped: Mapping[str, str] | None = None
 ) -> dict[str, dict[str, str]]:
-    """Return the tables that hold the utterances, by file name; ``path`` is named in errors.
+    """Return the tables of utterances by file name; ``path`` is for errors.
 
     Raises:
         DataError: as ``write_data_dir``.
     """
     utts = sorted(utts, key=lambda utt: utt.utt_id)
     if not utts:
-        raise DataError(f"{path}: no utterance is left, nothing is written")
+        raise DataError(f"{path}: no utterance is left, expected at least one; nothing is written")
     for first, second in itertools.pairwise(utts):
         if first.utt_id == second.utt_id:
             raise DataError(f"{path}: found two utterances {first.utt_id!r} ({first.path} and {second.path})")
@@ -270,10 +272,10 @@ def to_tables(
 
 
 def format_segment(utt: Utterance) -> str:
-    """Return an utterance's value in ``segments``."""
+    """Return the value of an utterance in ``segments``."""
     return f"{utt.recording} {format_seconds(utt.start)} {-1 if utt.end is None else format_seconds(utt.end)}"
 
 
 def format_seconds(seconds: Seconds) -> str:
-    """Return a time as the tables hold it, rounded to 0.1 microseconds."""
+    """Return a time as text for the tables, rounded to 0.1 microseconds."""
     return repr(round(float(seconds), 7))

@@ -1,4 +1,4 @@
-"""Make a data directory valid, by sorting it and dropping what cannot be used."""
+"""Repair of data directories: sorting, and dropping of unusable utterances."""
 
 import itertools
 import shutil
@@ -18,18 +18,18 @@ Tables = dict[str, dict[str, str]]
 
 
 def fix_data_dir(path: str | Path) -> dict[str, str]:
-    """Sort the tables, drop what cannot be used, and build spk2utt and utt2dur anew from the audio.
+    """Sort the tables, drop unusable utterances, and write spk2utt and utt2dur from the audio.
 
-    An utterance without words is dropped, except in a non-speech set, where none has words. An utterance
-    without a context gets an empty one. The tables as they were are kept in ``.backup/``, those before a second run in
-    ``.backup.2/``; ``dropped`` lists every utterance that was left out, now or earlier, with the reason. A valid
-    directory is left alone.
+    An utterance with an empty transcript is dropped, except in a non-speech set, where all are empty. An utterance
+    without a context gets an empty one. The original tables are kept in ``.backup/``, those before a second run in
+    ``.backup.2/``. ``dropped`` lists every utterance left out, now or earlier, with the reason. A valid directory is
+    not changed.
 
     Returns:
-        The utterances dropped now, each with the reason.
+        The utterances dropped now, with their reasons.
 
     Raises:
-        DataError: if wav.scp or utt2spk is missing or nothing would be left; then nothing is changed.
+        DataError: if wav.scp or utt2spk is missing or no utterance would be left; then nothing is changed.
     """
     path = Path(path)
     recover_dir(path)
@@ -56,7 +56,7 @@ def fix_data_dir(path: str | Path) -> dict[str, str]:
 
 
 def _read(path: Path) -> tuple[Tables, Tables]:
-    """Return the tables and, of each, the ids whose lines cannot be used, with the reason."""
+    """Return the tables, and the reasons of unusable lines by table and id."""
     tables: Tables = {}
     flawed: Tables = {}
     for name in ("wav.scp", "utt2spk", "text", "segments", "context"):
@@ -75,7 +75,7 @@ def _read(path: Path) -> tuple[Tables, Tables]:
 
 
 def _paths(wavs: Mapping[str, str]) -> tuple[dict[str, Path], dict[str, str]]:
-    """Return the paths of wav.scp, and what is wrong with the lines that hold none."""
+    """Return the paths of wav.scp, and the errors of lines without a path."""
     paths, wrong = {}, {}
     for recording, value in wavs.items():
         try:
@@ -88,7 +88,7 @@ def _paths(wavs: Mapping[str, str]) -> tuple[dict[str, Path], dict[str, str]]:
 def _utterance(
     utt: str, tables: Tables, durations: Mapping[str, Seconds], unusable: Mapping[str, str], wordless: bool
 ) -> Utterance | str:
-    """Return an utterance that stands in every table, or why it cannot be used."""
+    """Return an utterance that is in every table, or the reason for dropping it."""
     speaker, text = tables["utt2spk"][utt], tables["text"][utt] if "text" in tables else None
     if text == "" and not wordless:
         return "empty transcript"
@@ -121,7 +121,7 @@ def _utterance(
 
 
 def _replace(path: Path, tables: Mapping[str, Mapping[str, str]]) -> None:
-    """Replace the tables of a directory all at once, and keep those that were there in a new backup."""
+    """Replace all tables of a directory atomically, and keep the old ones in a new backup."""
     names = (*TABLES, "dropped")
     before = {name: (path / name).read_bytes() for name in names if (path / name).exists()}
     if before == {name: format_table(table).encode() for name, table in tables.items()}:

@@ -1,4 +1,4 @@
-"""Which file and channel a recording of a data directory is of: Kaldi's ``reco2file_and_channel``."""
+"""File and channel of each recording of a data directory: Kaldi's ``reco2file_and_channel``."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,12 +7,12 @@ from speechllm.errors import DataError
 
 
 def files_and_channels(data_dir: Path, recordings: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Return the name of the file, and of the channel, of each recording.
+    """Return the names of file and channel of each recording.
 
-    Without the table a recording is channel 1 of a file of its own name.
+    Without the table a recording is channel 1 of a file of the same name.
 
     Raises:
-        DataError: if a line of the table is wrong, or it lacks a recording.
+        DataError: if a line of the table is malformed, or a recording is missing.
     """
     path = data_dir / "reco2file_and_channel"
     if not path.exists():
@@ -29,7 +29,5 @@ def files_and_channels(data_dir: Path, recordings: Iterable[str]) -> dict[str, t
             raise DataError(f"{path}:{number}: expected recording, file and channel, found {line!r}") from error
         found[recording] = file, channel
     if missing := sorted(set(recordings) - found.keys()):
-        raise DataError(
-            f"{path}: {len(missing)} recordings are not in it, such as {missing[0]}, expected all; add them"
-        )
+        raise DataError(f"{path}: {len(missing)} recordings are missing, such as {missing[0]}, expected all; add them")
     return found

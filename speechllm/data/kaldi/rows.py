@@ -1,8 +1,8 @@
-"""Utterances as a source lists them, good and bad, and the ids they get in a data directory.
+"""Rows of a source of utterances, and their ids in a data directory.
 
-A source yields a ``Row`` for every utterance and a ``BadRow`` for whatever cannot be read as one; ``write_rows``
-makes a data directory of them. Ids consist of letters and digits of any script, ``_ - .``, and no ``-`` in that of a
-speaker: ``-`` sorts before all of the others, so the utterances of a speaker stay together in sorted tables.
+A source yields a ``Row`` for every utterance and a ``BadRow`` for every unreadable one; ``write_rows`` writes a data
+directory from them. Ids consist of letters and digits of any script and ``_ - .``; a speaker id has no ``-``. Because
+``-`` sorts before the other characters, the utterances of a speaker stay together in sorted tables.
 """
 
 import math
@@ -21,33 +21,33 @@ _NOT_IN_IDS = re.compile(r"[\s\x00-\x2c/:-@\[-^`{-\x9f\ud800-\udfff]+")
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One utterance as a source lists it."""
+    """One utterance of a source."""
 
     where: str
-    """File and line, or whatever finds it again, for messages."""
+    """Location in the source for messages, such as file and line."""
     path: Path
-    """Of the audio, absolute."""
+    """Absolute path of the audio."""
     text: str | None
-    """Transcript, in which white space becomes single spaces; None in all rows of a source without transcripts."""
+    """Transcript; white space becomes single spaces. None in all rows of a source without transcripts."""
     speaker: str = ""
-    """Empty: unknown; the utterance is then its own speaker."""
+    """Speaker; empty: unknown, so the utterance gets its own speaker."""
     utt_id: str = ""
-    """Empty: made of the file's name and, where several utterances share the file, of the times."""
+    """Utterance id; empty: made from the file name, and from the times if several utterances share the file."""
     start: Seconds = 0.0
-    """In the file."""
+    """Start in the file."""
     duration: Seconds | None = None
-    """None: to the end of the file. Within 10 ms of the end, the end is meant."""
+    """Duration; None: to the end of the file. An end within 10 ms of the file's end is set to it."""
     recording: str = ""
-    """Id of the file; empty: made of its name."""
+    """Id of the file; empty: made from its name."""
 
 
 class BadRow(NamedTuple):
-    """What a source lists that cannot be read as an utterance."""
+    """Entry of a source that cannot be read as an utterance."""
 
     where: str
     """File and line, or the id of an utterance."""
     reason: str
-    """``kind`` or ``kind: detail``; kinds are counted."""
+    """Reason, ``kind`` or ``kind: detail``; reasons are counted by kind."""
 
 
 class Named(NamedTuple):
@@ -59,15 +59,15 @@ class Named(NamedTuple):
 
 
 def clean_id(name: str) -> str:
-    """Return a name as an id: what an id cannot hold becomes an underscore."""
+    """Return a name as an id; invalid characters become underscores."""
     return _NOT_IN_IDS.sub("_", name).strip("_") or "unnamed"
 
 
 def name_utterances(rows: Sequence[Row]) -> list[Named]:
-    """Give every row an utterance id and a speaker; the ids are unique, and begin with the speaker.
+    """Assign every row an utterance id and a speaker; the ids are unique and begin with the speaker.
 
-    A number is put behind an id that another row has already. Where some speakers are known and some are not, the
-    unknown ones have no ``-`` in their ids, so that they stay apart from the others.
+    A number is appended to an id that is already used. If only some speakers are known, the ids of the other utterances
+    contain no ``-``, to keep them separate.
     """
     speakers = _distinct({row.speaker: clean_id(row.speaker).replace("-", "_") for row in rows if row.speaker})
     names = _file_names({row.path for row in rows})
@@ -87,18 +87,18 @@ def name_utterances(rows: Sequence[Row]) -> list[Named]:
 
 
 def name_recordings(rows: Iterable[Row]) -> dict[Path, str]:
-    """Return an id for every file that rows are in."""
+    """Return an id for every file of the rows."""
     wanted = {row.path: row.recording for row in rows}
     names = _file_names(wanted)
     return _distinct({path: name or clean_id(names[path]) for path, name in wanted.items()})
 
 
 def free_name(name: str, taken: dict[str, int]) -> str:
-    """Return the name, with a number behind it if it is taken, and take it.
+    """Return the name, with a number appended if it is used, and mark the result as used.
 
     Args:
-        name: that is wished.
-        taken: the names that are, each with the last number tried behind it.
+        name: desired name.
+        taken: used names, each with the last number tried as a suffix.
     """
     free = name
     while free in taken:
@@ -109,14 +109,14 @@ def free_name(name: str, taken: dict[str, int]) -> str:
 
 
 def _file_names(paths: Iterable[Path]) -> dict[Path, str]:
-    """Name files: without folder and suffix, or with the last folder where several have one name."""
+    """Return names of files without folder and suffix; the last folder is added if several files have one name."""
     paths = list(paths)
     stems = Counter(path.stem for path in paths)
     return {path: path.stem if stems[path.stem] == 1 else f"{path.parent.name}-{path.stem}" for path in paths}
 
 
 def _times(row: Row) -> str:
-    """Return the times of a part of a file, in milliseconds, as the end of its id."""
+    """Return the id suffix for a part of a file: its times in milliseconds."""
     if row.duration is None:
         return f"-{_milliseconds(row.start)}" if row.start else ""
     return f"-{_milliseconds(row.start)}-{_milliseconds(row.start + row.duration)}"

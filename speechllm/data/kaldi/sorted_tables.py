@@ -1,6 +1,6 @@
-"""Write a data directory of any size in little memory, its utterances in any order.
+"""Writing of data directories of any size with little memory, from utterances in any order.
 
-The tables are written line by line as the utterances come, and sorted on the disk by ``sort`` of the system.
+The tables are written line by line in the order of arrival, then sorted on disk by the system's ``sort``.
 """
 
 import os
@@ -16,11 +16,11 @@ from speechllm.data.kaldi.dropped import kind, none_left, tell_dropped
 from speechllm.data.kaldi.target import check_target, new_target
 from speechllm.errors import DataError
 
-_MEMORY = "512M"  # that sort may use
+_MEMORY = "512M"  # limit for sort
 
 
 class SortedTables:
-    """The tables of a data directory that is being written: segments of recordings, each with its text."""
+    """Tables of a data directory that is being written: segments of recordings, each with its text."""
 
     def __init__(self, files: Mapping[str, TextIO]) -> None:
         self._files = files
@@ -30,10 +30,10 @@ class SortedTables:
         self.first_dropped: list[tuple[str, str]] = []
 
     def add(self, utt: Utterance) -> None:
-        """Write an utterance, a part of a recording, with its text.
+        """Write an utterance, which is a segment of a recording, with its text.
 
         Raises:
-            DataError: if its recording was another file before.
+            DataError: if its recording id was used for another file.
         """
         assert utt.recording and utt.text
         if utt.recording not in self._recordings:
@@ -47,7 +47,7 @@ class SortedTables:
         self.num_utts += 1
 
     def drop(self, utt_id: str, reason: str) -> None:
-        """List an utterance that is left out, and why: ``kind`` or ``kind: detail``."""
+        """Record an utterance as left out, with the reason ``kind`` or ``kind: detail``."""
         self._write("dropped", utt_id, reason)
         self.kinds[kind(reason)] += 1
         self.first_dropped = self.first_dropped or [(utt_id, reason)]
@@ -59,14 +59,14 @@ class SortedTables:
 
 @contextmanager
 def new_sorted_tables(path: Path, fingerprint: str) -> Iterator[SortedTables]:
-    """Yield the tables of a data directory, which is there, complete, when the block succeeds.
+    """Yield the tables of a data directory, which is created when the block succeeds.
 
     Args:
-        path: the directory; see ``check_target`` for one that is there.
+        path: data directory; ``check_target`` describes which existing directories are replaced.
         fingerprint: see ``data_dir.is_made``.
 
     Raises:
-        DataError: if there is no utterance, two have one id, or something that no verb wrote would be lost.
+        DataError: if there is no utterance, two have the same id, or files that no verb wrote would be lost.
     """
     names = ("wav.scp", "segments", "text", "utt2spk", "utt2dur", "dropped")
     check_target(path)
@@ -93,7 +93,7 @@ def _sort(source: Path, target: Path, *keys: str) -> None:
 
 
 def _repeated(table: Path) -> str | None:
-    """Return the first id that stands twice in a sorted table."""
+    """Return the first duplicate id of a sorted table."""
     last = None
     with table.open(encoding="utf-8") as lines:
         for line in lines:

@@ -1,6 +1,6 @@
-"""Make data directories from others: a part, a union, or speakers held out.
+"""Data directories made from others: a subset, a union, or held-out speakers.
 
-Each does nothing where its output is there already, made in the same way from the same tables.
+Each function does nothing if its output already exists, made by the same command from the same tables.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ def subset_data_dir(
     random: int | None = None,
     seed: int = 0,
 ) -> bool:
-    """Write the utterances of ``source`` that satisfy every condition given.
+    """Write the utterances of ``source`` that satisfy every given condition.
 
     Args:
         source: data directory.
@@ -41,15 +41,16 @@ def subset_data_dir(
         utts: only these utterances.
         speakers: only these speakers.
         max_duration: only utterances of at most this duration.
-        first: only so many of what is left, in the order of their ids.
-        random: only so many of what is left, drawn with ``seed``; a smaller draw is a part of a larger one.
-        seed: of the draw.
+        first: keep this number of the remaining utterances, in the order of their ids.
+        random: keep this number of the remaining utterances, chosen at random; a smaller choice is a subset of a
+            larger one.
+        seed: random seed.
 
     Returns:
-        Whether anything was written: not if the target is there already.
+        Whether anything was written; False if the target already exists.
 
     Raises:
-        DataError: if an utterance or a speaker is not in ``source``, or fewer utterances are left than asked for.
+        DataError: if an utterance or a speaker is not in ``source``, or fewer utterances are left than requested.
     """
     asked = [_listed(utts), _listed(speakers), max_duration, first, random, seed]
     fingerprint = f"subset {asked}\n{directory_fingerprint(source)}\n"
@@ -77,13 +78,13 @@ def subset_data_dir(
 
 
 def combine_data_dirs(sources: Sequence[str | Path], target: str | Path) -> bool:
-    """Write all utterances of several directories into one.
+    """Write all utterances of several directories to one.
 
     Returns:
-        Whether anything was written: not if the target is there already.
+        Whether anything was written; False if the target already exists.
 
     Raises:
-        DataError: if an utterance is in two of them, or one recording id names two files.
+        DataError: if an utterance id occurs twice, or a recording id is used for two files.
     """
     fingerprint = "\n".join(["combine", *map(directory_fingerprint, sources), ""])
     if is_made(target, fingerprint):
@@ -94,7 +95,7 @@ def combine_data_dirs(sources: Sequence[str | Path], target: str | Path) -> bool
     for source in map(Path, sources):
         found = {utt.utt_id: utt for utt in read_data_dir(source, need_text=False).utts}
         if twice := sorted(utts.keys() & found.keys()):
-            raise DataError(f"{source}: {len(twice)} utterances are in another directory, too, the first {twice[0]}")
+            raise DataError(f"{source}: {len(twice)} utterances are also in another directory, the first {twice[0]}")
         utts |= found
         dropped |= read_table(source / "dropped") if (source / "dropped").is_file() else {}
     write_data_dir(target, utts.values(), dropped, fingerprint)
@@ -106,28 +107,28 @@ def combine_data_dirs(sources: Sequence[str | Path], target: str | Path) -> bool
 def hold_out_speakers(
     source: str | Path, train: str | Path, valid: str | Path, num_speakers: int, seed: int = 0
 ) -> list[str]:
-    """Split a directory in two, so that ``valid`` has the speech of some speakers and ``train`` that of all others.
+    """Split a directory into ``valid``, with some speakers, and ``train``, with all others.
 
     Args:
         source: data directory.
         train: data directory for training.
         valid: data directory for validation.
-        num_speakers: of ``valid``, drawn with ``seed``.
-        seed: of the draw.
+        num_speakers: number of speakers of ``valid``, chosen at random.
+        seed: random seed.
 
     Returns:
         The speakers held out.
 
     Raises:
-        DataError: unless some speakers are left for training.
+        DataError: if no speaker is held out or none is left for training.
     """
     check_apart(train, valid)
     utts = read_data_dir(source, need_text=False).utts
     speakers = sorted({utt.speaker for utt in utts}, key=lambda speaker: _draw(seed, speaker))
     if not 0 < num_speakers < len(speakers):
         raise DataError(
-            f"{source}: found {len(speakers)} speakers, asked to hold out {num_speakers}; "
-            "at least one must be held out and one left"
+            f"{source}: found {len(speakers)} speakers and {num_speakers} to hold out, "
+            "expected at least one to hold out and one to keep; change the number"
         )
     held_out = set(speakers[:num_speakers])
     for target, wanted in ((train, set(speakers[num_speakers:])), (valid, held_out)):
@@ -136,7 +137,7 @@ def hold_out_speakers(
 
 
 def _draw(seed: int, key: str) -> bytes:
-    """Return a random number that depends on nothing but seed and id."""
+    """Return a random number that depends only on seed and id."""
     return hashlib.sha256(f"{seed} {key}".encode()).digest()
 
 
@@ -147,11 +148,11 @@ def _listed(keys: Set[str] | None) -> list[str] | None:
 def _check_number(source: str | Path, asked: int, found: Sequence[Utterance]) -> None:
     if not 0 < asked <= len(found):
         raise DataError(
-            f"{source}: found {len(found)} utterances to choose from, expected at least the {asked} asked for"
+            f"{source}: found {len(found)} utterances to choose from, expected at least {asked}, the number to keep"
         )
 
 
 def _check_known(source: str | Path, kind: str, asked: Set[str] | None, known: Set[str]) -> None:
     unknown = sorted((asked or set()) - known)
     if unknown:
-        raise DataError(f"{source}: {len(unknown)} of the {kind}s asked for are not in it, the first {unknown[0]!r}")
+        raise DataError(f"{source}: {len(unknown)} of the requested {kind}s are missing, the first {unknown[0]!r}")

@@ -1,6 +1,6 @@
-"""Kaldi's text tables: one ``id value`` a line, sorted by id under LC_ALL=C, each id once.
+"""Kaldi's text tables: one ``id value`` per line, sorted by id under LC_ALL=C, each id once.
 
-Python orders strings by code point, which for UTF-8 is the byte order that LC_ALL=C means.
+Python orders strings by code point; for UTF-8 this equals the byte order of LC_ALL=C.
 """
 
 import itertools
@@ -13,12 +13,12 @@ from speechllm.atomic import new_file
 from speechllm.errors import DataError
 
 MAY_BE_EMPTY = ("text", "context")
-"""Tables in which an id may stand without a value."""
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # that some editors write at the beginning of a file
+"""Tables that may contain an id without a value."""
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # written by some editors at the start of a file
 
 
 class Flaw(NamedTuple):
-    """What is wrong with one line of a table."""
+    """Error in one line of a table."""
 
     line: int
     id: str
@@ -26,12 +26,12 @@ class Flaw(NamedTuple):
 
 
 def scan_table(path: Path, allow_empty: bool = False) -> tuple[list[tuple[str, str]], list[Flaw]]:
-    """Return all lines that can be read, in the order of the file, and all flaws.
+    """Return all readable lines, in the order of the file, and all flaws.
 
-    A line that repeats an id or stands in the wrong place is returned all the same.
+    Lines that repeat an id or are out of order are returned, too.
 
     Raises:
-        DataError: if there is no such file.
+        DataError: if the file is missing.
     """
     rows: list[tuple[str, str]] = []
     flaws: list[Flaw] = []
@@ -50,7 +50,7 @@ def scan_table(path: Path, allow_empty: bool = False) -> tuple[list[tuple[str, s
 
 
 def is_sorted(path: Path) -> bool:
-    """Whether every line of a table begins with an id behind that of the line before, looked at line by line."""
+    """Whether every line begins with an id that sorts after that of the previous line; reads line by line."""
     last = b""
     with path.open("rb") as lines:
         for line in _without_mark(lines):
@@ -62,7 +62,7 @@ def is_sorted(path: Path) -> bool:
 
 
 def iter_good_lines(path: Path, allow_empty: bool, tell: Callable[[Flaw], None]) -> Iterator[tuple[str, str]]:
-    """Yield the lines of a table, id and value, one by one; those that cannot be read or are out of order are told."""
+    """Yield the valid lines of a table as id and value; pass the flaws of other lines to ``tell``."""
     last = ""
     for number, row in _lines(path, allow_empty):
         if not isinstance(row, Flaw) and row[0] <= last:
@@ -75,30 +75,30 @@ def iter_good_lines(path: Path, allow_empty: bool, tell: Callable[[Flaw], None])
 
 
 def iter_table(path: str | Path, allow_empty: bool = False) -> Iterator[tuple[str, str]]:
-    """Yield the lines of a table, id and value, read strictly and one by one, as for ``read_table``."""
+    """Yield the lines of a table as id and value, with the errors of ``read_table``."""
 
     def refuse(flaw: Flaw) -> None:
-        raise DataError(f"{path}:{flaw.line}: {flaw.kind}, found {flaw.id!r}; `speechllm fix` mends a data directory")
+        raise DataError(f"{path}:{flaw.line}: {flaw.kind}, found {flaw.id!r}; `speechllm fix` repairs a data directory")
 
     return iter_good_lines(Path(path), allow_empty, refuse)
 
 
 def read_table(path: str | Path, allow_empty: bool = False) -> dict[str, str]:
-    """Read a table strictly: id to value, in the order of the file, which is the order of the ids.
+    """Read a table strictly and return its values by id, in the order of the ids.
 
     Args:
-        path: the table.
-        allow_empty: whether an id may stand without a value, as that of an empty transcript in ``text``.
+        path: table file.
+        allow_empty: whether an id may have no value, such as an empty transcript in ``text``.
 
     Raises:
-        DataError: with the line number of the first duplicate or unsorted id, missing value, empty line
-            line that is not UTF-8 or has a NUL character; or if there is no such file.
+        DataError: with the line number of the first duplicate or unsorted id, missing value, empty line, or
+            line that is not UTF-8 or has a NUL character; or if the file is missing.
     """
     return dict(iter_table(path, allow_empty))
 
 
 def _lines(path: Path, allow_empty: bool) -> Iterator[tuple[int, tuple[str, str] | Flaw]]:
-    """Yield every line of a table with its number: id and value, or what is wrong with the line itself."""
+    """Yield every line number of a table with id and value, or with the flaw of the line."""
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     with path.open("rb") as lines:
@@ -113,20 +113,20 @@ def _lines(path: Path, allow_empty: bool) -> Iterator[tuple[int, tuple[str, str]
             elif key and (value or allow_empty):
                 yield number, (key, value)
             else:
-                yield number, Flaw(number, key, "nothing behind the id" if key else "an empty line")
+                yield number, Flaw(number, key, "nothing after the id" if key else "an empty line")
 
 
 def _without_mark(lines: BinaryIO) -> Iterator[bytes]:
-    """Return the lines of a file without a byte order mark at its beginning."""
+    """Yield the lines of a file without a leading byte order mark."""
     first = lines.readline().removeprefix(_BYTE_ORDER_MARK)
     return itertools.chain([first] if first else [], lines)
 
 
 def read_ids(path: str | Path) -> set[str]:
-    """Return the ids that begin the lines of a list or table, in any order.
+    """Return the ids at the start of the lines of a list or table, in any order.
 
     Raises:
-        DataError: at the first line that is empty, not UTF-8 or has a NUL character; or if there is no such file.
+        DataError: if a line is empty, not UTF-8 or has a NUL character, or the file is missing.
     """
     rows, flaws = scan_table(Path(path), allow_empty=True)
     for line, key, kind in flaws:
@@ -136,10 +136,10 @@ def read_ids(path: str | Path) -> set[str]:
 
 
 def format_table(mapping: Mapping[str, str]) -> str:
-    """Return the text of a table, sorted.
+    """Return the text of a sorted table.
 
     Raises:
-        DataError: if an id is empty or holds white space, or a value holds a line break or a NUL character.
+        DataError: if an id is empty or contains white space, or a value contains a line break or a NUL character.
     """
     for key, value in mapping.items():
         if not key or key.split() != [key] or "\n" in value or "\0" in key + value:
@@ -148,7 +148,7 @@ def format_table(mapping: Mapping[str, str]) -> str:
 
 
 def write_table(path: str | Path, mapping: Mapping[str, str]) -> None:
-    """Write a table sorted and at once: it is there complete, or as it was before.
+    """Write a sorted table atomically.
 
     Raises:
         DataError: as ``format_table``.

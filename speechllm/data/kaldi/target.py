@@ -1,4 +1,4 @@
-"""Directories that a verb writes to: only those that hold nothing but its own files are replaced."""
+"""Output directories of verbs; an existing directory is replaced only if verbs wrote all its files."""
 
 import os
 import sys
@@ -12,19 +12,19 @@ from speechllm.errors import DataError
 
 TABLES = ("wav.scp", "segments", "text", "utt2spk", "spk2utt", "utt2dur", "context")
 BACKUP = ".backup"
-"""Beginning of the names of the folders in which ``fix`` keeps the tables as they were."""
+"""Prefix of the folders where ``fix`` keeps the original tables."""
 FINGERPRINT = "fingerprint"
-"""File that marks a directory written by speechllm: the command and its input."""
+"""File that marks a directory written by speechllm, with the command and its input."""
 LANGUAGE = "language"
 """File with the language of all utterances of a data directory, a code such as ``de``."""
 UTT_IDS = "utt_ids"
-"""File of an audio folder that lists the utterances with audio in it."""
+"""File of an audio folder that lists its utterances."""
 SUFFIXES = (".flac", ".wav")
-"""Of the audio files that are written."""
+"""Suffixes of written audio files."""
 
-_EARLIER = "made_by"  # name of that file in earlier versions
-_FILES = "files: "  # its last line, if there are files other than the tables
-_LONGEST_NAME = 255  # bytes, of a file
+_EARLIER = "made_by"  # name of FINGERPRINT in earlier versions
+_FILES = "files: "  # start of its last line, which lists files other than the tables
+_LONGEST_NAME = 255  # bytes
 
 
 def check_target(
@@ -34,16 +34,16 @@ def check_target(
     *,
     need_marker: bool = True,
 ) -> None:
-    """Check that a data directory, and the folder of its audio, may be written.
+    """Check that a data directory and the folder of its audio may be written.
 
     Args:
-        target: a data directory that is absent, empty, or was written by a verb and holds no other file.
-        sources: directories or files that are read, links resolved; the target is, holds or is inside none of them.
+        target: data directory; it must be missing or empty, or contain only files written by verbs.
+        sources: input directories or files; after resolving links, the target must not equal, contain or be inside one.
         audio: folder for the audio of ``target``, checked in the same way.
-        need_marker: whether a directory of nothing but tables is refused if it has no ``fingerprint``.
+        need_marker: whether a directory that contains only tables is rejected if it has no ``fingerprint``.
 
     Raises:
-        DataError: if something that no verb wrote would be lost.
+        DataError: if files that no verb wrote would be lost.
     """
     sources = list(sources)
     for folder in (Path(target), *([] if audio is None else [Path(audio)])):
@@ -52,7 +52,7 @@ def check_target(
         if not folder.exists():
             continue
         if not folder.is_dir():
-            raise DataError(f"{folder}: found a file, expected a directory or a new name; name another directory")
+            raise DataError(f"{folder}: found a file, expected a directory or a new name; choose another directory")
         names = {file.name for file in folder.iterdir()}
         if not names:
             continue
@@ -61,17 +61,17 @@ def check_target(
             listed = f"{', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''}"
             raise DataError(
                 f"{folder}: found files that speechllm did not write ({listed}), expected an empty or new directory "
-                "or one written by a verb; name another directory, or move these files"
+                "or one written by a verb; choose another directory, or move these files"
             )
 
 
 def check_apart(target: str | Path, source: str | Path, *, inside: bool = True) -> None:
-    """Check that a target is not a source and holds none, nor is inside one unless ``inside`` is False.
+    """Check that a target does not equal or contain a source and, if ``inside``, is not inside it.
 
     Links are resolved.
 
     Raises:
-        DataError: if they are not apart.
+        DataError: if they overlap.
     """
     of_target, of_source = _inodes(Path(target)), _inodes(Path(source))
     if of_target[0] == of_source[0]:
@@ -82,18 +82,18 @@ def check_apart(target: str | Path, source: str | Path, *, inside: bool = True) 
         word = "is inside"
     else:
         return
-    raise DataError(f"{target}: {word} the source {source}, expected a place apart from it; name another directory")
+    raise DataError(f"{target}: {word} the source {source}, expected a separate directory; choose another directory")
 
 
 @contextmanager
 def new_target(path: str | Path, what: str, fingerprint: str, files: Iterable[str] = ()) -> Iterator[Path]:
-    """Yield an empty directory that becomes ``path``, marked as written by a verb; say so if one is replaced.
+    """Yield an empty directory that becomes ``path``, marked as written by a verb; print a message if one is replaced.
 
     Args:
-        path: the directory; ``check_target`` allows it.
-        what: name of the replaced thing, for messages.
-        fingerprint: for ``is_made``; empty: no marker.
-        files: names of further files, other than the tables, that are written.
+        path: directory that has passed ``check_target``.
+        what: kind of directory, for messages.
+        fingerprint: marker for ``is_made``; empty: no marker.
+        files: names of files to be written other than the tables.
     """
     path = Path(path)
     replaced = _first_line(marker(path))
@@ -108,7 +108,7 @@ def new_target(path: str | Path, what: str, fingerprint: str, files: Iterable[st
 
 
 def is_made(path: str | Path, fingerprint: str) -> bool:
-    """Whether the directory is there, complete, and made by and from just this, once killed runs are undone."""
+    """Whether a complete directory with this fingerprint exists, after undoing interrupted replacements."""
     recover_dir(Path(path))
     file = marker(path)
     if not file.is_file():
@@ -118,41 +118,41 @@ def is_made(path: str | Path, fingerprint: str) -> bool:
 
 
 def marker(path: str | Path) -> Path:
-    """Return the file that marks a directory written by a verb; it need not exist."""
+    """Return the path of the file that marks a directory written by a verb; it may be missing."""
     earlier = Path(path) / _EARLIER
     return earlier if earlier.is_file() else Path(path) / FINGERPRINT
 
 
 def check_file_names(utt_ids: Iterable[str], where: object) -> None:
-    """Check that utterance ids can be names of audio files.
+    """Check that utterance ids are valid names of audio files.
 
     Raises:
-        DataError: naming the first that cannot.
+        DataError: if some are not; it names the first.
     """
     wrong = [utt_id for utt_id in utt_ids if not names_a_file(utt_id)]
     if wrong:
         raise DataError(
-            f"{where}: found {len(wrong)} ids that cannot be names of files, such as {wrong[0][:300]!r}, expected no "
+            f"{where}: found {len(wrong)} ids that are not valid file names, such as {wrong[0][:300]!r}, expected no "
             f"'/' and at most {_LONGEST_NAME - len(SUFFIXES[0])} bytes; rename the utterances, or choose another prefix"
         )
 
 
 def names_a_file(utt_id: str) -> bool:
-    """Whether an utterance id can be the name of an audio file in a folder."""
+    """Whether an utterance id is a valid name of an audio file."""
     if "/" in utt_id or "\0" in utt_id or utt_id in (".", ".."):
         return False
     return len(utt_id) < _LONGEST_NAME // 4 - 5 or len(os.fsencode(utt_id + SUFFIXES[0])) <= _LONGEST_NAME
 
 
 def _inodes(path: Path) -> list[tuple[int, int] | Path]:
-    """Return what identifies a path and each folder that it is in, from the inside out: device and inode, if there."""
+    """Return device and inode of a path and of each of its parents that exists, from the inside out."""
     real = Path(os.path.realpath(path))
     stats = ((one, one.stat() if one.exists() else None) for one in (real, *real.parents))
     return [one if stat is None else (stat.st_dev, stat.st_ino) for one, stat in stats]
 
 
 def _foreign(folder: Path, need_marker: bool) -> list[str]:
-    """Return the names in a data directory that no verb wrote; all of them if it has no marker but needs one."""
+    """Return the names in a data directory that no verb wrote; all names if a required marker is missing."""
     names = sorted(file.name for file in folder.iterdir())
     file = marker(folder)
     if need_marker and not file.is_file():
@@ -174,7 +174,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _is_backup(path: Path) -> bool:
-    """Whether this is a folder in which ``fix`` keeps tables, and nothing else is in it."""
+    """Whether this is a backup folder of ``fix`` that contains only tables."""
     return (
         path.name.startswith(BACKUP)
         and path.is_dir()
@@ -185,7 +185,7 @@ def _is_backup(path: Path) -> bool:
 def _foreign_audio(folder: Path, target: Path) -> list[str]:
     """Return the names in an audio folder that no verb wrote.
 
-    Without a list of ids, as earlier versions left it, the files are those of the target's wav.scp.
+    Without a list of ids, as in earlier versions, the files are those of the target's wav.scp.
     """
     written = {FINGERPRINT, _EARLIER, UTT_IDS}
     if (folder / UTT_IDS).is_file():

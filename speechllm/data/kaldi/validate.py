@@ -1,4 +1,4 @@
-"""Find all that is wrong with a data directory."""
+"""Validation of data directories."""
 
 import heapq
 import itertools
@@ -15,11 +15,11 @@ from speechllm.errors import DataError
 from speechllm.interfaces import Seconds
 
 LONG: Seconds = 30.0
-"""Longer utterances are reported: they do not fit into one window of Whisper."""
+"""Utterances longer than one window of Whisper are counted (seconds)."""
 ABSURD: Seconds = 3600.0
-"""Longer utterances are errors: most often somebody wrote samples or frames for seconds."""
+"""Longer utterances are errors, usually samples or frames given as seconds (seconds)."""
 ROUNDING: Seconds = 0.01
-"""By which a duration in a table may differ from what it should be."""
+"""Largest allowed error of a duration in a table (seconds)."""
 
 _WITHOUT = {
     "wav.scp": "without audio",
@@ -30,29 +30,29 @@ _WITHOUT = {
     "context": "without a context, which may be empty",
 }
 _EMPTY = "empty transcripts"
-_NAMED = 5  # ids of each kind that a message names
+_NAMED = 5  # ids per kind in a message
 
-_AT_ONCE = 10_000  # audio files that are opened before their durations are compared
+_AT_ONCE = 10_000  # audio files opened per comparison of durations
 
 Row = dict[str, str]
-"""What the tables say of one utterance, by table; without those that do not list it."""
+"""Values of one utterance by table, without tables that do not list it."""
 
 
 class Problems:
-    """What is wrong, kind by kind: how often, and the first few ids."""
+    """Numbers of errors by kind, each with the first few ids."""
 
     def __init__(self) -> None:
         self._number: Counter[str] = Counter()
         self._first: defaultdict[str, list[str]] = defaultdict(list)
 
     def add(self, kind: str, what: str) -> None:
-        """Count one more of a kind."""
+        """Count an error of a kind."""
         self._number[kind] += 1
         if len(self._first[kind]) < _NAMED:
             self._first[kind].append(what)
 
-    def forgive(self, kind: str, number: int) -> bool:
-        """Forget a kind if there are just so many of it; return whether there were."""
+    def ignore(self, kind: str, number: int) -> bool:
+        """Remove a kind if its count equals ``number``; return whether it did."""
         if not number or self._number[kind] != number:
             return False
         del self._number[kind]
@@ -71,42 +71,41 @@ class Problems:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What a valid data directory holds."""
+    """Summary of a valid data directory."""
 
     num_utts: int
     num_speakers: int
     hours: float
     num_long: int
-    """Utterances over 30 s, which are listed and skipped in training unless the connector takes long speech."""
+    """Number of utterances over 30 s; training skips and lists them unless the connector supports long speech."""
     num_unnamable: int = 0
-    """Utterances with ids that cannot be names of files, which verbs that write audio refuse."""
+    """Number of ids that are not valid file names; verbs that write audio reject them."""
     wordless: bool = False
-    """Whether there are transcripts and all are empty: nothing is said in any utterance."""
+    """Whether the set is non-speech: there are transcripts, and all are empty."""
 
     def __str__(self) -> str:
-        """Return one line for people."""
+        """Return a one-line summary."""
         long = f", {self.num_long} utterances over {LONG:.0f} s" if self.num_long else ""
-        long += f", {self.num_unnamable} ids that cannot be names of files" if self.num_unnamable else ""
-        wordless = ", in none of which anything is said" if self.wordless else ""
+        long += f", {self.num_unnamable} ids that are not valid file names" if self.num_unnamable else ""
+        wordless = ", non-speech (all transcripts are empty)" if self.wordless else ""
         return f"{self.num_utts} utterances, {self.num_speakers} speakers, {self.hours:.2f} hours{long}{wordless}"
 
 
 def validate_data_dir(path: str | Path, need_text: bool = True, open_audio: bool = False) -> Summary:
-    """Check the tables, each and against each other, and that the audio files are there.
+    """Check the tables, their consistency, and that the audio files exist.
 
     Args:
-        path: the directory.
-        need_text: whether ``text`` must be there; if it is, it is checked in any case. Its transcripts may be empty
-            if all of them are: of a set in which nothing is said.
-        open_audio: whether every audio file is opened, too, and its duration compared; with ``segments``
-            this is always done.
+        path: data directory.
+        need_text: whether ``text`` is required; it is checked whenever it exists. Transcripts may be empty only if all
+            of them are (a non-speech set).
+        open_audio: whether to open every audio file and compare its duration; this is always done with ``segments``.
 
     Raises:
-        DataError: if anything is wrong, listing every kind of problem with its count and first few ids.
+        DataError: if the directory is invalid; it lists every kind of error with its count and first few ids.
     """
     path = Path(path)
     if not path.is_dir():
-        raise DataError(f"{path}: no such data directory; `speechllm prepare` writes those of a corpus")
+        raise DataError(f"{path}: no such data directory; write it with `speechllm prepare` or `speechllm import`")
     problems = Problems()
     tables = _open_tables(path, need_text, problems)
     speakers = _Speakers(tables.pop("spk2utt", None), problems)
@@ -126,9 +125,9 @@ def validate_data_dir(path: str | Path, need_text: bool = True, open_audio: bool
         num_unnamable += not names_a_file(utt)
     audio.finish()
     speakers.finish()
-    wordless = problems.forgive(_EMPTY, num_utts)  # which a model may be taught
+    wordless = problems.ignore(_EMPTY, num_utts)  # a non-speech set is valid
     if problems:
-        raise DataError(f"{path}: not a valid data directory; `speechllm fix` drops what cannot be used\n{problems}")
+        raise DataError(f"{path}: invalid data directory; `speechllm fix` drops unusable utterances\n{problems}")
     return Summary(
         num_utts=num_utts,
         num_speakers=speakers.number,
@@ -140,7 +139,7 @@ def validate_data_dir(path: str | Path, need_text: bool = True, open_audio: bool
 
 
 def _open_tables(path: Path, need_text: bool, problems: Problems) -> dict[str, Iterable[tuple[str, str]]]:
-    """Return the tables that are there: their good lines, sorted, each id once."""
+    """Return the valid lines of the existing tables, sorted, each id once."""
     tables: dict[str, Iterable[tuple[str, str]]] = {}
     for name in ("wav.scp", "utt2spk", "spk2utt", "utt2dur", "text", "segments", "context"):
         if (path / name).is_file():
@@ -153,7 +152,7 @@ def _open_tables(path: Path, need_text: bool, problems: Problems) -> dict[str, I
 
 
 def _good_lines(table: Path, problems: Problems) -> Iterable[tuple[str, str]]:
-    """Look at a table line by line, or at once where its lines have to be put in order first."""
+    """Return the valid lines of a table: read one by one if sorted, else read all and sort."""
 
     def tell(flaw: Flaw) -> None:
         problems.add(f"{table.name}: {flaw.kind}", f"{flaw.id} (line {flaw.line})")
@@ -168,7 +167,7 @@ def _good_lines(table: Path, problems: Problems) -> Iterable[tuple[str, str]]:
 
 
 def _rows(tables: Mapping[str, Iterable[tuple[str, str]]]) -> Iterator[tuple[str, Row]]:
-    """Yield every utterance that any of the tables lists, in order, with what the tables say of it."""
+    """Yield every utterance of any table, in order, with its values by table."""
     keyed = (_with_name(rows, name) for name, rows in tables.items())
     for utt, lines in itertools.groupby(heapq.merge(*keyed), lambda line: line[0]):
         yield utt, {name: value for _, name, value in lines}
@@ -195,7 +194,7 @@ def _duration(utt: str, row: Row, problems: Problems) -> Seconds:
 
 
 class _Speakers:
-    """Compare utt2spk, speaker by speaker, with spk2utt: both are in the order of the speakers."""
+    """Compare utt2spk with spk2utt speaker by speaker; both are in the order of the speakers."""
 
     def __init__(self, spk2utt: Iterable[tuple[str, str]] | None, problems: Problems) -> None:
         self.number = 0
@@ -222,7 +221,7 @@ class _Speakers:
             self._found = self._next()
 
     def _compare(self) -> None:
-        """Compare the speaker who is over with the one that spk2utt lists."""
+        """Compare the completed speaker with the next entry of spk2utt."""
         while self._found and self._found[0] < self._speaker:
             self._differs(self._found[0])
             self._found = self._next()
@@ -240,7 +239,7 @@ class _Speakers:
 
 
 class _Files:
-    """Check utterances that are whole files, which are opened only where asked, many at a time."""
+    """Check utterances that are whole files; files are opened only if requested, many at a time."""
 
     def __init__(self, open_audio: bool, problems: Problems) -> None:
         self._open_audio = open_audio
@@ -263,7 +262,7 @@ class _Files:
 
 
 class _Segments:
-    """Check utterances that are parts of recordings, which are opened to compare their durations."""
+    """Check utterances that are segments of recordings; recordings are opened to measure their durations."""
 
     def __init__(self, wav_scp: Iterable[tuple[str, str]], problems: Problems) -> None:
         listed = dict(wav_scp)
@@ -290,18 +289,18 @@ class _Segments:
                 _compare("segment", utt, duration, end - start, self._problems)
 
     def finish(self) -> None:
-        """Nothing is left to do."""
+        """Do nothing: every check is immediate."""
 
 
 def _there(recording: str, value: str, problems: Problems) -> Path | None:
-    """Return the path of an audio file if it is there."""
+    """Return the path of an audio file if it exists."""
     try:
         path = parse_wav(value, recording)
     except DataError:
         problems.add("wav.scp: a command instead of a path", recording)
         return None
     if not path.is_file():
-        problems.add("audio files that are not there", f"{recording} ({path})")
+        problems.add("missing audio files", f"{recording} ({path})")
         return None
     return path
 
@@ -309,7 +308,7 @@ def _there(recording: str, value: str, problems: Problems) -> Path | None:
 def _measure(paths: Mapping[str, Path], problems: Problems) -> dict[str, Seconds]:
     measured, broken = measure_durations(paths, "opening the audio")
     for reason in broken.values():
-        problems.add("audio files that cannot be used", reason)
+        problems.add("unusable audio files", reason)
     return measured
 
 
@@ -319,7 +318,7 @@ def _compare(whole: str, utt: str, found: Seconds, expected: Seconds, problems: 
 
 
 def segment_flaw(start: Seconds, end: Seconds, duration: Seconds) -> str | None:
-    """Return what is wrong with a segment of audio of this duration."""
+    """Return the error of a segment of audio with this duration; None if it is valid."""
     if start < 0 or end <= start:
         return "empty or negative"
     if end > duration + 1e-5:  # half a sample at 48 kHz
@@ -328,5 +327,5 @@ def segment_flaw(start: Seconds, end: Seconds, duration: Seconds) -> str | None:
 
 
 def overlaps(start: Seconds, end: Seconds, reached: Seconds) -> bool:
-    """Return whether more than half of a segment lies before ``reached``, where earlier ones end."""
+    """Return whether more than half of a segment is before ``reached``, the end of earlier segments."""
     return reached - start > (end - start) / 2

@@ -1,7 +1,7 @@
-"""Make a data directory of the rows of a source: what can be used is written, the rest counted and listed.
+"""Writing of data directories from the rows of a source: usable rows are written, the others counted and listed.
 
-Rows may be parts of a file, share ids, contradict each other or name audio that is not there. What is left out
-stands with its reason in the directory's ``dropped``.
+Rows may be parts of a file, share ids, contradict each other or name missing audio. The file ``dropped`` of the
+directory lists the rows left out, with reasons.
 """
 
 import hashlib
@@ -23,20 +23,20 @@ from speechllm.provenance import files_fingerprint
 
 
 def write_rows(target: str | Path, rows: Iterable[Row | BadRow], made_from: str, keep_ids: bool = False) -> bool:
-    """Write a data directory of all rows that can be used.
+    """Write a data directory of all usable rows.
 
     Args:
-        target: the data directory.
-        rows: in the order of the source.
-        made_from: names the source, in ``fingerprint`` and in messages.
-        keep_ids: whether all ids and speakers are valid and unique already and stay as they are; otherwise they are
-            made so, see ``name_utterances``.
+        target: data directory.
+        rows: rows in the order of the source.
+        made_from: name of the source, for ``fingerprint`` and messages.
+        keep_ids: whether to keep ids and speakers, which must be valid and unique; otherwise ``name_utterances``
+            assigns new ones.
 
     Returns:
-        Whether anything was written: not if the target is there already, made of the same rows and files.
+        Whether anything was written; False if the target already exists, made from the same rows and files.
 
     Raises:
-        DataError: if nothing can be used, or something that no verb wrote would be lost.
+        DataError: if no row is usable, or files that no verb wrote would be lost.
     """
     good: list[Row] = []
     dropped: dict[str, str] = {}
@@ -69,17 +69,17 @@ def _fingerprint(made_from: str, rows: Sequence[Row], dropped: Mapping[str, str]
 
 
 def _one_line(text: str) -> str:
-    """Return a text as a table can hold it: names of files may have line breaks, and bytes that are not UTF-8."""
+    """Return a text as one line of valid UTF-8; file names may contain line breaks and other bytes."""
     return " ".join(text.encode(errors="backslashreplace").decode().split())
 
 
 def _key(where: str) -> str:
-    """Return what begins a line of ``dropped``, in which white space is not allowed."""
+    """Return a key for a line of ``dropped``, without white space."""
     return "_".join(_one_line(where).split()) or "unnamed"
 
 
 def _sort_out(named: Sequence[Named], title: str) -> tuple[list[Utterance], dict[str, str]]:
-    """Return the utterances that can be used, and for each of the others why it cannot."""
+    """Return the usable utterances, and the reasons of the others."""
     unusable = _listed_twice(named)
     for utt, _, row in named:
         if reason := _flaw(row):
@@ -105,7 +105,7 @@ def _sort_out(named: Sequence[Named], title: str) -> tuple[list[Utterance], dict
 
 
 def _listed_twice(named: Sequence[Named]) -> dict[str, str]:
-    """Return what is wrong with rows of the same piece of audio: all but one, or all if they differ, are left out."""
+    """Return the errors of rows with the same piece of audio: all but the first, or all if they differ."""
     pieces: dict[tuple[Path, Seconds, Seconds | None], list[Named]] = defaultdict(list)
     for one in named:
         pieces[one.row.path, one.row.start, one.row.duration].append(one)
@@ -120,14 +120,14 @@ def _listed_twice(named: Sequence[Named]) -> dict[str, str]:
 
 
 def _flaw(row: Row) -> str | None:
-    """Return what is wrong with a row, as far as the audio need not be opened."""
+    """Return the error of a row that can be found without opening the audio; None if there is none."""
     if row.text is not None and (reason := _text_flaw(row.text)):
         return reason
     path = str(row.path)
     if not _is_utf8(path) or "\n" in path or path.strip(" \t\r") != path or path.endswith("|"):
-        return f"a path that wav.scp cannot hold: {path!r}; rename the file"
+        return f"a path not allowed in wav.scp: {path!r}; rename the file"
     if not row.path.is_file():
-        return f"audio that is not there: {path}"
+        return f"missing audio: {path}"
     if not math.isfinite(row.start) or row.start < 0:
         return f"a wrong start: found {row.start} s, expected 0 or more"
     if row.duration is not None and not (math.isfinite(row.duration) and row.duration > 0):
@@ -152,7 +152,7 @@ def _is_utf8(text: str) -> bool:
 
 
 def _place(one: Named, whole: Seconds) -> Utterance | str:
-    """Return the utterance in its file of ``whole`` seconds, or why it does not lie in it."""
+    """Return the utterance in its file of ``whole`` seconds, or the error of its segment."""
     row = one.row
     end = None if row.duration is None else row.start + row.duration
     if end is not None and abs(end - whole) <= ROUNDING:

@@ -125,7 +125,7 @@ class TestBadFiles:
         data = path.read_bytes()
         path.write_bytes(data[data.index(data[:2], 4) :])  # without the frame that states the length
         assert soundfile.info(path).frames < len(samples_N)
-        with pytest.raises(DataError, match="samples that libsndfile decodes, expected"):
+        with pytest.raises(DataError, match="samples decoded by libsndfile, expected"):
             read(path)
 
     def test_mp3_behind_a_tag(self, tmp_path: Path, read) -> None:

@@ -124,7 +124,7 @@ def test_concatenated_flac_is_an_error_when_read(tmp_path: Path) -> None:
     path = tmp_path / "a.flac"
     path.write_bytes(encoded(LOW, "FLAC", "PCM_16") + encoded(HIGH, "FLAC", "PCM_16"))
     for read in (lambda: read_audio(path, RATE), lambda: list(read_blocks(path, 1.0))):
-        with pytest.raises(DataError, match="several FLAC files one after another"):
+        with pytest.raises(DataError, match="several concatenated FLAC files"):
             read()
 
 
@@ -229,8 +229,8 @@ def test_shorten_says_what_uncompresses_it(tmp_path: Path) -> None:
 def test_what_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.wav")
     for path, reason in (
-        (tmp_path, "it is a folder, pipe"),
-        (tmp_path / "a.wav", "it is a folder, pipe"),  # and is not opened, which would wait for a writer
+        (tmp_path, "found a folder, pipe"),
+        (tmp_path / "a.wav", "found a folder, pipe"),  # and is not opened, which would wait for a writer
         (tmp_path / ("x" * 300), "cannot be opened"),
         (tmp_path / "a\0b", "no such"),
     ):

@@ -120,17 +120,17 @@ def test_recorded_noise(data: Path, tmp_path: Path) -> None:
     assert not augment(data, tmp_path / "copy", Augmentation(snr=(-20, -20), noise_dir=tmp_path / "noise"))
     soundfile.write(tmp_path / "noise/click.wav", hum_N[:100], 16000)
     assert augment(data, tmp_path / "copy", Augmentation(snr=(-20, -20), noise_dir=tmp_path / "noise"))
-    with pytest.raises(DataError, match="found no recording, expected some of noise"):
+    with pytest.raises(DataError, match="found no audio file, expected noise recordings"):
         augment(data, tmp_path / "none", Augmentation(snr=(5, 20), noise_dir=tmp_path / "copy"))
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "nothing is to be changed"),
-        ({"codecs": ("mp3",), "noise_dir": Path("noise")}, "found no --snr, expected how loud"),
+        ({}, "found no step, expected at least one"),
+        ({"codecs": ("mp3",), "noise_dir": Path("noise")}, "found no --snr, expected the level of the noise"),
         ({"snr": (float("nan"), 5)}, "--snr: found nan 5"),
-        ({"snr": (20, 5)}, "--snr: found 20 5, expected the lesser first"),
+        ({"snr": (20, 5)}, "--snr: found 20 5, expected the smaller first"),
         ({"reverberation": (0.0, 1.0)}, "found 0 seconds, expected more than 0"),
         ({"codecs": ("mp3", "amr")}, "found 'amr', expected some of mp3"),
     ],

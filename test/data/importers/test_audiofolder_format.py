@@ -30,8 +30,8 @@ def test_splits(tmp_path: Path, read: Read) -> None:
         (tmp_path / split / "metadata.csv").write_text(f"file_name,text\na.wav,{split}\n")
     (row,), _ = read("audiofolder", tmp_path, split="test")
     assert (row.path, row.text) == (tmp_path / "test/a.wav", "test")
-    for split, wanted in (("", "one to be chosen"), ("dev", "dev")):
-        with pytest.raises(ConfigError, match=f"found (train, test|test, train), expected {wanted}; see --split NAME"):
+    for split, wanted in (("", "a choice"), ("dev", "dev")):
+        with pytest.raises(ConfigError, match=f"found (train, test|test, train), expected {wanted}; give --split NAME"):
             read("audiofolder", tmp_path, split=split)
     (tmp_path / "test/metadata.csv").unlink()
     assert read("audiofolder", tmp_path)[0][0].text == "train"

@@ -36,7 +36,7 @@ def test_what_makes_no_pair_is_told(tmp_path: Path, record: Callable[..., Path],
         "silent": "transcript without audio",
         "bytes": "not UTF-8",
         "twice": "two files of one name",
-        "video": "no audio that can be read",
+        "video": "unreadable audio",
     }
 
 
@@ -55,7 +55,7 @@ def test_audio_that_cannot_be_read_is_told(
     rows, bad = read("folder", source)
     assert [row.where for row in rows] == ["good", "link/linked"]
     assert {where: reason.partition(":")[0] for where, reason in bad.items()} == dict.fromkeys(
-        ("lonely", "pair", "gone", "pipe"), "no audio that can be read"
+        ("lonely", "pair", "gone", "pipe"), "unreadable audio"
     )
     assert "ffmpeg -i" in bad["lonely"] and "a named pipe" in bad["pipe"]
 
@@ -71,5 +71,5 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("hello")
     assert not folder.claims(tmp_path / "a.txt")
     assert not folder.claims(tmp_path)
-    with pytest.raises(DataError, match=r"a\.txt: no such folder, expected one of audio files"):
+    with pytest.raises(DataError, match=r"a\.txt: no such folder, expected a folder of audio files"):
         list(folder.read(tmp_path / "a.txt", tmp_path, Options()))

@@ -121,7 +121,7 @@ def test_a_split_must_be_chosen(tmp_path: Path, read: Read) -> None:
     pytest.importorskip("datasets").DatasetDict({"train": data, "test": data}).save_to_disk(str(tmp_path / "in"))
     data.save_to_disk(str(tmp_path / "one"))
     for split in ("", "dev"):
-        with pytest.raises(ConfigError, match="found the splits train, test, expected .*; say --split NAME"):
+        with pytest.raises(ConfigError, match="found the splits train, test, expected .*; give --split NAME"):
             read("huggingface", tmp_path / "in", split=split)
     with pytest.raises(ConfigError, match="found one split without a name, expected 'dev'"):
         read("huggingface", tmp_path / "one", split="dev")
@@ -130,7 +130,7 @@ def test_a_split_must_be_chosen(tmp_path: Path, read: Read) -> None:
 def test_a_damaged_file_is_an_error(tmp_path: Path, read: Read) -> None:
     pytest.importorskip("datasets")
     (tmp_path / "a.parquet").write_bytes(b"PAR1 and no more")
-    with pytest.raises(DataError, match=r"a\.parquet: cannot be read \(.*\); is the data set complete\?"):
+    with pytest.raises(DataError, match=r"a\.parquet: cannot be read \(.*\); check that the data set is complete"):
         read("huggingface", tmp_path / "a.parquet")
 
 

@@ -62,7 +62,7 @@ def test_what_cannot_be_used_is_told(tmp_path: Path, read: Read) -> None:
         "c": "not in text",
         "d": "a duplicate id",
         "e": "an id that does not begin with the speaker's",
-        "f": "nothing behind the id",
+        "f": "nothing after the id",
         "g": "not UTF-8",
         "h": "a command",
         "i": "not in wav.scp",

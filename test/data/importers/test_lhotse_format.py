@@ -95,7 +95,7 @@ def test_wrong_lines_and_recordings_that_are_not_listed(tmp_path: Path, read: Re
 
 def test_a_source_must_be_one_manifest(tmp_path: Path) -> None:
     supervisions = write(tmp_path / "a_supervisions.jsonl", FIRST)
-    with pytest.raises(DataError, match=r"a_supervisions\.jsonl: the recordings are not found, expected them in a_rec"):
+    with pytest.raises(DataError, match=r"a_supervisions\.jsonl: the recordings are missing, expected the file a_rec"):
         list(lhotse.read(supervisions, tmp_path, Options()))
     write(tmp_path / "b_supervisions.jsonl", FIRST)
     with pytest.raises(

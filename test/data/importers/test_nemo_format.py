@@ -77,5 +77,5 @@ def test_a_damaged_or_missing_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "m.json.gz").write_bytes(gzip.compress(b"{}" * 1000)[:-9])
     for name in ("m.json.gz", "gone.json"):
         assert not nemo.claims(tmp_path / name)
-        with pytest.raises(DataError, match=rf"{name}: cannot be read \(.*\); is the path right"):
+        with pytest.raises(DataError, match=rf"{name}: cannot be read \(.*\); check the path"):
             list(nemo.read(tmp_path / name, tmp_path, Options()))

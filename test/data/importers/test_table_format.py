@@ -57,7 +57,7 @@ def test_lines_that_cannot_be_read_are_told(tmp_path: Path, read: Read) -> None:
 
 def test_an_open_quote_is_an_error(tmp_path: Path, read: Read) -> None:
     (tmp_path / "a.csv").write_text('path,text\na.wav,"hello\nb.wav,bye\n')
-    with pytest.raises(DataError, match=r"a\.csv:3: no CSV \(.*\); is a quote missing\?"):
+    with pytest.raises(DataError, match=r"a\.csv:3: invalid CSV \(.*\); check for a missing quote"):
         read("table", tmp_path / "a.csv")
 
 

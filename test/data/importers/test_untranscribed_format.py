@@ -23,5 +23,5 @@ def test_audio_is_imported_without_text(tmp_path: Path, record: Callable[..., Pa
 
 
 def test_a_file_is_no_folder(tmp_path: Path, record: Callable[..., Path]) -> None:
-    with pytest.raises(DataError, match="no such folder, expected one of audio files"):
+    with pytest.raises(DataError, match="no such folder, expected a folder of audio files"):
         list(untranscribed.read(record(tmp_path / "a.wav"), tmp_path, Options()))

@@ -101,7 +101,7 @@ def test_ids_must_agree(data: Path, name: str) -> None:
         ("wav.scp", "sph2pipe -f wav a.sph |", "wav.scp: s1-b: found the command 'sph2pipe .*expected a path"),
         ("segments", "rec 1.0", "segments: s1-b: found 'rec 1.0', expected a recording, its start and its end"),
         ("segments", "rec one 2.0", "found 'one', expected a number"),
-        ("segments", "elsewhere 1.0 2.0", "part of 'elsewhere', which wav.scp does not list"),
+        ("segments", "elsewhere 1.0 2.0", "found the recording 'elsewhere', which is not in wav.scp"),
     ],
 )
 def test_a_wrong_value_is_named(data: Path, name: str, value: str, message: str) -> None:

@@ -51,9 +51,9 @@ def test_conditions_add_up(data: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"utts": {"spk0-000", "gone"}}, "1 of the utterances asked for are not in it, the first 'gone'"),
-        ({"speakers": {"gone"}}, "1 of the speakers asked for are not in it, the first 'gone'"),
-        ({"first": 13}, "found 12 utterances to choose from, expected at least the 13"),
+        ({"utts": {"spk0-000", "gone"}}, "1 of the requested utterances are missing, the first 'gone'"),
+        ({"speakers": {"gone"}}, "1 of the requested speakers are missing, the first 'gone'"),
+        ({"first": 13}, "found 12 utterances to choose from, expected at least 13"),
         ({"random": 0}, "found 12 utterances"),
         ({"max_duration": 0.5, "random": 6}, "found 5 utterances"),
         ({"max_duration": 0.01}, "no utterance is left"),
@@ -86,7 +86,7 @@ def test_combine(make_set: Callable[..., Path], data: Path, tmp_path: Path) -> N
 
 
 def test_combining_an_utterance_twice_is_an_error(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"{data}: 12 utterances are in another directory, too, the first spk0-000"):
+    with pytest.raises(DataError, match=f"{data}: 12 utterances are also in another directory, the first spk0-000"):
         combine_data_dirs([data, data], tmp_path / "all")
     assert not (tmp_path / "all").exists()
 
@@ -105,7 +105,7 @@ def test_held_out_speakers_are_in_one_of_the_two(data: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("number", [0, 4, -1])
 def test_some_speakers_must_be_held_out_and_some_left(data: Path, tmp_path: Path, number: int) -> None:
-    with pytest.raises(DataError, match=f"found 4 speakers, asked to hold out {number}"):
+    with pytest.raises(DataError, match=f"found 4 speakers and {number} to hold out"):
         hold_out_speakers(data, tmp_path / "train", tmp_path / "valid", number)
     assert not (tmp_path / "train").exists()
 

@@ -28,7 +28,7 @@ def test_what_is_written_is_read_back_sorted_by_bytes(tmp_path: Path) -> None:
 def test_an_empty_value_is_read_only_where_it_is_allowed(tmp_path: Path) -> None:
     write_table(tmp_path / "text", {"a": "", "b": "B"})
     assert read_table(tmp_path / "text", allow_empty=True) == {"a": "", "b": "B"}
-    with pytest.raises(DataError, match=r"text:1: nothing behind the id, found 'a'"):
+    with pytest.raises(DataError, match=r"text:1: nothing after the id, found 'a'"):
         read_table(tmp_path / "text")
 
 
@@ -47,7 +47,7 @@ def test_only_a_line_feed_ends_a_line(tmp_path: Path) -> None:
     [
         (b"a 1\nb 2\nb 3\n", "text:3: a duplicate id, found 'b'"),
         (b"b 1\na 2\n", r"text:2: not sorted \(LC_ALL=C\), found 'a'"),
-        (b"a 1\nb\n", "text:2: nothing behind the id, found 'b'"),
+        (b"a 1\nb\n", "text:2: nothing after the id, found 'b'"),
         (b"a 1\nb \xff\n", "text:2: not UTF-8, found 'b'"),
         (b"a 1\n\nb 2\n", "text:2: an empty line"),
         (b"a 1\nb \0\n", "text:2: a NUL character, found 'b'"),

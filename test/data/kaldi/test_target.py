@@ -177,7 +177,7 @@ def test_an_id_that_is_no_file_name_is_refused_before_anything_is_written(
         write_table(data / name, {utt_id if key == "spk0-000" else key: value for key, value in table.items()})
     before = files(data.parent)
     assert run(verb, data, data.parent / "target") == 1
-    assert "1 ids that cannot be names of files" in capsys.readouterr().err
+    assert "1 ids that are not valid file names" in capsys.readouterr().err
     assert {name for name in files(data.parent) if not name.startswith("corpus")} == before.keys()
 
 

@@ -94,7 +94,7 @@ def test_flaws_of_the_transcripts(data: Path, content: str, problem: str) -> Non
 def test_transcripts_may_be_empty_where_nothing_at_all_is_said(data: Path) -> None:
     (data / "text").write_text("spk0-000\nspk0-002\nspk1-001\n")
     assert (summary := validate_data_dir(data)).num_utts == 3
-    assert str(summary).endswith(", in none of which anything is said")
+    assert str(summary).endswith(", non-speech (all transcripts are empty)")
     (data / "text").write_text("spk0-000\nspk0-002\n")
     assert "without a transcript" in complaint(data)
 
@@ -130,7 +130,7 @@ def test_utterances_must_be_grouped_by_speaker(data: Path) -> None:
 def test_missing_audio_and_pipes(data: Path) -> None:
     edit(data / "wav.scp", spk0_000="/gone.wav", spk1_001="sox a.wav -t wav - |")
     message = complaint(data)
-    assert "audio files that are not there (1): spk0-000 (/gone.wav)" in message
+    assert "missing audio files (1): spk0-000 (/gone.wav)" in message
     assert "wav.scp: a command instead of a path (1): spk1-001" in message
 
 
@@ -141,7 +141,7 @@ def test_audio_is_opened_only_where_asked(data: Path) -> None:
     validate_data_dir(data)
     message = complaint(data, open_audio=True)
     assert "utt2dur: not the duration of the audio (1): spk0-000 (1.5 s, expected 1.000 s)" in message
-    assert f"audio files that cannot be used (1): {wav}: truncated" in message
+    assert f"unusable audio files (1): {wav}: truncated" in message
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_ids_that_cannot_be_names_of_files_are_counted_and_legal(data: Path) -> 
         (data / name).write_text(re.sub(r"(^|spk0 )spk0-000 ", r"\1spk0-/../0 ", text, flags=re.MULTILINE))
     summary = validate_data_dir(data)
     assert summary.num_unnamable == 1
-    assert "1 ids that cannot be names of files" in str(summary)
+    assert "1 ids that are not valid file names" in str(summary)
     assert read_data_dir(data).utts
 
 

@@ -94,7 +94,7 @@ def test_bad_rows_are_dropped_listed_and_said(row: MakeRow, tmp_path: Path, caps
     assert kinds(tmp_path / "out") == {
         "list:7": "wrong JSON",
         "list:7_2": "wrong JSON",
-        "gone": "audio that is not there",
+        "gone": "missing audio",
         "junk": "unusable audio",
         "empty": "unusable audio",
         "stereo": "unusable audio",
@@ -106,9 +106,9 @@ def test_bad_rows_are_dropped_listed_and_said(row: MakeRow, tmp_path: Path, caps
         "behind": "segment empty or negative",
         "beyond": "segment beyond the end of the audio",
         "surrogate": "not UTF-8",
-        "pipe": "a path that wav.scp cannot hold",
-        "two_lines": "a path that wav.scp cannot hold",
-        "caf": "a path that wav.scp cannot hold",
+        "pipe": "a path not allowed in wav.scp",
+        "two_lines": "a path not allowed in wav.scp",
+        "caf": "a path not allowed in wav.scp",
         "in/caf\\udce9_au_lait": "audio without transcript",
     }
     listed = read_table(tmp_path / "out/dropped")
@@ -160,9 +160,12 @@ def test_nothing_is_done_twice_and_a_repaired_file_is_taken(row: MakeRow, tmp_pa
 
 def test_nothing_that_can_be_used_is_an_error(row: MakeRow, tmp_path: Path) -> None:
     rows = [row("a", text=""), BadRow("list:2", "wrong JSON: no brace")]
-    with pytest.raises(DataError, match=r"^test: not one utterance can be used \(empty transcript 1, wrong JSON 1\); "):
+    with pytest.raises(
+        DataError,
+        match=r"^test: found no usable utterance \(empty transcript 1, wrong JSON 1\), expected at least one; ",
+    ):
         write_rows(tmp_path / "out", rows, "test")
-    with pytest.raises(DataError, match=r"not one utterance can be used \(there are none\)$"):
+    with pytest.raises(DataError, match=r"found no usable utterance \(there are none\), expected at least one$"):
         write_rows(tmp_path / "out", [], "test")
     assert not (tmp_path / "out").exists()
 
