@@ -200,8 +200,8 @@ def read_summary(path: Path) -> Summary:
 def read_words(directory: Path) -> list[ScoredUtterance]:
     """Align the normalised references and hypotheses of a score directory again."""
     if (directory / "ref.stm").is_file():
-        segments, hyp = stm.read_stm(directory / "ref.stm"), ctm.read_ctm(directory / "hyp.ctm")
-        return list(telephone.score_segments(segments, hyp))
+        segments, hyp_words = stm.read_stm(directory / "ref.stm"), ctm.read_ctm(directory / "hyp.ctm")
+        return list(telephone.score_segments(segments, hyp_words))
     ref, hyp = transcripts.read(directory / "ref.trn"), transcripts.read(directory / "hyp.trn")
     if different := sorted(ref.keys() ^ hyp.keys()):
         raise DataError(
