@@ -1,9 +1,9 @@
 # shellcheck shell=bash disable=SC2034
-# How jobs are run, for all recipes. Edit it, or choose with CMD_BACKEND=slurm ./run.sh ...; a recipe that needs other
-# options says so in its own cmd.sh, below the line that reads this file.
+# Commands that run jobs, for all recipes. Edit this file, or choose a backend with CMD_BACKEND=slurm ./run.sh ...; a recipe
+# can override options in its own cmd.sh, after the line that reads this file.
 #
-#   local   on this machine, side by side
-#   slurm   on a cluster: an array of jobs for dump and decode, srun for training; the options are sbatch's and srun's
+#   local   parallel jobs on this machine
+#   slurm   on a cluster: an array of jobs for dump and decode, srun for training, with options of sbatch and srun
 cmd_backend=${CMD_BACKEND:-local}
 
 case $cmd_backend in

@@ -3,11 +3,11 @@
 #
 #   COMMON_VOICE=/data/commonvoice ./run.sh            the paper's release, /data/commonvoice/cv-corpus-7.0-2021-07-21/en
 #   ./run.sh --lang de --release cv-corpus-17.0-2024-03-15 --normalizer none
-#   ./run.sh --train_sets validated_train              all that is validated but dev, test and their speakers
-#   ./run_mini.sh                                      all of it on a tiny corpus made on the spot
-#   ./run.sh --help                                    every other option
+#   ./run.sh --train_sets validated_train              all validated clips except dev, test and their speakers
+#   ./run_mini.sh                                      all stages on a tiny synthesised corpus
+#   ./run.sh --help                                    all options
 #
-# The normaliser is Whisper's for English; which one the paper used is not known.
+# The normaliser is Whisper's for English; the paper does not state its normaliser.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 

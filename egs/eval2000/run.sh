@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The 2000 HUB5 English evaluation, only to test on: telephone speech of CallHome and Switchboard (LDC2002S09, LDC2002T43).
+# The 2000 HUB5 English evaluation, a test set: telephone speech of CallHome and Switchboard (LDC2002S09, LDC2002T43).
 #
 #   EVAL2000=/data/hub5 ./run.sh                       test the paper's system, trained in ../librispeech
-#   ./run.sh --trained ../librispeech/exp/my_own       or another one; its scores appear in its own directory
-#   ./run_mini.sh                                      test what ../librispeech/run_mini.sh has trained, on a tiny corpus
-#   ./run.sh --help                                    every other option
+#   ./run.sh --trained ../librispeech/exp/my_own       test another experiment; the scores go to its directory
+#   ./run_mini.sh                                      test the model of ../librispeech/run_mini.sh on a tiny corpus
+#   ./run.sh --help                                    all options
 #
-# Scored against the STM file with its global mapping (GLM), as NIST did.
+# Scores are computed with the STM file and its global mapping (GLM), as by NIST.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 

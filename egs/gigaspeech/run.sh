@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # GigaSpeech: audiobooks, podcasts and YouTube (https://github.com/SpeechColab/GigaSpeech).
 #
-#   GIGASPEECH=/data/gigaspeech ./run.sh               1,000 hours (M); /data/gigaspeech holds GigaSpeech.json and audio
+#   GIGASPEECH=/data/gigaspeech ./run.sh               1,000 hours (M); /data/gigaspeech has GigaSpeech.json and audio
 #   ./run.sh --train_sets xl --nj 64                   10,000 hours
-#   GIGASPEECH_MD5=false ./run.sh                      without comparing every file with its checksum
-#   ./run_mini.sh                                      all of it on a tiny corpus made on the spot
-#   ./run.sh --help                                    every other option
+#   GIGASPEECH_MD5=false ./run.sh                      without verifying the checksum of every file
+#   ./run_mini.sh                                      all stages on a tiny synthesised corpus
+#   ./run.sh --help                                    all options
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 

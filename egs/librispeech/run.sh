@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # LibriSpeech: 960 hours of read English (https://www.openslr.org/12).
 #
-#   LIBRISPEECH=/data/LibriSpeech ./run.sh             everything, from the download to the scores
-#   ./run.sh --stage 3 --ngpu 4                        training and what follows it
+#   LIBRISPEECH=/data/LibriSpeech ./run.sh             all stages, from the download to the scores
+#   ./run.sh --stage 3 --ngpu 4                        training and later stages
 #   ./run.sh --config conf/whisper_tiny_smollm2_fc.yaml   another experiment on the same data
-#   ./run_mini.sh                                      all of it on a tiny corpus made on the spot
-#   ./run.sh --help                                    every option
+#   ./run_mini.sh                                      all stages on a tiny synthesised corpus
+#   ./run.sh --help                                    all options
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The recipe from end to end on a tiny corpus of the same layout, made on the spot.
+# The whole recipe on a tiny synthesised corpus of the same layout.
 #
 #   ./run_mini.sh                                      on the CPU, with data, dump and exp in mini/
-#   ./run_mini.sh --help                               every option, as of run.sh
+#   ./run_mini.sh --help                               all options, as for run.sh
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 

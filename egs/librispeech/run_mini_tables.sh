@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# The paper's tables 1, 2, 3, 4 and 6 in miniature, on Mini LibriSpeech and novels spoken by synthesisers, to one file.
+# The paper's tables 1, 2, 3, 4 and 6 in miniature, on Mini LibriSpeech and synthesised novels; scores go to one file.
 #
-#   LIBRISPEECH=/path/to/LibriSpeech ./run_mini_tables.sh                 every row, on a GPU
-#   LIBRISPEECH=/path/to/LibriSpeech ./run_mini_tables.sh --ngpu 0        the rows that a CPU can do, from dumped states
+#   LIBRISPEECH=/path/to/LibriSpeech ./run_mini_tables.sh                 all rows, on a GPU
+#   LIBRISPEECH=/path/to/LibriSpeech ./run_mini_tables.sh --ngpu 0        rows that are feasible on a CPU, from dumped states
 #   ./run_mini_tables.sh --rows "main table3_qf40" --seeds "1 2 3"        some rows, several times
 #
-#   --rows       rows, names of conf/mini/*.yaml; one after the other, those of table 6, which start from others, last
-#   --seeds      seeds that each row is trained with, all from the CTC pre-training of the first seed; the first has the row's plain
-#                name, and the rows of table 6 need it
-#   --align_steps  steps of the CTC pre-training, without padding, of every kind of connector, once for all rows that start from it
+#   --rows       rows, names of conf/mini/*.yaml; those of table 6 start from other rows and run last
+#   --seeds      training seeds of each row, all from the CTC pre-training of the first seed; experiments of the first seed have the
+#                names of the rows, and the rows of table 6 need them
+#   --align_steps  steps of CTC pre-training without padding, once for each kind of connector
 #   --ngpu       GPUs; 0 is the CPU: fewer steps, from dumped states
 #   --nj         parallel jobs
 #   --set        further overrides of every row's YAML; the pre-training has its own padding, batches, steps and learning rate
-#   --test_sets  test sets, decoded also shuffled, and, for table 6, concatenated up to 60 and 90 s
-#   --dry_run    print the commands, run none
+#   --test_sets  test sets; also decoded shuffled and, for table 6, concatenated up to 60 and 90 s
+#   --dry_run    print the commands without running them
 #
-# LIBRISPEECH must hold train-clean-5 and the test sets already. Models, once: ../../tools/offline_models/fetch_models.py whisper-tiny.en whisper-base.en smollm2-135m-instruct qwen2.5-coder-1.5b-instruct
-# Started again, it continues where it stopped. The scores of all rows are in exp/mini_tables.md.
+# LIBRISPEECH must contain train-clean-5 and the test sets. Get the models once: ../../tools/offline_models/fetch_models.py whisper-tiny.en whisper-base.en smollm2-135m-instruct qwen2.5-coder-1.5b-instruct
+# An interrupted run is continued by the same command. The scores of all rows are in exp/mini_tables.md.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -33,7 +33,7 @@ options="rows seeds align_steps ngpu nj set test_sets dry_run"
 # shellcheck source=utils/path.sh
 . ./path.sh
 
-: "${LIBRISPEECH:?where is the corpus? Set it, for example: LIBRISPEECH=/path/to/LibriSpeech ./run_mini_tables.sh}"
+: "${LIBRISPEECH:?found no corpus folder, expected one; set it, for example: LIBRISPEECH=/path/to/LibriSpeech ./run_mini_tables.sh}"
 lengths="_cat60 _cat90" known=$everywhere
 if ((ngpu == 0)); then
   lengths='' known=$on_a_cpu align_steps=${align_steps:-1000}
@@ -44,7 +44,7 @@ rows=${rows:-$known} align_steps=${align_steps:-2000}
 pretraining="encoder.padding=none data.concat=null train.init_from=null train.packing=false train.lr=1e-3 \
 data.batch_size=16 data.batch_duration=240 train.max_steps=$align_steps train.ctc_steps=$align_steps"
 for row in $rows; do
-  [[ " $known " == *" $row "* ]] || { echo "$0: --rows $row: not with --ngpu $ngpu, expected some of $known" >&2; exit 2; }
+  [[ " $known " == *" $row "* ]] || { echo "$0: --rows $row: not available with --ngpu $ngpu, expected some of $known" >&2; exit 2; }
   $dry_run || run_child speechllm fetch_models --config "conf/mini/$row.yaml" --set "$set"
 done
 spoken=../spoken_gutenberg/data/train_spoken

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # The paper's joint training (table 5): LibriSpeech, Common Voice and GigaSpeech, tested on all of them and on telephone speech.
 #
-# The data directories are those of the other recipes, which have to be prepared first:
+# It uses the data directories of the other recipes, which have to be prepared first:
 #
 #   ../commonvoice/run.sh --stop_stage 1; ../gigaspeech/run.sh --train_sets l --stop_stage 1; ../eval2000/run.sh --stop_stage 1
 #   LIBRISPEECH=/data/LibriSpeech ./run.sh
-#   ./run.sh --set data.shares=[1,0.5,0.25]            how much of each an epoch has, in the order of the training sets
-#   ./run_mini.sh                                      the same of the mini corpora of these recipes (run theirs first)
-#   ./run.sh --help                                    every other option
+#   ./run.sh --set data.shares=[1,0.5,0.25]            fraction of each training set per epoch, in their order
+#   ./run_mini.sh                                      the same on the mini corpora of these recipes (run theirs first)
+#   ./run.sh --help                                    all options
 #
-# All are scored with Whisper's normaliser for English, telephone speech with its own GLM.
+# All sets are scored with Whisper's normaliser for English, except telephone speech, which is scored with its GLM.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 

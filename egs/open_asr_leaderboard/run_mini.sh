@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The model of ../librispeech/run_mini.sh, tested on a tiny set in a parquet file, made on the spot.
+# A test of the model of ../librispeech/run_mini.sh on a tiny synthesised set in a parquet file.
 #
 #   ./run_mini.sh                                      on the CPU, with data, dump and exp in mini/
-#   ./run_mini.sh --help                               every option, as of run.sh
+#   ./run_mini.sh --help                               all options, as for run.sh
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Public-domain novels, spoken on the spot by free synthesisers: speech to train on where there is little or none.
+# Public-domain novels spoken by free synthesisers: training data for small or missing corpora.
 #
-#   ./run.sh --stop_stage 1                            speak them, and write data/train_spoken for other recipes:
+#   ./run.sh --stop_stage 1                            synthesise them, and write data/train_spoken for other recipes:
 #   ../librispeech/run.sh --train_sets "train_960 ../spoken_gutenberg/data/train_spoken" ...
 #   python ../../tools/make_spoken_gutenberg.py ../../downloads/spoken_gutenberg --engines hibari flite joe
-#                                                      before: without Kokoro's voices, in minutes instead of hours
-#   ./run.sh --ngpu 1                                  train and test on them alone
-#   ./run_mini.sh                                      all of it on a tiny corpus made on the spot
-#   ./run.sh --help                                    every option
+#                                                      run first to leave out Kokoro's voices: minutes, not hours
+#   ./run.sh --ngpu 1                                  train and test on this corpus alone
+#   ./run_mini.sh                                      all stages on a tiny synthesised corpus
+#   ./run.sh --help                                    all options
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
