@@ -1,4 +1,4 @@
-"""Installation of speechllm; torch and torchaudio are pinned to one release because each refuses the other's others."""
+"""Installation of speechllm; torch and torchaudio are pinned to the same release because others are incompatible."""
 
 import re
 from pathlib import Path

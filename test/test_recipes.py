@@ -205,7 +205,7 @@ def test_mini_tables_pretrain_every_kind_of_connector_once() -> None:
 
 
 def test_mini_tables_on_a_cpu_train_on_dumped_states_and_reject_other_rows() -> None:
-    assert run(TABLES, "--dry_run", LIBRISPEECH="").stderr.count("where is the corpus?") == 1
+    assert run(TABLES, "--dry_run", LIBRISPEECH="").stderr.count("found no corpus folder") == 1
     options = ["--dry_run", "--ngpu", "0", "--test_sets", "test_other"]
     result = run(TABLES, *options, "--rows", "main", LIBRISPEECH="/nowhere")
     for command in trained_by(result).values():
@@ -213,7 +213,7 @@ def test_mini_tables_on_a_cpu_train_on_dumped_states_and_reject_other_rows() -> 
     assert "_cat60" not in result.stderr
     rejected = run(TABLES, *options, "--rows", "main table6_qf80", LIBRISPEECH="/nowhere")
     assert rejected.returncode == 2
-    assert "--rows table6_qf80: not with --ngpu 0" in rejected.stderr
+    assert "--rows table6_qf80: not available with --ngpu 0" in rejected.stderr
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ def test_mistakes_end_with_a_sentence(recipe: Path, trained: list[str]) -> None:
         (["--stage"], "option --stage needs a value"),
         (["extra"], "unexpected argument 'extra'"),
         (["--config", "conf/none.yaml"], "conf/none.yaml: no such file"),
-        (["--corpus_dir", ""], "where is the corpus? Set "),
+        (["--corpus_dir", ""], "found no corpus folder, expected one; set "),
         (["--baseline", "--ngpu", "0"], "option --baseline needs a value"),
     ]:
         result = run(recipe, *recipe_options, *options)
@@ -297,7 +297,7 @@ def test_mistakes_end_with_a_sentence(recipe: Path, trained: list[str]) -> None:
 def test_an_empty_variable_is_no_corpus() -> None:
     result = run(EGS / "librispeech/run.sh", LIBRISPEECH="")
     assert result.returncode == 2
-    assert "where is the corpus? Set LIBRISPEECH" in result.stderr
+    assert "found no corpus folder, expected one; set LIBRISPEECH" in result.stderr
 
 
 def test_help_explains_every_option(recipe: Path) -> None:

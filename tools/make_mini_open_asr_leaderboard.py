@@ -1,9 +1,9 @@
-"""Speak a mini test set of short commands and write it as parquet, as data sets of Hugging Face's hub are stored.
+"""Synthesise a mini test set of short commands as a parquet file, the format of data sets on Hugging Face's hub.
 
     python tools/make_mini_open_asr_leaderboard.py downloads/mini_open_asr_leaderboard
 
-writes OUT/test/test-00000-of-00001.parquet: the test set that make_mini_librispeech.py speaks, with the leaderboard's
-columns, and a reference that is not scored. A complete set is left alone. Needs the package pyarrow.
+writes OUT/test/test-00000-of-00001.parquet: the test set of make_mini_librispeech.py with the leaderboard's columns,
+and a reference that is not scored. A complete set is kept. Requires the package pyarrow.
 """
 
 import sys
@@ -14,12 +14,12 @@ import mini_corpus
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Make the set; return the exit status."""
+    """Write the set; return the exit status."""
     return mini_corpus.make(argv, __doc__, "test", convert)
 
 
 def convert(source: Path, target: Path) -> None:
-    """Write the test set of LibriSpeech's layout as a parquet file."""
+    """Convert the test set in LibriSpeech's layout to a parquet file."""
     import pyarrow
     from pyarrow import parquet
 

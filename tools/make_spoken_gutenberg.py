@@ -1,12 +1,11 @@
-"""Speak sentences of public-domain novels, in LibriSpeech's layout: speech to train on where there is little or none.
+"""Synthesise sentences of public-domain novels in LibriSpeech's layout: training data for small or missing corpora.
 
     python tools/make_spoken_gutenberg.py downloads/spoken_gutenberg
 
 writes OUT/LibriSpeech/{train,dev,test}-spoken/SPEAKER/CHAPTER/SPEAKER-CHAPTER-NNNN.flac, *.trans.txt and SPEAKERS.TXT.
-No sentence occurs twice. It needs the voices that tools/quickstart.sh installs and openvino, and fetches Kokoro's
-graph and tables itself. A complete corpus is left alone; an interrupted one is continued. Kokoro's many voices take
-about 17 minutes for each hour of speech on one core with bfloat16 instructions, 30 without; without these voices,
-`--engines hibari flite joe`, it is a minute.
+All sentences are distinct. It requires openvino and the voices of tools/quickstart.sh, and fetches Kokoro's graph and
+tables. A complete corpus is kept; an interrupted one is continued. Kokoro's voices take about 17 minutes per hour of
+speech on one core with bfloat16 instructions, 30 without; other voices (`--engines hibari flite joe`) take a minute.
 """
 
 import argparse
@@ -23,14 +22,14 @@ from voices import has_flite, missing_packages
 
 from speechllm.errors import SpeechLLMError
 
-PITCHES = {  # of each voice, and the sex that they sound like
+PITCHES = {  # pitches of each voice, with the resulting sex
     "hibari": {1.0: "F", 1.1: "F", 1.05: "F", 0.95: "F", 0.9: "F", 0.8: "M"},
     "flite-slt": {1.0: "F", 1.05: "F", 0.95: "F"},
     "flite-rms": {1.0: "M", 1.05: "M", 0.95: "M"},
     "flite-awb": {1.0: "M", 1.06: "M"},
     "joe": {1.0: "M", 0.94: "M"},
 }
-SPEAKERS = [  # numbers that no reader of LibriSpeech has
+SPEAKERS = [  # their numbers are not used in LibriSpeech
     Speaker(number=10_000 + 100 * i + j, sex=sex, voice=voice, pitch=pitch)
     for i, (voice, pitches) in enumerate(PITCHES.items(), start=1)
     for j, (pitch, sex) in enumerate(pitches.items(), start=1)
@@ -39,15 +38,15 @@ SPEAKERS = [  # numbers that no reader of LibriSpeech has
     for i, style in enumerate([*map(Style.parse, VOICES), *blends(200, seed=1)])
 ]
 ENGINES = ("hibari", "flite", "joe", "kokoro")
-BLOCK = 10  # utterances of a chapter: a few minutes of work for the slowest voice
+BLOCK = 10  # utterances per chapter: a few minutes of synthesis for the slowest voice
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Make the corpus; return the exit status."""
+    """Write the corpus; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path, help="directory in which LibriSpeech/ is made")
+    parser.add_argument("out", type=Path, help="parent of the new folder LibriSpeech/")
     parser.add_argument("--train", type=int, default=10_000, help="training utterances (%(default)s, about 33 hours)")
-    parser.add_argument("--dev", type=int, default=100, help="utterances for validation (%(default)s)")
+    parser.add_argument("--dev", type=int, default=100, help="validation utterances (%(default)s)")
     parser.add_argument("--test", type=int, default=200, help="test utterances (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="seed of sentences and voices (%(default)s)")
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES, help="synthesisers (all)")
@@ -55,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     target = args.out / "LibriSpeech"
     if target.is_dir():
-        print(f"The spoken books are already in {target}; delete that directory to make others.")
+        print(f"The corpus exists in {target}; delete that directory to create it again.")
         return 0
     if missing := missing_packages(*args.engines):
         parser.error(f"the voices are missing; install them: pip install {' '.join(missing)}")

@@ -1,4 +1,4 @@
-"""Mini corpora in the layouts of others: what make_mini_librispeech.py speaks, converted."""
+"""Conversion of the corpus of make_mini_librispeech.py to the layouts of other corpora."""
 
 import argparse
 import itertools
@@ -15,7 +15,7 @@ class Spoken(NamedTuple):
     """An utterance of the mini corpus in LibriSpeech's layout."""
 
     subset: str
-    """train, dev or test."""
+    """Name of the set: train, dev or test."""
     speaker: str
     utt_id: str
     audio: Path
@@ -23,24 +23,25 @@ class Spoken(NamedTuple):
 
 
 def make(argv: Sequence[str] | None, description: str | None, name: str, convert: Callable[[Path, Path], None]) -> int:
-    """Make a corpus as the command line asks for; return the exit status.
+    """Write a corpus with the options of the command line; return the exit status.
 
     Args:
-        argv: the command line.
+        argv: command line.
         description: help of the program.
-        name: folder of the corpus, which appears complete or not at all.
-        convert: fills the second folder, an empty one, with what is in the first, LibriSpeech's.
+        name: folder of the corpus, created atomically.
+        convert: function that converts the corpus in the first folder, in LibriSpeech's layout, to the second, empty
+            folder.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path, help=f"directory in which {name}/ is made")
+    parser.add_argument("out", type=Path, help=f"parent of the new folder {name}/")
     parser.add_argument("--train", type=int, default=2400, help="training utterances (%(default)s)")
-    parser.add_argument("--dev", type=int, default=60, help="utterances for validation (%(default)s)")
+    parser.add_argument("--dev", type=int, default=60, help="validation utterances (%(default)s)")
     parser.add_argument("--test", type=int, default=240, help="test utterances, half by the unseen voice (%(default)s)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (all cores: %(default)s)")
     args = parser.parse_args(argv)
     target = args.out / name
     if target.is_dir():
-        print(f"The mini corpus is already in {target}; delete that directory to make another.")
+        print(f"The mini corpus exists in {target}; delete that directory to create it again.")
         return 0
     args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.out) as folder:
@@ -55,7 +56,7 @@ def make(argv: Sequence[str] | None, description: str | None, name: str, convert
 
 
 def spoken(source: Path) -> Iterator[Spoken]:
-    """Yield the utterances of a mini corpus in LibriSpeech's layout, those of a speaker's set one after the other."""
+    """Yield the utterances of a mini corpus in LibriSpeech's layout, grouped by set and speaker."""
     for transcripts in sorted(source.rglob("*.trans.txt")):
         subset, speaker = transcripts.relative_to(source).parts[:2]
         for line in transcripts.read_text(encoding="utf-8").splitlines():
@@ -64,7 +65,7 @@ def spoken(source: Path) -> Iterator[Spoken]:
 
 
 def batches(utts: Iterable[Spoken], size: int) -> Iterator[list[Spoken]]:
-    """Yield the utterances in lists of ``size``, the last of what is left."""
+    """Yield the utterances in lists of ``size``; the last list may be shorter."""
     utts = iter(utts)
     while together := list(itertools.islice(utts, size)):
         yield together

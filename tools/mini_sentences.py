@@ -1,7 +1,7 @@
-"""The sentences of the mini corpus: commands, appointments, numbers, dates and spelled letters, from a small grammar.
+"""Sentences of the mini corpus from a small grammar: commands, appointments, numbers, dates and single letters.
 
-A rule is a line of words; a word in braces is drawn from its list. Every sentence is drawn once only, so two sets
-made of one draw never share a sentence.
+A rule is a line of words; a word in braces is drawn from its list. All sentences of a draw are distinct, so sets made
+from one draw do not share sentences.
 """
 
 import random
@@ -23,7 +23,7 @@ LISTS = {
 }
 WORDS = {name: words.split() for name, words in LISTS.items()}
 MAY_REPEAT = {"digit", "letter"}
-RULES = {  # and how often they are drawn
+RULES = {  # with their relative frequencies
     "{digit} {digit} {digit}": 2,
     "{digit} {digit} {digit} {digit}": 3,
     "{digit} {digit} {digit} {digit} {digit}": 2,
@@ -43,7 +43,7 @@ RULES = {  # and how often they are drawn
 
 
 def draw(count: int, seed: int) -> list[str]:
-    """Return ``count`` sentences, in random order and each different from all others."""
+    """Return ``count`` distinct sentences in random order."""
     generator = random.Random(seed)
     rules, weights = list(RULES), list(RULES.values())
     sentences: dict[str, None] = {}
@@ -53,7 +53,7 @@ def draw(count: int, seed: int) -> list[str]:
 
 
 def expand(rule: str, generator: random.Random) -> str:
-    """Return a sentence of one rule; only digits and letters may occur twice in it."""
+    """Return a sentence of a rule; only digits and letters may occur twice."""
     words: list[str] = []
     for word in rule.split():
         kind = word.strip("{}")
@@ -64,6 +64,6 @@ def expand(rule: str, generator: random.Random) -> str:
 
 
 def vocabulary() -> set[str]:
-    """Return all words the grammar can say."""
+    """Return all words of the grammar."""
     fixed = {word for rule in RULES for word in rule.split() if not word.startswith("{")}
     return fixed.union(*WORDS.values())

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# From nothing to a table of word error rates on a CPU: install, get small models, speak a mini corpus, run the
-# LibriSpeech recipe on it, and recognise a human voice. What is done already is not done again.
+# From installation to a table of word error rates on a CPU: install, get small models, synthesise a mini corpus, run the
+# LibriSpeech recipe on it, and transcribe a human voice. Completed steps are skipped.
 #
 #   bash tools/quickstart.sh [--active] [--no_apt]
 #
-#   --active   use the Python environment that is active instead of .venv
-#   --no_apt   use no Debian packages (flite's voices): all training voices come from one Python package
+#   --active   use the active Python environment instead of .venv
+#   --no_apt   use no Debian packages (flite's voices): all training voices are from one Python package
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -30,7 +30,7 @@ bash tools/install.sh --pip "$voices" "${active[@]}" "${apt[@]}"
 say "2 of 4: getting Whisper tiny.en, the speech encoder, and SmolLM2-135M-Instruct, the LLM."
 python tools/offline_models/fetch_models.py whisper-tiny.en smollm2-135m-instruct
 
-say "3 of 4: running egs/librispeech on a mini corpus: speaking it, features, training, decoding, scores."
+say "3 of 4: running egs/librispeech on a mini corpus: synthesis, features, training, decoding, scores."
 dtype=$(utils/cpu_dtype.sh)
 cd egs/librispeech
 ./run_mini.sh --test_sets "test_mini test_mini_shuffled" --set "train.dtype=$dtype"
@@ -42,16 +42,16 @@ awk '{ id = $1; $1 = "" }
   mini/data/test_mini/text mini/exp/quickstart/decode/test_mini/text
 cd ../..
 
-say "4 of 4: a recording of Jane Austen, transcribed by the shipped model, which was trained on other readers."
+say "4 of 4: a recording of Jane Austen, transcribed by the shipped model, trained on other speakers."
 recordings=/usr/share/pocketsphinx/test/data/librivox
 if [ ! -d "$recordings" ]; then
-  echo "Left out: the recording is in Debian's package pocketsphinx-testdata."
+  echo "Skipped: the recording is in Debian's package pocketsphinx-testdata."
 elif ! python tools/offline_models/fetch_models.py whisper-base.en; then
-  echo "Left out: the model's encoder, Whisper base.en, could not be downloaded."
+  echo "Skipped: the encoder of the model, Whisper base.en, could not be downloaded."
 else
   name=sense_and_sensibility_01_austen_64kb-0930
   speechllm transcribe "$recordings/$name.wav" | sed 's/^/  hypothesis /'
   sed -n "s|<s> \\(.*\\) </s> ($name)|  reference  \\1|p" "$recordings/transcription"
 fi
 
-say "Done. The scores are in egs/librispeech/mini/exp/quickstart/decode/test_mini/score. Try speechllm transcribe on yours."
+say "Done. The scores are in egs/librispeech/mini/exp/quickstart/decode/test_mini/score. Try speechllm transcribe on your recordings."

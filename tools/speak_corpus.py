@@ -1,8 +1,8 @@
-"""Speak sentences with free voices into a corpus of LibriSpeech's layout: FLAC, .trans.txt and SPEAKERS.TXT.
+"""Synthesis of sentences with free voices as a corpus in LibriSpeech's layout: FLAC, .trans.txt and SPEAKERS.TXT.
 
-A speaker is a synthesiser's voice, some of them moved in pitch. Which sentences are spoken is for the programs that
-import this one. While a corpus is made it lies in a hidden directory beside its place, one complete chapter after the
-other; an interrupted program goes on with the next chapter when it is run again.
+A speaker is a voice of a synthesiser, in some cases with changed pitch. The importing programs choose the sentences.
+An unfinished corpus is in a hidden directory next to the final one and consists of complete chapters; an interrupted
+program continues with the next chapter when it is run again.
 """
 
 import hashlib
@@ -24,14 +24,14 @@ from speechllm.errors import DataError
 from speechllm.lock import exclusive_lock
 
 SAMPLE_RATE = 16_000  # Hz
-BLOCK = 40  # utterances of a chapter, spoken by one load of a voice
-CHAPTERS = 1000  # numbers that each set has for the chapters of a speaker
-MARGIN = 0.1  # seconds of quiet at either end
+BLOCK = 40  # utterances per chapter; a voice is loaded once per chapter
+CHAPTERS = 1000  # chapter numbers per set for each speaker
+MARGIN = 0.1  # seconds of silence at each end
 
 
 @dataclass(frozen=True, kw_only=True)
 class Speaker:
-    """One speaker of the corpus: a voice, and by what factor its pitch and formants are raised."""
+    """Speaker of the corpus: a voice, and the factor that its pitch and formants are raised by."""
 
     number: int
     sex: str
@@ -41,7 +41,7 @@ class Speaker:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """A chapter: sentences for one speaker, as they are printed or as transcripts in capitals."""
+    """Chapter: sentences for one speaker, as printed or as transcripts in capitals."""
 
     subset: str
     chapter: int
@@ -50,7 +50,7 @@ class Block:
     seed: int
 
     def folder(self, root: Path) -> Path:
-        """Return the chapter's directory."""
+        """Return the directory of the chapter."""
         return root / self.subset / str(self.speaker.number) / str(self.chapter)
 
     @property
@@ -62,15 +62,15 @@ class Block:
 def share(
     subset: str, number: int, speakers: Sequence[Speaker], texts: Sequence[str], seed: int, block: int = BLOCK
 ) -> list[Block]:
-    """Distribute sentences over the speakers in turn, and over chapters.
+    """Distribute sentences cyclically over the speakers, and over chapters.
 
     Args:
-        subset: name of the set's folder, ``train-mini``.
-        number: a number for each set, so that chapter numbers and utterance ids are unique.
-        speakers: who speaks.
+        subset: folder of the set, e.g. ``train-mini``.
+        number: number of the set, which makes chapter numbers and utterance ids unique.
+        speakers: speakers of the set.
         texts: sentences, see Block.
-        seed: of the speed, level and noise of each utterance.
-        block: utterances of a chapter.
+        seed: random seed of speed, level and noise of each utterance.
+        block: utterances per chapter.
     """
     return [
         Block(
@@ -86,13 +86,13 @@ def share(
 
 
 def make(blocks: Sequence[Block], target: Path, jobs: int) -> None:
-    """Speak all blocks on ``jobs`` processes and rename the finished corpus to ``target``.
+    """Synthesise all blocks in ``jobs`` processes and rename the finished corpus to ``target``.
 
-    The first chapters of all speakers come before the second ones, so that an unfinished corpus has all voices.
+    The first chapters of all speakers precede the second chapters, so that an unfinished corpus has all voices.
 
     Raises:
-        DataError: if another corpus was begun there.
-        LockedError: if another process makes the corpus.
+        DataError: if the unfinished corpus has other options.
+        LockedError: if another process is writing the corpus.
     """
     partial = target.with_name(f".{target.name}.partial")
     with exclusive_lock(partial / ".lock", "the unfinished corpus"):
@@ -107,15 +107,15 @@ def make(blocks: Sequence[Block], target: Path, jobs: int) -> None:
 
 
 def begin(blocks: Sequence[Block], partial: Path) -> Path:
-    """Return the file that says which corpus is being made in ``partial``; remove its half-made chapters.
+    """Return the file that identifies the corpus in ``partial``, after removing unfinished chapters.
 
     Raises:
-        DataError: if it says another one.
+        DataError: if it identifies another corpus.
     """
     plan, digest = partial / ".plan", hashlib.sha256(repr(blocks).encode()).hexdigest()
     if plan.is_file() and (found := plan.read_text()) != digest:
         raise DataError(
-            f"{partial}: another corpus was begun here, found plan {found[:8]}, expected {digest[:8]}; "
+            f"{partial}: unfinished corpus with other options, found plan {found[:8]}, expected {digest[:8]}; "
             "repeat its options to finish it, or delete the directory"
         )
     plan.write_text(digest)
@@ -125,7 +125,7 @@ def begin(blocks: Sequence[Block], partial: Path) -> Path:
 
 
 def speak_all(blocks: Sequence[Block], root: Path, jobs: int) -> dict[Speaker, float]:
-    """Write the chapters that are not there yet; return the minutes of each speaker."""
+    """Write the missing chapters; return the minutes of each speaker."""
     minutes: dict[Speaker, float] = {}
     total = sum(len(block.texts) for block in blocks)
     with ProcessPoolExecutor(jobs) as pool, tqdm(total=total, unit="utterance", desc="speaking") as bar:
@@ -137,13 +137,13 @@ def speak_all(blocks: Sequence[Block], root: Path, jobs: int) -> dict[Speaker, f
                 minutes[block.speaker] = minutes.get(block.speaker, 0.0) + future.result() / 60
                 bar.update(len(block.texts))
         except BaseException:
-            pool.shutdown(cancel_futures=True)  # or the failure would be told when all the others are done
+            pool.shutdown(cancel_futures=True)  # reports the failure without waiting for the other blocks
             raise
     return minutes
 
 
 def speak(block: Block, root: Path) -> float:
-    """Write the FLAC files and the transcripts of one block, unless they are there; return the duration in seconds."""
+    """Write the FLAC files and transcripts of a block if they are missing; return the duration (seconds)."""
     folder = block.folder(root)
     if not folder.is_dir():
         with new_dir(folder) as unfinished:
@@ -165,7 +165,7 @@ def _speak_into(folder: Path, block: Block) -> None:
 
 
 def written(text: str) -> str:
-    """Return the text for a synthesiser: of a transcript, a sentence, with spelled letters apart."""
+    """Return the text for a synthesiser; a transcript becomes a sentence with separated single letters."""
     if not text.isupper():
         return text
     words = text.split()
@@ -175,19 +175,19 @@ def written(text: str) -> str:
 
 
 def resample(samples_N: np.ndarray, ratio: float) -> np.ndarray:
-    """Return ``ratio`` times as many samples, by cutting the spectrum or filling it with zeros.
+    """Return ``ratio`` times as many samples, by truncating the spectrum or padding it with zeros.
 
-    This is exact for a periodic signal, and for one that begins and ends in silence.
+    This is exact for periodic signals, and for signals that begin and end in silence.
     """
     length = round(len(samples_N) * ratio)
     return np.fft.irfft(np.fft.rfft(samples_N)[: length // 2 + 1], length) * (length / len(samples_N))
 
 
 def trimmed(samples_N: np.ndarray) -> np.ndarray:
-    """Return the samples with MARGIN seconds of quiet on either side of the speech.
+    """Return the samples with MARGIN seconds of silence on both sides of the speech.
 
-    Speech is what lies between the first and the last sample above -46 dB of the peak; the quiet is the voice's own
-    as far as it goes, then zeros.
+    Speech is the part from the first to the last sample above -46 dB of the peak; the silence is that of the voice,
+    extended with zeros if it is too short.
     """
     margin = round(MARGIN * SAMPLE_RATE)
     loud = np.flatnonzero(np.abs(samples_N) > 0.005 * np.abs(samples_N).max())
@@ -202,7 +202,7 @@ def recorded(samples_N: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def write_speakers(subsets: dict[Speaker, str], minutes: dict[Speaker, float], root: Path) -> None:
-    """Write SPEAKERS.TXT as LibriSpeech has it; ``subsets`` names the first set of each speaker."""
+    """Write SPEAKERS.TXT in LibriSpeech's format; ``subsets`` has the first set of each speaker."""
     lines = [";ID  |SEX| SUBSET           |MINUTES| NAME"]
     for speaker in sorted(minutes, key=lambda speaker: speaker.number):
         name = f"{speaker.voice} at pitch {speaker.pitch:.2f}"

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Start a Slurm of this one machine, to try utils/run_slurm.sh and utils/train_slurm.sh where there is no cluster.
+# Start Slurm on this single machine, to try utils/run_slurm.sh and utils/train_slurm.sh without a cluster.
 #
 #   sudo apt-get install slurm-wlm munge
-#   sudo bash tools/start_slurm.sh [DIRECTORY]     its state and logs; /tmp/slurm by default
+#   sudo bash tools/start_slurm.sh [DIRECTORY]     directory of state and logs; default: /tmp/slurm
 #   sudo bash tools/start_slurm.sh --stop
 #
-# Not for a machine that belongs to a cluster: it writes /etc/slurm/slurm.conf, and refuses if another is there.
+# Do not use it on a machine of a cluster: it writes /etc/slurm/slurm.conf, and fails if another one exists.
 set -euo pipefail
 
 conf=/etc/slurm/slurm.conf mark="# written by tools/start_slurm.sh"
@@ -16,12 +16,12 @@ if [[ ${1:-} == --stop ]]; then
   exit
 fi
 state=$(realpath -m "${1:-/tmp/slurm}")
-((EUID == 0)) || { echo "start_slurm: found user $(id -un), expected root, as whom its daemons run; use sudo" >&2; exit 1; }
+((EUID == 0)) || { echo "start_slurm: found user $(id -un), expected root, the user of the daemons; use sudo" >&2; exit 1; }
 for program in munged slurmctld slurmd; do
   command -v "$program" >/dev/null || { echo "start_slurm: no $program; apt-get install slurm-wlm munge" >&2; exit 1; }
 done
 if [[ -f $conf ]] && ! grep -qF "$mark" "$conf"; then
-  echo "start_slurm: $conf is there already and not of this script; this machine seems to have its Slurm" >&2
+  echo "start_slurm: found $conf, which this script did not write, expected none; this machine may belong to a cluster" >&2
   exit 1
 fi
 
@@ -61,5 +61,5 @@ for _ in $(seq 60); do
   fi
   sleep 1
 done
-echo "start_slurm: no node is up after 60 s; see $state/slurmctld.log and $state/slurmd.log" >&2
+echo "start_slurm: found no node after 60 s, expected one; see $state/slurmctld.log and $state/slurmd.log" >&2
 exit 1

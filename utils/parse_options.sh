@@ -1,12 +1,12 @@
 # shellcheck shell=bash
-# Turn "--name value" into name=value for every name the caller lists in $options.
+# Set the variable NAME to VALUE for "--NAME VALUE", for every name that the caller lists in $options.
 #
 #   options="stage nj mini"; stage=0 nj=4 mini=false; . utils/parse_options.sh
 #
-# A name whose value is true or false may stand alone, meaning true. "--help" prints the caller's
-# leading comment block. "--typed" ends the options; the words behind it are left in "$@". Anything else is an error, so a typing
-# mistake cannot pass unnoticed. $renamed may be a file of former names of options, each with its replacement.
-: "${options:?list the names of the options before parse_options.sh is read}"
+# An option with the value true or false may be given without a value, meaning true. "--help" prints the caller's
+# leading comment block. "--typed" ends the options; the words after it are left in "$@". Anything else is an error.
+# $renamed may be a file of former names of options, each with its replacement.
+: "${options:?list the names of the options before reading parse_options.sh}"
 while [[ $# -gt 0 ]]; do
   case $1 in
     -h | --help)

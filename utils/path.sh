@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The environment that tools/install.sh made, unless one that has speechllm is active.
+# Activate the environment of tools/install.sh, unless speechllm is already on the PATH.
 if ! command -v speechllm >/dev/null; then
   [[ -f ../../.venv/bin/activate ]] || { echo "speechllm is not installed: bash tools/install.sh" >&2; exit 1; }
   . ../../.venv/bin/activate

@@ -1,49 +1,49 @@
 #!/usr/bin/env bash
-# The stages that every recipe shares; a corpus' run.sh calls this with its own names.
+# Stages of all recipes; the run.sh of a corpus calls this script with the names of its sets.
 #
 # Corpus
 #   --corpus            module in speechllm/corpora
-#   --corpus_dir        where the corpus is, or is to be downloaded
-#   --corpus_maker      Python program that makes the corpus in corpus_dir, instead of the download
+#   --corpus_dir        folder of the corpus, or to download it to
+#   --corpus_maker      Python program that creates the corpus in corpus_dir instead of downloading it
 #   --normalizer        text normaliser of the scores: none, librispeech, gigaspeech, whisper-english, whisper-basic or english
 # Sets, by name or by the path of a data directory, such as ../commonvoice/data/test of another recipe
-#   --train_sets        training sets, "train train_sp0.9 train_sp1.1 train_aug"; data.shares of the YAML says how much of each an
-#                       epoch has, in this order
+#   --train_sets        training sets, "train train_sp0.9 train_sp1.1 train_aug"; data.shares of the YAML is the fraction of each per
+#                       epoch, in this order
 #   --valid_set         validation set
 #   --test_sets         test sets, "test test_shuffled test_cat60 non_speech"
-#                       Derived sets are made in stage 1 from the set X that their name begins with:
-#                         X_train2, X_valid2   X without two of its speakers; these speakers alone
+#                       Stage 1 writes derived sets from the set X that their name begins with:
+#                         X_train2, X_valid2   X without two of its speakers; these two speakers
 #                         X_sp0.9, X_aug       X at another speed; with noise, reverberation and codecs (data.augment of the YAML)
 #                         X_cat60              neighbouring utterances concatenated, up to 60 seconds
-#                         X_shuffled           each utterance decoded with the audio of another one, as a control
-#                         non_speech           silence and noise, in which the recognised words are counted
+#                         X_shuffled           each utterance decoded with the audio of another utterance, as a control
+#                         non_speech           silence and noise, to count hallucinated words
 # Stages
-#   --stage             first stage to run, see below
+#   --stage             first stage to run
 #   --stop_stage        last stage to run
 #                         0 download the corpus and the models   4 average the best checkpoints
 #                         1 prepare, derive and validate sets    5 decode
 #                         2 dump features                        6 score
 #                         3 train
-#   --dry_run           print the commands, run none
+#   --dry_run           print the commands without running them
 # Experiment
 #   --config            experiment YAML
 #   --set               overrides of the YAML, "train.lr=1e-4 prompt.template='Heard: <speech> Said:'"
 #   --tag               name of the experiment (default: the YAML's name)
-#   --trained           instead of training, test this experiment, packed or shipped model, or hub id; without training sets and
-#                       --config. Results of a model that is no experiment go to exp/<its name>
-#   --trust_components  import the modules outside speechllm that --trained names
-#   --inference_config  YAML of another decode section; results are named after it
-#   --baseline          also decode and score with Whisper's own decoder, in this language, e.g. de; auto: the set's, else detected
+#   --trained           test this experiment, packed or shipped model, or hub id instead of training; training sets and --config are
+#                       not used. Results of other models than experiments go to exp/<name of the model>
+#   --trust_components  import modules outside speechllm that --trained names
+#   --inference_config  YAML that replaces the decode section; its name is appended to those of the results
+#   --baseline          also decode and score with Whisper's own decoder, in this language, e.g. de; auto: that of the set, or detected
 # Machine
 #   --ngpu              GPUs for training; 0 is the CPU
 #   --num_nodes         machines for training, listed in DeepSpeed's hostfile
 #   --nj                parallel jobs of the dump
 #   --inference_nj      parallel jobs of the decoding
-#   --work_dir          where the folders data, dump and exp are (default: the recipe); each may be a symbolic link
-#   --typed             the last option: the command behind it was typed by the user, and is written to RESULTS.md
+#   --work_dir          parent of the folders data, dump and exp (default: the recipe); each may be a symbolic link
+#   --typed             the last option; the words after it are the command as typed, for RESULTS.md
 # Variables
 #   CMD_BACKEND         local or slurm, see cmd.sh
-#   SPEECHLLM_THREADS   threads of each job of dump and decode (default: its share of the cores)
+#   SPEECHLLM_THREADS   threads per job of dump and decode (default: an equal share of the cores)
 set -euo pipefail
 
 corpus='' corpus_dir='' corpus_maker='' normalizer=librispeech train_sets='' valid_set='' test_sets=''
@@ -71,7 +71,7 @@ for name in $required; do
   [[ -n ${!name} ]] || { echo "$0: --$name is required (see --help)" >&2; exit 2; }
 done
 if [[ $stage -le 1 && -z $corpus_dir ]]; then
-  echo "$0: where is the corpus? Set ${1%%=*}, for example: ${1%%=*}=/path/to/$corpus ./run.sh" >&2
+  echo "$0: found no corpus folder, expected one; set ${1%%=*}, for example: ${1%%=*}=/path/to/$corpus ./run.sh" >&2
   exit 2
 fi
 
@@ -104,23 +104,23 @@ on() {
 train=($train_sets) test=($test_sets)
 sets=("${train[@]}" ${valid_set:+"$valid_set"} "${test[@]}")
 data=${work_dir:+$work_dir/}data dump=${work_dir:+$work_dir/}dump exp=${work_dir:+$work_dir/}exp
-exp+=/$(basename "${trained:-${tag:-$config}}" .yaml) # also of a model that was packed, is shipped or on the hub
+exp+=/$(basename "${trained:-${tag:-$config}}" .yaml) # also for a packed or shipped model, or a hub id
 [[ ! -f $trained/config.yaml ]] || exp=$trained
-overrides=(${set:+--set "$set"}) trust=(--trust_components) # in a model that was trained here, of a YAML of the user's
+overrides=(${set:+--set "$set"}) trust=(--trust_components) # the YAML is the user's, so its modules are trusted
 [[ -z $trained ]] || $trust_components || trust=()
 yaml=(--config "$config" "${overrides[@]}")
 model_yaml=("${yaml[@]}" ${trained:+"${trust[@]}"}) decoding=(${inference_config:+--inference_config "$inference_config"})
 start=$SECONDS
 ((ngpu > 0)) || export CUDA_VISIBLE_DEVICES=''
 
-if on 0 "download what is free and not yet there: $corpus, models"; then
+if on 0 "download missing data and models: $corpus"; then
   fetch=(speechllm download "$corpus" "$corpus_dir" --sets "${sets[@]}")
   [[ -z $corpus_maker ]] || fetch=(python3 "$corpus_maker" "$corpus_dir")
   run "${fetch[@]}"
   [[ -n $trained && $stop_stage -lt 2 ]] || run speechllm fetch_models "${model_yaml[@]}"
 fi
 if on 1 "prepare, derive and validate $data/<set>"; then
-  run speechllm prepare "$corpus" "$corpus_dir" "$data" --sets "${sets[@]}" || (($? == 3)) # 3: some were left out
+  run speechllm prepare "$corpus" "$corpus_dir" "$data" --sets "${sets[@]}" || (($? == 3)) # 3: some utterances were left out
   run speechllm derive "${model_yaml[@]}" --data "$data" "${sets[@]}"
 fi
 if on 2 "dump to $dump/<frontend>/<set>, $nj jobs"; then

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Run one of several jobs: run_job.sh NUMBER COMMAND ..., in which JOB is replaced by the number.
-# What it prints, a log, begins with the command and ends with time and status.
+# Run one of several jobs: run_job.sh NUMBER COMMAND ... replaces JOB in the command by the number.
+# The output begins with the command and ends with time and status.
 set -uo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/run_child.sh"
 

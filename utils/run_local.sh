@@ -3,9 +3,9 @@
 #
 #   run_local.sh JOB=1:4 exp/log/decode.JOB.log command --job JOB ...
 #
-# JOB is replaced by the number of the job. A log begins with its command and ends with its time and
-# status. The output of the first job is shown too; the logs of jobs that fail are named.
-# Each job has its share of the cores as threads, or SPEECHLLM_THREADS; OMP_NUM_THREADS is not asked.
+# JOB is replaced by the number of the job. A log begins with the command and ends with time and status. The output of
+# the first job is also shown, and the logs of failed jobs are named. Each job uses an equal share of the cores as
+# threads, or SPEECHLLM_THREADS; OMP_NUM_THREADS is ignored.
 set -uo pipefail
 
 range=${1#JOB=} log=$2
@@ -19,7 +19,7 @@ run_job=$(dirname "${BASH_SOURCE[0]}")/run_job.sh
 
 mkdir -p "$(dirname "$log")"
 pids=()
-set -m # every job is a process group of its own, so that it can be ended with all its children
+set -m # every job is a separate process group, so that it can be ended with its children
 # shellcheck disable=SC2329
 end_jobs() { # number of a signal
   trap '' INT TERM HUP
@@ -41,7 +41,7 @@ done
 
 failed=0
 for ((job = first; job <= last; job++)); do
-  if ! { wait "${pids[job - first]}"; } 2>/dev/null; then # the shell's own word on each job is not shown
+  if ! { wait "${pids[job - first]}"; } 2>/dev/null; then # hides the shell's message about each job
     failed=1
     echo "$0: job $job failed; the end of ${log//JOB/$job}:" >&2
     tail -n 5 "${log//JOB/$job}" >&2

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Run the stages of recipe.sh on a tiny corpus of a published layout, on the CPU: run_mini.sh CORPUS [options of recipe.sh]
+# Run the stages of recipe.sh on a tiny synthesised corpus, on the CPU: run_mini.sh CORPUS [options of recipe.sh]
 set -euo pipefail
 corpus=$1
 shift

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Run jobs in parallel on a Slurm cluster, one log each: run_local.sh's interface, after options of sbatch.
+# Run jobs in parallel on a Slurm cluster, one log each: options of sbatch, then the arguments of run_local.sh.
 #
 #   run_slurm.sh --partition=cpu --cpus-per-task=2 JOB=1:4 exp/log/decode.JOB.log command --job JOB ...
 #
-# One array of jobs is submitted and waited for. The logs of jobs that fail are named; to run these again, run the stage
-# again: the others have nothing left to do.
+# One array of jobs is submitted, and the script waits for it. The logs of failed jobs are named; to repeat these jobs, run
+# the stage again: the other jobs are complete and are skipped.
 set -uo pipefail
 
 options=()
@@ -19,14 +19,14 @@ utils=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 mkdir -p "$(dirname "$log")"
 for ((job = first; job <= last; job++)); do
-  rm -f "${log//JOB/$job}" # of an earlier try
+  rm -f "${log//JOB/$job}" # of an earlier run
 done
 name=$(basename "$log" .JOB.log).$(hostname -s).$$
 # shellcheck disable=SC2329
 cancel() { # number of a signal
   trap '' INT TERM HUP
   scancel --name="$name"
-  kill %1 # sbatch, which waits
+  kill %1 # sbatch --wait
   exit $((128 + $1))
 }
 trap 'cancel 2' INT

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Start a training on a Slurm cluster, one process a GPU, or two a machine where there are none.
+# Start training on a Slurm cluster with one process per GPU, or two per machine without GPUs.
 #
 #   train_slurm.sh [options of srun] NODES GPUS python3 -m speechllm train ...
 #
-# The processes find each other by the variables of torch.distributed, which are made of Slurm's own.
+# The variables of torch.distributed are set from those of Slurm.
 set -euo pipefail
 
 if [[ $1 == rank ]]; then # on the machines

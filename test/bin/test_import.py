@@ -99,7 +99,11 @@ def test_mistakes_end_with_a_sentence(
         (sources["table"], ["--format", "tabel"], "unknown format 'tabel', expected one of "),
         (sources["table"], ["--format", "tabel"], "did you mean 'table'?"),
         (sources["table"], ["--split", "dev"], "--split: the format table has no such option; leave it out"),
-        (sources["kaldi"], ["--format", "kaldi", "--columns", "text=x"], "--columns: the format kaldi has no such option"),
+        (
+            sources["kaldi"],
+            ["--format", "kaldi", "--columns", "text=x"],
+            "--columns: the format kaldi has no such option",
+        ),
         (sources["table"], ["--columns", "txt=x"], "--columns: found 'txt=x', expected audio=..., text=..."),
         (sources["table"], ["--columns", "text"], "--columns: found 'text', expected audio=..., text=..."),
     ]:

@@ -78,7 +78,7 @@ def test_another_corpus_is_not_continued(tmp_path: Path, no_voices: None, capsys
     partial.mkdir()
     (partial / ".plan").write_text("0" * 64)
     assert make_spoken_gutenberg.main([str(tmp_path), "--train", "5", "--dev", "2", "--test", "3", "--jobs", "1"]) == 1
-    assert "another corpus was begun here" in capsys.readouterr().err
+    assert "unfinished corpus with other options" in capsys.readouterr().err
     assert not (tmp_path / "LibriSpeech").exists()
 
 

@@ -71,7 +71,9 @@ def test_an_interrupted_corpus_is_continued(tmp_path: Path, humming: None, monke
     assert all(len(list((partial / folder).glob("*.flac"))) == 2 for folder in done)
     (partial / "train-x/1/.1001.77.tmp").mkdir()  # of a process that was killed
 
-    with pytest.raises(DataError, match=r"another corpus was begun here, found plan \w{8}, expected \w{8}; repeat"):
+    with pytest.raises(
+        DataError, match=r"unfinished corpus with other options, found plan \w{8}, expected \w{8}; repeat"
+    ):
         make(blocks[1:], tmp_path / "x", 1)
     loads = []
     monkeypatch.setattr(speak_corpus, "load", lambda name, seed: loads.append(seed) or load(name, seed))

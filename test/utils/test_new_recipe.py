@@ -76,12 +76,12 @@ def test_a_corpus_that_is_not_there_is_a_sentence(tree: Path, tmp_path: Path) ->
     new_recipe(tree, "mine")
     result = run_in(tree, tree / "egs/mine", "./run.sh", MINE="")
     assert result.returncode == 2
-    assert "where is the corpus? Set MINE" in result.stderr
+    assert "found no corpus folder, expected one; set MINE" in result.stderr
     for stage in ("0", "1"):
         result = run_in(tree, tree / "egs/mine", "./run.sh", "--stage", stage, MINE=str(tmp_path / "none"))
         assert result.returncode == 1
         assert "no such file, expected the set" in result.stderr
-        assert f"is MINE={tmp_path / 'none'} where the corpus lies?" in result.stderr
+        assert f"check MINE={tmp_path / 'none'}" in result.stderr
 
 
 def test_nothing_is_overwritten(tree: Path) -> None:
@@ -91,9 +91,9 @@ def test_nothing_is_overwritten(tree: Path) -> None:
     for name, there in (("mine", "egs/mine"), ("librispeech", "egs/librispeech")):
         result = new_recipe(tree, name)
         assert result.returncode == 2
-        assert f"{tree / there} is there already, and is left as it is" in result.stderr
+        assert f"{tree / there} exists already" in result.stderr
     shutil.rmtree(tree / "egs/mine")
-    assert "speechllm/corpora/mine.py is there already" in new_recipe(tree, "mine").stderr
+    assert "speechllm/corpora/mine.py exists already" in new_recipe(tree, "mine").stderr
     for path, time in before.items():
         assert not path.exists() or path.stat().st_mtime_ns == time
 

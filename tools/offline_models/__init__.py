@@ -1,1 +1,1 @@
-"""Programs that get base models where no hub can be reached, and convert them; see README.md."""
+"""Programs that get and convert base models without a hub; see README.md."""

@@ -1,9 +1,9 @@
-"""Turn an English Whisper in whisper.cpp's form (``ggml-*.bin``) into a Hugging Face directory.
+"""Convert an English Whisper model in whisper.cpp's format (``ggml-*.bin``) to a Hugging Face directory.
 
 The file is little-endian: a magic number, eleven sizes (i32); a filter bank: rows, columns (i32), values (f32); the
 vocabulary: number of tokens (i32), then length (i32) and bytes of each; then, up to the end, the tensors: rank, length
-of the name, type (i32), dimensions from the last to the first (i32), name, values. It has no merges of its
-tokenizer, which is therefore that of another Whisper: all English ones have the same.
+of the name, type (i32), dimensions from the last to the first (i32), name, values. The file does not contain the
+merges of the tokenizer, so the tokenizer of another English Whisper model is used; all have the same.
 """
 
 import re
@@ -55,14 +55,14 @@ NAMES = {
 
 
 def convert(source: Path, target: Path) -> None:
-    """Write the Hugging Face files of the ``ggml-*.bin`` in ``source``, beside which a tokenizer lies.
+    """Write the Hugging Face files of the ``ggml-*.bin`` in ``source``.
 
     Args:
-        source: directory with that file, and the tokenizer's and generation_config.json of an English Whisper.
-        target: existing directory to be filled.
+        source: directory with that file, and the tokenizer and generation_config.json of an English Whisper model.
+        target: existing, empty directory.
 
     Raises:
-        ValueError: if the file is no Whisper of the form known here.
+        ValueError: if the file is not a Whisper model in this format.
     """
     (path,) = source.glob("ggml-*.bin")
     with path.open("rb") as file:
@@ -80,7 +80,7 @@ def convert(source: Path, target: Path) -> None:
     if unexpected or set(missing) != {"proj_out.weight"}:  # tied to the embeddings
         raise ValueError(f"{path}: weights do not fit: missing {missing}, unexpected {unexpected}")
     model.tie_weights()
-    generation.alignment_heads = None  # they are another model's
+    generation.alignment_heads = None  # those of another model are not valid
     model.generation_config = generation
     model.save_pretrained(target)
     WhisperTokenizer.from_pretrained(source).save_pretrained(target)
@@ -88,10 +88,10 @@ def convert(source: Path, target: Path) -> None:
 
 
 def read_ggml(file: BinaryIO) -> tuple[dict[str, int], dict[str, torch.Tensor]]:
-    """Return the sizes of a Whisper by transformers' names, and its weights by the same.
+    """Return the sizes and weights of a Whisper model by transformers' names.
 
     Raises:
-        ValueError: if it begins with another magic number, or holds weights of another type.
+        ValueError: if the magic number or the type of a weight is unknown.
     """
     magic, *numbers, _ = _integers(file, 12)
     if magic != MAGIC:
@@ -116,7 +116,7 @@ def read_ggml(file: BinaryIO) -> tuple[dict[str, int], dict[str, torch.Tensor]]:
 
 
 def _renamed(name: str) -> str:
-    """Return transformers' name of one of OpenAI's."""
+    """Return transformers' name for a name of OpenAI's."""
     for pattern, replacement in NAMES.items():
         name = re.sub(pattern, replacement, name)
     return name

@@ -1,7 +1,7 @@
-"""Turn a quantised LLM in GGUF form into a Hugging Face directory that can be trained through.
+"""Convert a quantised LLM in GGUF format to a Hugging Face directory that supports training.
 
-The weights are written as float16: the scales of GGUF's blocks are float16 themselves, so that rounding
-(relative error 2e-4 for Q4_1) is far below the quantisation that made the file, and bfloat16's is seven times as large.
+The weights are written as float16. The scales of GGUF's blocks are float16, so the rounding error (2e-4 relative for
+Q4_1) is far below the quantisation error of the file; that of bfloat16 is seven times as large.
 """
 
 from pathlib import Path
@@ -15,8 +15,8 @@ def convert(source: Path, target: Path) -> None:
     """Write the Hugging Face files of the LLM in the one ``*.gguf`` file of ``source``.
 
     Args:
-        source: directory that holds the file.
-        target: existing directory to be filled; its name becomes the model's.
+        source: directory of the file.
+        target: existing, empty directory; its name becomes the name of the model.
 
     Raises:
         ValueError: if there is not exactly one such file, or if it lacks a chat template or an end-of-sequence token.
@@ -38,9 +38,9 @@ def convert(source: Path, target: Path) -> None:
 
 
 def read_tokenizer(path: Path) -> PreTrainedTokenizerBase:
-    """Return the tokenizer in a GGUF file, digits split one by one where its model asks for it.
+    """Return the tokenizer in a GGUF file; it splits digits one by one if the model requires it.
 
-    GGUF names a pre-tokenizer instead of describing it; transformers takes every one for GPT-2's.
+    GGUF names a pre-tokenizer instead of describing it, and transformers uses that of GPT-2 for every name.
     """
     from gguf import GGUFReader
 

@@ -1,7 +1,7 @@
-"""Convert the ONNX graph of Kokoro with weights of 8 bits to one with weights of 32 bits.
+"""Conversion of Kokoro's ONNX graph from 8-bit to 32-bit weights.
 
 On a CPU the float32 graph is about twice as fast. Each quantised layer is a chain of nodes (quantise the input, integer
-product, bias, cast, scale), replaced here by one float32 node. The layers are those written by onnxruntime's dynamic
+product, bias, cast, scale) and is replaced by one float32 node. The quantised layers are those of onnxruntime's dynamic
 quantisation: ``MatMulInteger``, ``ConvInteger`` and ``DynamicQuantizeLSTM``.
 """
 
@@ -22,10 +22,10 @@ def convert(source: Path, target: Path) -> None:
 
     Args:
         source: directory with the quantised graph.
-        target: existing directory to be filled.
+        target: existing, empty directory.
 
     Raises:
-        ValueError: if a quantised layer has an unknown form.
+        ValueError: if a quantised layer has an unknown structure.
     """
     [path] = source.glob("*.onnx")
     model = onnx.load(str(path))
@@ -35,7 +35,7 @@ def convert(source: Path, target: Path) -> None:
 
 
 class _Dequantizer:
-    """Replaces the quantised layers of a graph, in place."""
+    """Replaces the quantised layers of a graph in place."""
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         self.graph = graph
@@ -48,8 +48,8 @@ class _Dequantizer:
         self.weights: dict[str, np.ndarray] = {}
 
     def run(self) -> None:
-        """Replace all layers; remove the nodes and tensors without users."""
-        replaced = {}  # by the name of the layer's last output, which keeps its place in the graph
+        """Replace all layers, and remove nodes and tensors without users."""
+        replaced = {}  # by the name of the layer's last output; the position in the graph is kept
         for node in self.graph.node:
             if node.op_type in FLOAT_OPS:
                 layer = self._product(node)
@@ -87,7 +87,7 @@ class _Dequantizer:
         return float_node
 
     def _lstm(self, node: onnx.NodeProto) -> onnx.NodeProto:
-        """Return the LSTM of a quantised one, whose weights are transposed."""
+        """Return the float32 node of a quantised LSTM; its weights are transposed."""
         names = [*node.input, *[""] * (12 - len(node.input))]
         inputs = [names[0]]
         for weight, scale, zero in ((names[1], *names[8:10]), (names[2], *names[10:12])):
@@ -110,11 +110,11 @@ class _Dequantizer:
         return name
 
     def _source(self, quantized: str) -> str:
-        """Return the tensor in float32 that a tensor was quantised from."""
+        """Return the float32 input of the quantisation of a tensor."""
         return self.makers[quantized].input[0]
 
     def _bias(self, name: str) -> str:
-        """Return the stored bias in float32 that a quantised and reshaped bias was computed from."""
+        """Return the stored float32 bias of a quantised and reshaped bias."""
         while name not in self.stored:
             name = self.makers[name].input[0]
         return name

@@ -1,8 +1,8 @@
-"""Turn a Whisper in ONNX, with weights of 8 bits, into a Hugging Face directory with weights of 16.
+"""Convert a Whisper model in ONNX format with 8-bit weights to a Hugging Face directory with 16-bit weights.
 
-As transformers.js has it: a graph of the encoder and one of the decoder, whose two branches (the first token, and those
-after it) share the weights. A linear layer is a node that is called like the layer; its weight is transposed and has no
-name of its own. Values of 8 bits stand for ``scale * (value - zero_point)``.
+The format is that of transformers.js: a graph of the encoder, and a graph of the decoder with two branches (for the
+first token and later tokens) that share the weights. A linear layer is a node with the name of the layer; its weight is
+transposed and has no name. 8-bit values represent ``scale * (value - zero_point)``.
 """
 
 import re
@@ -22,18 +22,18 @@ from transformers import (
 )
 
 GRAPHS = {"encoder_model_quantized.onnx": "model.encoder.", "decoder_model_merged_quantized.onnx": ""}
-"""Files, and what transformers' names begin with where the graph's do not."""
+"""Files, with the prefixes of transformers' names that the names in the graphs lack."""
 
 
 def convert(source: Path, target: Path) -> None:
-    """Write the Hugging Face files of the multilingual Whisper in ``source``, to hear English.
+    """Write the Hugging Face files of the multilingual Whisper model in ``source``, configured for English.
 
     Args:
-        source: directory with the graphs, the configuration and the tokenizer's files.
-        target: existing directory to be filled.
+        source: directory with the graphs, the configuration and the tokenizer files.
+        target: existing, empty directory.
 
     Raises:
-        ValueError: if the graphs do not hold the weights that the configuration speaks of.
+        ValueError: if the weights of the graphs do not match the configuration.
     """
     state = state_dict(source)
     generation = GenerationConfig.from_pretrained(source)
@@ -59,7 +59,7 @@ def state_dict(source: Path) -> dict[str, torch.Tensor]:
 
 
 def _weights(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
-    """Return the weights of a graph in float32, by the names that transformers has for them."""
+    """Return the weights of a graph in float32 by transformers' names."""
     stored = {one.name: to_array(one) for one in graph.initializer}
     values = {name: _dequantized(name, stored) for name in stored if not name.endswith(("_scale", "_zero_point"))}
     values = {name.removesuffix("_quantized"): value for name, value in values.items()}
@@ -84,7 +84,7 @@ def _dequantized(name: str, stored: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Yield the nodes of a graph and of the branches in it."""
+    """Yield the nodes of a graph and of its branches."""
     for node in graph.node:
         yield node
         for attribute in node.attribute:

