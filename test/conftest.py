@@ -1,4 +1,4 @@
-"""Tiny models of the real kinds, made on the spot: a Whisper and a Llama with a tokenizer of its own."""
+"""Tiny models with random weights: a Whisper, and a Llama with its own tokenizer."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Run a function in a child process that is killed, or finds the disk full, at its k-th file operation.
+"""Run a function in a child process that is killed, or has a full disk, at its k-th file operation.
 
 The operations are those of Python's audit events, so that the standard library's own calls are counted, too; writes of
 open files are counted by wrapping ``os.write`` and the file classes of ``io``.
@@ -41,7 +41,7 @@ def run(function: Callable[[], int], folder: Path, *, kill_at: int = 0, full_at:
         function: returns an exit status.
         folder: only operations on paths below it count.
         kill_at: number of the operation before which the child ends at once, from 1; 0: none.
-        full_at: number of the write from which on the disk is full, from 1; 0: none.
+        full_at: number of the first write on a full disk, from 1; 0: none.
     """
     with tempfile.TemporaryFile() as said:
         if (pid := os.fork()) == 0:

@@ -1,4 +1,4 @@
-"""A trained toy model used as a stranger would: loaded, asked, packed, moved to a place of its own and asked again."""
+"""A trained toy model used by its public interface: loaded, run, packed, moved, and run again."""
 
 import io
 import json
@@ -35,7 +35,7 @@ RATE = 16000
 
 @pytest.fixture(scope="module")
 def exp_dir(tmp_path_factory: pytest.TempPathFactory, tiny_whisper: Path, tiny_llm: Path) -> Path:
-    """Return an experiment in a recipe's folder, whose base models lie beside it, and which has been scored."""
+    """Return a scored experiment in a recipe's folder, with its base models in a sibling folder."""
     recipe = tmp_path_factory.mktemp("recipe")
     for name, path in (("whisper", tiny_whisper), ("llm", tiny_llm)):
         shutil.copytree(path, recipe / "models" / name)
@@ -57,7 +57,7 @@ def exp_dir(tmp_path_factory: pytest.TempPathFactory, tiny_whisper: Path, tiny_l
 
 @pytest.fixture(scope="module")
 def audio(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Return files of noise by what they are like."""
+    """Return files of noise by their kind."""
     folder = tmp_path_factory.mktemp("audio")
     found = {}
     kinds = [("short.wav", 1.3, RATE, 1), ("stereo.flac", 2.0, 44100, 2), ("long.ogg", 11.0, RATE, 1)]
@@ -241,7 +241,7 @@ def test_options_that_would_hang_are_errors(model: Model, audio: dict[str, Path]
 
 
 def test_nothing_is_unpickled(exp_dir: Path, tmp_path: Path) -> None:
-    """A connector that is a pickle is no weights file, whatever it would do."""
+    """A pickle in place of the weights file is an error and is not loaded."""
     broken = shutil.copytree(exp_dir, tmp_path / "exp" / "pickled")
     torch.save({"os": Path}, broken / "model.safetensors")
     with pytest.raises(Exception, match="(?i)header|safetensors"):

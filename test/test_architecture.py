@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1] / "speechllm"
-# A package may import itself, the LOWEST, and the packages in its row; nothing else of ours.
+# A package may import itself, the LOWEST, and the packages in its row; no other package of this library.
 MAY_IMPORT = {
     "errors": [],
     "registry": ["interfaces"],
@@ -50,7 +50,7 @@ NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc"
 
 
 def imports(path: Path) -> set[str]:
-    """Return the modules of ours that ``path`` imports, deferred imports included."""
+    """Return the modules of this library that ``path`` imports, including deferred imports."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):

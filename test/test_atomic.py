@@ -1,4 +1,4 @@
-"""Complete or not there."""
+"""Atomic files and directories."""
 
 import os
 from collections.abc import Callable

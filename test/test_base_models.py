@@ -1,4 +1,4 @@
-"""Base models: the files hold the weights of the model that their configuration describes, or it is refused."""
+"""Base models are rejected if their weights do not match their configuration."""
 
 import json
 import shutil

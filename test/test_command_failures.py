@@ -52,7 +52,7 @@ def shell(command: str, folder: Path, **variables: str) -> subprocess.CompletedP
 
 
 def status(error: BaseException, verb: str = "train") -> int | None:
-    """Return the status of an error that was really raised."""
+    """Return the status of a raised error."""
     try:
         raise error
     except BaseException as raised:

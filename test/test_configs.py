@@ -1,4 +1,4 @@
-"""Every YAML that ships is loaded, built with tiny models and stepped."""
+"""Every shipped YAML is loaded, built with tiny models and trained for a step."""
 
 import re
 from pathlib import Path

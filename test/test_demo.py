@@ -1,4 +1,4 @@
-"""The page on which a model can be tried, in a real browser, with a toy model."""
+"""The demo page in a browser, with a toy model."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Every verb that writes, killed at each of its file operations and on a full disk, ends as if nothing had happened."""
+"""Every verb that writes, killed at each file operation or stopped by a full disk, ends as if uninterrupted."""
 
 import shutil
 from collections.abc import Callable

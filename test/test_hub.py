@@ -1,4 +1,4 @@
-"""Publication on the hub, against a server here that answers as its API does."""
+"""Publication on the hub, with a local server that implements its API."""
 
 import base64
 import json
@@ -21,7 +21,7 @@ from speechllm.pretrained.hub import push
 
 
 class Hub(ThreadingHTTPServer):
-    """Keeps the repositories and files that it is given."""
+    """Stores the uploaded repositories and files."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Answer)

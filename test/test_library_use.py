@@ -26,7 +26,7 @@ prompt: {{template: "hear <speech> say"}}
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the working directory, with the two recordings that the page speaks of."""
+    """Return the working directory, with the two recordings named in the page."""
     monkeypatch.chdir(tmp_path)
     for seed, name in enumerate(("a.wav", "b.wav")):
         noise_N = np.random.default_rng(seed).uniform(-0.3, 0.3, 16000 + 4000 * seed)

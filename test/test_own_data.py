@@ -26,7 +26,7 @@ SIZES = {"train": 4, "dev": 3, "test": 2}
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
-    """Return a new recipe, begun as the page says, in a copy of the tree."""
+    """Return a new recipe, created by the commands of the page, in a copy of the tree."""
     tree = copy_tree(tmp_path / "tree")
     begin = BLOCKS["new_recipe"].replace("python ../../tools/offline_models/fetch_models.py", "echo")
     assert begin != BLOCKS["new_recipe"]
@@ -37,7 +37,7 @@ def recipe(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def mine(tmp_path: Path) -> Path:
-    """Return where the toy audio of each set lies, in which the makers below put what they make."""
+    """Return the folders of the toy audio of each set."""
     for name, number in SIZES.items():
         for i in range(number):
             path = tmp_path / "mine/wavs" / f"{name}{i}.wav"
@@ -101,7 +101,7 @@ def make_huggingface(mine: Path) -> None:
 
 
 def held(wav: Path) -> bytes:
-    """Return the audio of a file as another that is nowhere on the disk."""
+    """Return the audio of a file under the name of a missing file."""
     buffer = io.BytesIO()
     soundfile.write(buffer, soundfile.read(wav, dtype="int16")[0], 16000, format="WAV")
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Every run.sh, run dry: the commands it would run, and what it says of mistakes."""
+"""Every run.sh with --dry_run: its commands, and its error messages."""
 
 import os
 import re
@@ -45,7 +45,7 @@ def training_recipe(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def trained(tmp_path: Path) -> list[str]:
-    """Return the options to test an experiment that is there as far as a dry run can tell."""
+    """Return the options to test an experiment that exists for a dry run."""
     (tmp_path / "model").mkdir()
     (tmp_path / "model/config.yaml").write_text((EGS / "librispeech/conf/quickstart.yaml").read_text())
     return ["--trained", str(tmp_path / "model")]

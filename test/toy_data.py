@@ -11,13 +11,13 @@ from speechllm.data.kaldi.data_dir import Utterance, write_data_dir
 
 
 def energies(samples_N: np.ndarray) -> np.ndarray:
-    """Return feats_TF with F = 4: some function of the samples that is quick, at 100 frames a second."""
+    """Return feats_TF with F = 4: a fast function of the samples, at 100 frames per second."""
     frames_TN = samples_N[: len(samples_N) // 160 * 160].reshape(-1, 160)
     return np.stack([frames_TN.min(1), frames_TN.max(1), frames_TN.std(1), np.abs(frames_TN).mean(1)], axis=1)
 
 
 def half(samples_N: np.ndarray) -> np.ndarray:
-    """Return states_LD as an encoder would: float16, at 50 a second."""
+    """Return states_LD like those of an encoder: float16, 50 per second."""
     return energies(samples_N)[::2].astype(np.float16)
 
 

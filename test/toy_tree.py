@@ -1,4 +1,4 @@
-"""A copy of what recipes need of the tree, so that new ones can be tried without leaving files in it."""
+"""A copy of the files that recipes need, so that new recipes can be tested without changing the tree."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def copy_tree(target: Path) -> Path:
-    """Copy the library, the recipes' scripts and configurations, and what runs them."""
+    """Copy the library, and the scripts and configurations of the recipes."""
     for name in ("speechllm", "utils"):
         shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "egs/librispeech/conf", target / "egs/librispeech/conf")

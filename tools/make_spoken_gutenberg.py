@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     target = args.out / "LibriSpeech"
     if target.is_dir():
-        print(f"The corpus exists in {target}; delete that directory to create it again.")
+        print(f"The corpus exists already in {target}; delete that directory to create it again.")
         return 0
     if missing := missing_packages(*args.engines):
         parser.error(f"the voices are missing; install them: pip install {' '.join(missing)}")

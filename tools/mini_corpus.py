@@ -41,7 +41,7 @@ def make(argv: Sequence[str] | None, description: str | None, name: str, convert
     args = parser.parse_args(argv)
     target = args.out / name
     if target.is_dir():
-        print(f"The mini corpus exists in {target}; delete that directory to create it again.")
+        print(f"The mini corpus exists already in {target}; delete that directory to create it again.")
         return 0
     args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.out) as folder:

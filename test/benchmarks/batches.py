@@ -1,8 +1,8 @@
-"""Whether the company in which an utterance is recognised changes its text: batches of one and of eight, also shuffled.
+"""Number of hypotheses that change with the batch: batches of one, of eight, and of eight in random order.
 
     python test/benchmarks/batches.py MODEL data/dev_clean data/test_other
 
-In float32, from the audio. A row says how many utterances have another text than alone; it should be none.
+In float32, from the audio. A row has the number of utterances with another text than in a batch of one; it should be 0.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Transcription on the CPU beside faster-whisper: start-up and real-time factor, each run a process of its own.
+"""Transcription on the CPU compared with faster-whisper: start-up and real-time factor, each run in its own process.
 
     python test/benchmarks/beside_faster_whisper.py MODEL AUDIO... --ct2 whisper-base.en-ct2 --python ~/fw/bin/python
 
@@ -55,7 +55,7 @@ SYSTEMS = {
 
 
 def main() -> None:
-    """Measure in children, and print a table."""
+    """Measure in child processes, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="trained experiment, packed directory or shipped model")
     parser.add_argument("audio", nargs="+", type=Path, help="recordings of speech")
@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def child(python: str, program: str, options: dict[str, object], settings: dict[str, object]) -> dict[str, float]:
-    """Measure one system in a process of its own."""
+    """Measure one system in its own process."""
     command = [sys.executable if program is OURS else python, "-c", program + MEASURE, json.dumps(settings | options)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     row: dict[str, float] = json.loads(done.stdout.splitlines()[-1])

@@ -1,11 +1,11 @@
-"""Training and decoding beside the plain way: transformers' Trainer and generate, on the same weights and utterances.
+"""Training and decoding compared with transformers' Trainer and generate, with the same weights and utterances.
 
     cd egs/librispeech
     python ../../test/benchmarks/beside_transformers.py exp/whisper_base_smollm2_fc data/train_clean_5
 
-The plain way has the encoder in the loop, pads all speech to Whisper's 30 s, batches utterances as they come and lets
-the LLM compute the logits of every position. Ours dumps the encoder's states once, which is measured, too, and trains
-on them padded and packed. The experiment must have been trained on dumped states of a Whisper encoder, with LoRA.
+The loop of transformers runs the encoder in every step, pads all speech to Whisper's 30 s, batches utterances in their
+order and computes the logits of every position. speechllm dumps the encoder's states once, which is also measured, and
+trains on them padded and packed. The experiment must have LoRA and training on dumped states of a Whisper encoder.
 """
 
 import argparse
@@ -34,7 +34,7 @@ RATE = 16_000
 
 
 def main() -> None:
-    """Print utterances a second for each."""
+    """Print utterances per second for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("exp_dir", type=Path, help="trained experiment")
     parser.add_argument("data_dir", type=Path, help="data directory with transcripts")
@@ -80,7 +80,7 @@ def ours(args: argparse.Namespace, part: Path, folder: Path, number: int) -> Non
 
 
 def speechllm(*arguments: object) -> None:
-    """Run a verb, and show what it says only if it fails."""
+    """Run a verb, and print its output only if it fails."""
     command = [sys.executable, "-m", "speechllm", *map(str, arguments)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
@@ -130,7 +130,7 @@ def plain(args: argparse.Namespace, utts: list[Utterance]) -> None:
 
 
 class Clock(transformers.TrainerCallback):
-    """When each step ended."""
+    """Times of the ends of the steps."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -141,7 +141,7 @@ class Clock(transformers.TrainerCallback):
 
 
 class Plain(nn.Module):
-    """The same connector and LLM, used as one would at first."""
+    """The same connector and LLM in a straightforward implementation."""
 
     def __init__(self, model: SpeechLLM, encoder: nn.Module, transcript: Any) -> None:
         super().__init__()

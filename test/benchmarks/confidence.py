@@ -1,10 +1,10 @@
-"""How sure the CTC of a connector that spells is where something is said, and where nothing is.
+"""Confidence of a connector's CTC head on speech and on non-speech.
 
     speechllm make_non_speech data/non_speech
     python test/benchmarks/confidence.py MODEL data/non_speech data/dev_clean data/test_other
 
-It is what ``decode.search.ctc_confidence`` is compared with. Of sets without transcripts it also counts the words
-that are written whatever CTC says, and with the model's own setting.
+The confidence is compared with ``decode.search.ctc_confidence``. For sets without transcripts the words of hypotheses
+are counted, with a threshold of 0 and with that of the model.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def main() -> None:
 
 @torch.inference_mode()
 def confidence_of(model: Model, samples_N: np.ndarray) -> float:
-    """Return what ``ctc_confidence`` is compared with."""
+    """Return the confidence, which decoding compares with ``ctc_confidence``."""
     batch = Collate(encoded=False)([example_of(samples_N, model.frontend)])
     posteriors = model.speech_llm.connect(batch).posteriors
     assert posteriors is not None, "the connector has no CTC head"
@@ -54,7 +54,7 @@ def confidence_of(model: Model, samples_N: np.ndarray) -> float:
 
 
 def words_of(model: Model, audio: list[np.ndarray]) -> int:
-    """Return the number of words that are written."""
+    """Return the number of words of the hypotheses."""
     results = model.transcribe_all([(samples_N, RATE) for samples_N in audio], batch_size=8)
     return sum(len(result.text.split()) for result in results)
 

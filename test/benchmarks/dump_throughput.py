@@ -1,9 +1,9 @@
-"""How fast features are dumped and read again, in hours of speech a minute, beside other extractors of the same.
+"""Speed of dumping and reading features, in hours of speech per minute, compared with other extractors.
 
     python test/benchmarks/dump_throughput.py [--num_mels 128]
 
-Noise as FLAC of 16 kHz, one thread a process; medians of several rounds. The other extractors do what they are made
-for: they pad every utterance to 30 s. openai-whisper is measured where it is installed.
+Noise as FLAC of 16 kHz, one thread per process; medians of several rounds. The other extractors pad every utterance to
+30 s, as designed. openai-whisper is measured if it is installed.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from speechllm.frontends import log_mel
 
 
 def main() -> None:
-    """Measure every part in turn, round by round."""
+    """Measure every part once per round."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--num_mels", type=int, default=80, help="mel bins")
     parser.add_argument("--utterances", type=int, default=400, help="utterances of 10 s on average")
@@ -66,7 +66,7 @@ def make_utterances(folder: Path, number: int) -> list[Utterance]:
 
 
 def parts(folder: Path, dump: str, utts: Sequence[Utterance], num_mels: int) -> dict[str, Callable[[], object]]:
-    """Return what is measured, by name."""
+    """Return the measured functions by name."""
     extractors = peers(num_mels) | {"speechllm": log_mel.Config(num_mels=num_mels).build().extract}
     found: dict[str, Callable[[], object]] = {"audio read": lambda: [read_audio(utt.path, 16000) for utt in utts]}
     for name, extract in extractors.items():
@@ -100,7 +100,7 @@ def peers(num_mels: int) -> dict[str, Extract]:
 
 
 def dump_in_jobs(data_dir: Path, out_dir: Path, num_mels: int, nj: int, compress: bool) -> None:
-    """Dump in processes of their own, as the recipes do, without the seconds in which Python starts."""
+    """Dump in separate processes, as the recipes do, without the start-up time of Python."""
     jobs = [
         multiprocessing.get_context("fork").Process(target=_job, args=(data_dir, out_dir, num_mels, nj, job, compress))
         for job in range(1, nj + 1)

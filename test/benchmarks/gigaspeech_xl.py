@@ -1,8 +1,8 @@
-"""Time and memory of preparing, validating and sharing out a corpus of the size of GigaSpeech XL, all of it silence.
+"""Time and memory of preparing, validating and splitting a corpus of the size of GigaSpeech XL, filled with silence.
 
     python test/benchmarks/gigaspeech_xl.py /tmp/xl                       # 38,131 recordings, 8.3 million segments
 
-The paths are hard links, so checksums are computed of as many files, though small ones.
+The paths are hard links, so checksums are computed for the same number of files, but of small ones.
 """
 
 import argparse
@@ -22,7 +22,7 @@ TEXT = "AS THEY'RE LEAVING <COMMA> CAN KASH PULL ZAHRA ASIDE REALLY QUICKLY <QUE
 
 
 def main() -> None:
-    """Make the corpus unless it is there, prepare it, and print what that took."""
+    """Write the corpus if it is missing, prepare it, and print time and memory."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--recordings", type=int, default=38_131)
@@ -74,7 +74,7 @@ def make(corpus: Path, recordings: int, segments: int) -> None:
 
 
 def measure(what: str, arguments: list[str]) -> None:
-    """Run Python, and print its time and the most memory that it has held."""
+    """Run Python, and print its time and peak memory."""
     start = time.perf_counter()
     process = subprocess.Popen([sys.executable, *arguments])
     _, status, usage = os.wait4(process.pid, 0)

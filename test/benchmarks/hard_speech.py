@@ -1,8 +1,8 @@
-"""Word error rates on test sets as they are, in noise, in rooms, through codecs and over a telephone, beside Whisper.
+"""Word error rates on clean, noisy, reverberant, codec-compressed and telephone test sets, compared with Whisper.
 
     python test/benchmarks/hard_speech.py MODEL data/dev_clean --whisper downloads/models/whisper-base.en
 
-The hard copies are made by ``speechllm augment`` beside the sets; ``--conditions`` alone makes none. All from the
+``speechllm augment`` writes the augmented copies next to the sets; an empty ``--conditions`` writes none. All from the
 audio, in float32; the model searches as its configuration says, Whisper greedily.
 """
 
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def ours(model: str, batch_size: int) -> Recognize:
-    """Return what recognises waveforms with this library."""
+    """Return a recogniser of waveforms with this library."""
     loaded = load(model, overrides=["decode.dtype=float32"], merge_lora=True)
 
     def recognize(samples: list[np.ndarray]) -> list[str]:
@@ -66,7 +66,7 @@ def ours(model: str, batch_size: int) -> Recognize:
 
 
 def whisper(path: str, batch_size: int) -> Recognize:
-    """Return what recognises waveforms with Whisper's own decoder."""
+    """Return a recogniser of waveforms with Whisper's own decoder."""
     loaded = WhisperBaseline(path, torch.device("cpu"))
 
     def recognize(samples: list[np.ndarray]) -> list[str]:

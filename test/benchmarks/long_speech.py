@@ -1,9 +1,9 @@
-"""Memory and time against the length of speech, from features to speech tokens, each length in a process of its own.
+"""Memory and time by duration of speech, from features to speech tokens, each duration in its own process.
 
     python test/benchmarks/long_speech.py downloads/models/whisper-tiny.en [--seconds 10 60 600] [--connectors fc ...]
 
-One batch of one utterance of noise, float32, on the CPU; the memory is the process' peak beyond what it held with the
-models loaded (Linux).
+One batch of one utterance of noise, float32, on the CPU; the memory is the peak of the process above its memory after
+loading the models (Linux).
 """
 
 import argparse
@@ -23,12 +23,12 @@ EMBEDDING_DIM, VOCABULARY = 576, 49_152  # SmolLM2-135M's
 
 
 def forget_peak() -> None:
-    """Have Linux count this process' peak of memory anew: what loading took does not count."""
+    """Reset the peak memory of this process in Linux, to exclude loading."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
 def memory_mib(name: str) -> float:
-    """Return what this process holds (VmRSS), or has held at most (VmHWM)."""
+    """Return the memory of this process (VmRSS), or its peak (VmHWM)."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
     return int(line.split()[1]) / 1024
 

@@ -1,4 +1,4 @@
-"""Speed of training at the paper's sizes beside a plain loop, and of decoding, in one run on one device.
+"""Speed of training at the paper's sizes compared with a plain loop, and of decoding, in one run on one device.
 
     python test/benchmarks/paper_scale.py          # on a GPU
     python test/benchmarks/paper_scale.py --tiny   # the same code with tiny shapes, on any device
@@ -84,7 +84,7 @@ class Bench:
     steps: int
     compiles: bool
     end: float
-    """Time at which no further row is begun."""
+    """No further row starts after this time."""
     model: SpeechLLM = field(init=False)
     flops: FlopCounter = field(init=False)
     peak: float = field(init=False)
@@ -92,7 +92,7 @@ class Bench:
     rows: list[str] = field(default_factory=list)
 
     def measure(self, name: str, batch: int, step: Callable[[], Work], targets: int) -> None:
-        """Add the row of a training step, the median of several, or of the reason why there is none."""
+        """Add the row of a training step (median of several), or of the reason for its absence."""
         if time.monotonic() > self.end:
             self.rows.append(f"| {name} | {batch} | not reached | | | | |")
             return
@@ -200,7 +200,7 @@ def tokenizer() -> Any:
 
 
 def batches_of(sizes: Sizes, number: int, device: torch.device) -> Iterator[Batch]:
-    """Yield the same three batches of noise again and again."""
+    """Yield the same three batches of noise repeatedly."""
     generator = torch.Generator().manual_seed(number)
     made = []
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""Speed of decoding at the paper's sizes beside transformers, in one run on one device.
+"""Speed of decoding at the paper's sizes compared with transformers, in one run on one device.
 
     python test/benchmarks/paper_scale_decoding.py          # Llama 7B's shape, on a GPU
     python test/benchmarks/paper_scale_decoding.py --tiny   # the same code with a tiny shape, on any device
@@ -43,7 +43,7 @@ class DecodingBench:
     searches: int = 3
     """Timed searches of a row."""
     end: float = float("inf")
-    """Time (``time.monotonic``) at which no further row is begun."""
+    """No further row starts after this time (``time.monotonic``)."""
     rows: list[str] = field(default_factory=list)
 
     def measure(self, name: str, batch: int, search: Callable[[], object]) -> None:
@@ -131,7 +131,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tiny", action="store_true", help="a tiny shape, for any device")
     parser.add_argument("--searches", type=int, default=3, help="timed searches of a row (%(default)s)")
-    parser.add_argument("--limit", type=float, default=330, help="begin no row after so many seconds (%(default)s)")
+    parser.add_argument("--limit", type=float, default=330, help="seconds after which no row starts (%(default)s)")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=None, help="default: on a GPU")
     args = parser.parse_args(arguments)
     end = time.monotonic() + args.limit

@@ -1,4 +1,4 @@
-"""Start-up, speed and memory of ``load`` and ``transcribe``, beside transformers' Whisper pipeline on the same audio.
+"""Start-up, speed and memory of ``load`` and ``transcribe``, compared with transformers' Whisper pipeline.
 
     python test/benchmarks/transcribe.py MODEL AUDIO...
 
@@ -25,7 +25,7 @@ RATE = 16000
 
 
 def main() -> None:
-    """Measure in children, and print a table."""
+    """Measure in child processes, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="trained experiment, packed directory or shipped model")
     parser.add_argument("audio", nargs="+", help="recordings of speech")
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def child(model: str, path: Path, what: str, batch_size: int) -> dict[str, float]:
-    """Measure in a process of its own."""
+    """Measure in a separate process."""
     command = [sys.executable, __file__, model, str(path), "--child", what, str(batch_size)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     row: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -71,7 +71,7 @@ def measure(model: str, path: Path, what: str, batch_size: int) -> dict[str, flo
 
 
 def ours(model: str, batch_size: int, greedy: bool):  # type: ignore[no-untyped-def]
-    """Return what transcribes a file with this library."""
+    """Return a function that transcribes a file with this library."""
     from speechllm import load
 
     loaded = load(model, overrides=["decode.search.num_beams=1"] if greedy else [], merge_lora=True)

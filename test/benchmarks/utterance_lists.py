@@ -1,4 +1,4 @@
-"""Memory that a list of utterances takes in training and in its worker processes, and the time to load it.
+"""Memory of a list of utterances in training and in its worker processes, and the time to load it.
 
     python test/benchmarks/utterance_lists.py /tmp/lists --utterances 8000000 --workers 2
 
@@ -28,7 +28,7 @@ TEXT = "and so this is about as long as most of the transcripts in that corpus a
 
 
 def main() -> None:
-    """Write the list unless it is there, load it, read some batches, and print a Markdown table."""
+    """Write the list if it is missing, load it, read some batches, and print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--utterances", type=int, default=8_000_000)

@@ -1,4 +1,4 @@
-"""The verbs that make and mend data directories, as the shell calls them."""
+"""The verbs that write and repair data directories, called as from the shell."""
 
 from pathlib import Path
 

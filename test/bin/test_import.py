@@ -1,4 +1,4 @@
-"""The verb import: which format it finds, and what it says of mistakes."""
+"""The verb import: detection of formats, and error messages."""
 
 import gzip
 import json
@@ -15,7 +15,7 @@ from speechllm.registry import available
 
 @pytest.fixture
 def sources(tmp_path: Path) -> dict[str, Path]:
-    """Return a source of each format but Hugging Face's, all of the same two files."""
+    """Return a source of each format except Hugging Face's, all with the same two files."""
     (tmp_path / "folder").mkdir()
     wavs = [tmp_path / "folder" / f"{name}.wav" for name in "ab"]
     for wav in wavs:

@@ -1,4 +1,4 @@
-"""The verb `make_ctm`, and the score of recordings that it makes possible."""
+"""The verb `make_ctm`, and scoring of recordings with its output."""
 
 from pathlib import Path
 

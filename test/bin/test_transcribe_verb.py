@@ -1,4 +1,4 @@
-"""The verb transcribe around a recogniser that knows loudness only: files, folders, pipes, names and errors."""
+"""The verb transcribe with a recogniser that outputs the loudness: files, folders, pipes, names and errors."""
 
 import errno
 import io
@@ -27,7 +27,7 @@ RATE = 16000
 
 
 class LoudnessModel:
-    """Stands for a loaded model; the text of a window is its loudness in per mille, and a letter beyond ASCII."""
+    """Replacement of a loaded model; the text of a window is its loudness in per mille and a letter beyond ASCII."""
 
     max_window = 4.0
     loaded: list[str]

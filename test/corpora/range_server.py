@@ -1,10 +1,10 @@
-"""An HTTP server that can do Range, and can be told to misbehave."""
+"""HTTP server that supports Range and can simulate errors."""
 
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Server(ThreadingHTTPServer):
-    """Serves ``files``, by path; what it was asked for is in ``requests``, as path and Range."""
+    """Serves ``files`` by path, and records path and Range of each request in ``requests``."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -45,4 +45,4 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body[start:][: server.cuts.pop(0) if server.cuts else None])
 
     def log_message(self, *args: object) -> None:
-        """Say nothing."""
+        """Write no log."""

@@ -1,4 +1,4 @@
-"""Common Voice, as released, with what is wrong in it."""
+"""Common Voice in its released layout, with its errors."""
 
 import os
 import shutil

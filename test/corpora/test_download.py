@@ -1,4 +1,4 @@
-"""Downloads that are cut, wrong, absent or complete, and archives that are unpacked."""
+"""Interrupted, corrupt, missing and complete downloads, and unpacking of archives."""
 
 import hashlib
 import io

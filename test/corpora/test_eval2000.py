@@ -1,4 +1,4 @@
-"""The 2000 HUB5 evaluation, as LDC ships it, with what may be wrong in it."""
+"""The 2000 HUB5 evaluation in LDC's layout, with possible errors."""
 
 import json
 import stat

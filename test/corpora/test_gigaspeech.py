@@ -1,4 +1,4 @@
-"""GigaSpeech, as released, with what may be wrong in it."""
+"""GigaSpeech in its released layout, with possible errors."""
 
 import hashlib
 import json

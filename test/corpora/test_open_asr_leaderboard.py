@@ -1,4 +1,4 @@
-"""Sets in parquet files, and where the hub has others."""
+"""Sets in parquet files, and the sources of others on the hub."""
 
 import io
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What is asked of a corpus, and how its files are found."""
+"""Checks of corpus root and set names, and the index of files."""
 
 from pathlib import Path
 

@@ -12,7 +12,7 @@ from speechllm.data.kaldi.data_dir import Utterance, write_data_dir
 
 @pytest.fixture
 def make_set(tmp_path: Path) -> Callable[..., Path]:
-    """Return a function that writes a data directory of silent utterances of these durations, by speakers in turn."""
+    """Return a function that writes a data directory of silent utterances with given durations, by several speakers."""
 
     def make(*durations: float, speakers: int = 2, name: str = "set") -> Path:
         utts = []

@@ -1,4 +1,4 @@
-"""Batches: what becomes of one utterance does not depend on the others, on workers or on the dump's compression."""
+"""Batches: results of an utterance do not depend on the others, on workers or on the dump's compression."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Random concatenation: every utterance once, up to the length, the same on resume, equal to joined audio."""
+"""Random concatenation: every utterance once, maximum duration, exact resume, equality with concatenated audio."""
 
 from pathlib import Path
 
@@ -68,7 +68,7 @@ def test_ranks_share_one_draw() -> None:
 
 
 def test_joined_features_are_those_of_joined_samples(tmp_path: Path) -> None:
-    """But for the three frames of each joint whose window of analysis (2.5 hops) reaches across it."""
+    """Except for three frames at each boundary, where the analysis window (2.5 hops) crosses it."""
     data_dir = make_data_dir(tmp_path, 0.5, 1.2345, 0.777, text="SO IT IS")
     frontend = log_mel.Config().build()
     dump_job(data_dir, tmp_path / "dump", frontend.extract, frontend.fingerprint(), 16000, 1, 1, False)
@@ -86,7 +86,7 @@ def test_joined_features_are_those_of_joined_samples(tmp_path: Path) -> None:
     paths = {utt.utt_id: utt.path for utt in read_data_dir(data_dir).utts}
     for key in keys:
         if len(samples):
-            frames = -(-(len(samples) + 200) // 160) + 10  # what is dumped of the one before, and the silence
+            frames = -(-(len(samples) + 200) // 160) + 10  # the dump of the previous utterance, and the silence
             samples = np.pad(samples, (0, frames * 160 - len(samples)))
         starts.append(len(samples) // 160)
         samples = np.concatenate([samples, soundfile.read(paths[key], dtype="float32")[0]])

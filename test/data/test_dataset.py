@@ -1,4 +1,4 @@
-"""Reading a dump, and choosing what to train on."""
+"""Reading of dumps, and selection for training."""
 
 import pickle
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Dumps in jobs: complete or not there, never mixed, the same after a kill."""
+"""Dumps in jobs: atomic, never mixed, and equal after an interruption."""
 
 import multiprocessing
 import os

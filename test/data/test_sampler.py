@@ -1,4 +1,4 @@
-"""Batches: every utterance once, within the limits, even over ranks, the same again after a resume."""
+"""Batches: every utterance once, within the limits, equal numbers on all ranks, and exact resume."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""LLMs of many families: speech in the prompt, padding, packing, recomputed activations, and refusals."""
+"""LLMs of many families: speech in the prompt, padding, packing, recomputed activations, and rejected models."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Joint decoding: CTC's probability of beginnings against all alignments, and what a search makes of both."""
+"""Joint decoding: CTC prefix probabilities compared with all alignments, and the search with both scores."""
 
 import itertools
 from dataclasses import replace
@@ -21,7 +21,7 @@ FIRST = torch.tensor([0])  # the only utterance
 
 
 def said(path: tuple[int, ...]) -> tuple[int, ...]:
-    """Return what an alignment says."""
+    """Return the transcript of an alignment."""
     return tuple(one for one, _ in itertools.groupby(path) if one)
 
 
@@ -108,7 +108,7 @@ def test_what_ctc_is_sure_of_is_written_whatever_the_llm_would_write(
 
 @pytest.mark.parametrize("num_beams", [1, 4])
 def test_what_has_ended_stays_as_it_is_beside_longer_batch_mates(decoder: causal_lm.CausalLM, num_beams: int) -> None:
-    """Short before long, so that rows that ended could be taken for beginnings of others."""
+    """Short before long, so that finished rows could be confused with prefixes of others."""
     torch.manual_seed(0)
     subwords = decoder.subword_units(20)
     lens_B, max_new_tokens = torch.tensor([2, 9, 60]), [3, 6, 25]

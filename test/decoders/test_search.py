@@ -63,7 +63,7 @@ class EndAtLimit(LogitsProcessor):
 
 
 def reference(decoder: CausalLM, prompt: Tensor, limit: int, options: GenerationOptions) -> list[Found]:
-    """Return what transformers' own search finds for one prompt, its score as of beam search."""
+    """Return the result of transformers' search for one prompt, with its beam search score."""
     config = GenerationConfig(
         do_sample=False,
         max_new_tokens=limit + 1,

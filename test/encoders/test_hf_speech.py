@@ -1,4 +1,4 @@
-"""HuBERT and WavLM against transformers' own, on tiny random models, and the encoder's promises about lengths."""
+"""HuBERT and WavLM against transformers' own, on tiny random models, and the encoder's contract about lengths."""
 
 from pathlib import Path
 

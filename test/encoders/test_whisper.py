@@ -1,4 +1,4 @@
-"""The Whisper encoder against transformers' own, and its promises about lengths and padding."""
+"""The Whisper encoder against transformers' own, and its contract about lengths and padding."""
 
 from pathlib import Path
 

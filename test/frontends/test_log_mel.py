@@ -21,7 +21,7 @@ def test_every_frame_that_overlaps_the_speech_is_kept_and_the_rest_is_silence() 
 
 
 def test_features_of_joined_utterances_are_those_of_joined_audio() -> None:
-    """Where the second begins on a hop boundary; but for its first two frames, whose window begins before it."""
+    """The second utterance begins on a hop boundary; its first two frames differ, since their window begins earlier."""
     frontend = Config().build()
     first, second = signal("speech-like", 20_000), signal("noise", 30_000)
     silence = np.zeros(-len(first) % 160 + 480, np.float32)

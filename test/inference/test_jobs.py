@@ -1,4 +1,4 @@
-"""Jobs of decoding: shares, what is left alone, and what a merge refuses."""
+"""Jobs of decoding: shares, skipped work, and errors of merging."""
 
 import json
 from dataclasses import replace

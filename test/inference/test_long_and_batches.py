@@ -1,4 +1,4 @@
-"""Decoding a dump with a whole model: batch size, jobs and order change nothing, and long speech goes through."""
+"""Decoding of a dump with a whole model: invariance to batch size, jobs and order, and long speech."""
 
 import shutil
 from dataclasses import replace

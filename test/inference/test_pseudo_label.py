@@ -59,7 +59,7 @@ def test_filters_that_drop_everything_are_refused(values: dict[str, float]) -> N
 
 @pytest.fixture
 def speech(tmp_path: Path) -> Path:
-    """Return a data directory of three utterances of 2 s, and beside it hypotheses of all of them."""
+    """Return a data directory of three utterances of 2 s, with hypotheses in a sibling directory."""
     texts = {"s-1": "HE HOPED THERE WOULD BE STEW", "s-2": "NOT WHAT WAS READ AT ALL HERE", "s-3": "A B C"}
     write_data_dir(
         tmp_path / "speech",

@@ -1,4 +1,4 @@
-"""Recordings of any length through a recogniser that says what it was given."""
+"""Transcription of recordings of any length with a recogniser that describes its input."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ RATE = 16000
 
 
 class Recognizer:
-    """Recognises the loudness of a waveform in per mille; remembers the batches."""
+    """Outputs the loudness of a waveform in per mille; records the batches."""
 
     def __init__(self) -> None:
         self.batches: list[int] = []

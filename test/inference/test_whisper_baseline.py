@@ -1,4 +1,4 @@
-"""The language that Whisper's own decoder is given, and the record that states it."""
+"""The language passed to Whisper's own decoder, and its record."""
 
 import json
 from pathlib import Path

@@ -27,7 +27,7 @@ def ctc(decoder: causal_lm.CausalLM) -> EmbeddingMatrixHead:
 
 
 def spoken(decoder: causal_lm.CausalLM, ids: list[int], blank: int) -> Tensor:
-    """Return speech tokens that say ``ids`` clearly, with a blank before and after each."""
+    """Return speech tokens of ``ids`` with high posteriors, with a blank before and after each."""
     return decoder.embed(torch.tensor([blank, *(i for one in ids for i in (one, blank))]))[None]
 
 

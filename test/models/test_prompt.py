@@ -1,4 +1,4 @@
-"""Prompts: where the speech goes, what is drawn, what is refused."""
+"""Prompts: position of the speech, random instructions, and rejected templates."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The joined model: what is spliced where, which tokens are learned, and that batches change nothing."""
+"""The whole model: splicing, targets of the loss, and independence of the batch."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Checkpoints of trained weights: what goes in, what is refused."""
+"""Checkpoints of trained weights: content, and rejected files."""
 
 import shutil
 from pathlib import Path

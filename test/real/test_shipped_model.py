@@ -1,4 +1,4 @@
-"""The models that ship: small, safe, of no machine, and that they recognise people whom they never heard."""
+"""Shipped models: small, safe, portable, and able to recognise unseen speakers."""
 
 import re
 from collections.abc import Callable

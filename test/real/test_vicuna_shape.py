@@ -1,4 +1,4 @@
-"""The paper's YAML, word for word, trained for a step on a Vicuna-shaped LLM with the Llama-2 tokenizer."""
+"""The paper's YAML without changes, trained for a step on a Vicuna-shaped LLM with the Llama-2 tokenizer."""
 
 import json
 from pathlib import Path

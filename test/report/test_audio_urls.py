@@ -1,4 +1,4 @@
-"""Where a page finds audio."""
+"""URLs of audio in pages."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The page: what it holds, and that it needs nothing else."""
+"""The page: its content, and no external resources."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""Where errors are."""
+"""Error analysis."""
 
 from speechllm.score import analysis, wer
 from speechllm.score.normalize import normalizer

@@ -1,4 +1,4 @@
-"""Holding a score against the real sclite."""
+"""Comparison of a score with sclite."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The score directory: what is written, and that bad input writes nothing."""
+"""The score directory: its files, and nothing written for invalid input."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Hypotheses that fail in ways which a word error rate hides."""
+"""Failures of hypotheses that a word error rate does not show."""
 
 import pytest
 

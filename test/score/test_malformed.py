@@ -1,4 +1,4 @@
-"""Malformed references, hypotheses and mappings: each is a sentence that names file and line, soon."""
+"""Malformed references, hypotheses and mappings: a fast error of one sentence with file and line."""
 
 import time
 from pathlib import Path

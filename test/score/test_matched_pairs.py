@@ -1,4 +1,4 @@
-"""The matched-pair test against NIST's sc_stats, and the difference that it stands beside."""
+"""The matched-pair test compared with NIST's sc_stats, and the difference of the word error rates."""
 
 import math
 import random
@@ -18,7 +18,7 @@ SCLITE = ["sctk", "sclite", "-i", "rm", "-s", "-r", "ref.trn", "trn"]
 NONE = normalizer("none")
 
 
-def heard(draw: random.Random, said: list[str], rate: float, words: str) -> str:
+def hypothesis(draw: random.Random, said: list[str], rate: float, words: str) -> str:
     out = []
     for word in said:
         kind = draw.random() / rate
@@ -30,10 +30,10 @@ def heard(draw: random.Random, said: list[str], rate: float, words: str) -> str:
 
 
 def drawn(seed: int, number: int, rates: tuple[float, float], words: str) -> list[dict[str, str]]:
-    """Return references, and what two systems heard with so many errors."""
+    """Return references, and hypotheses of two systems with given error rates."""
     draw = random.Random(seed)
     said = {f"s{k % 5}-{k}": draw.choices(words, k=draw.randint(1, 25)) for k in range(number)}
-    systems = [{utt_id: heard(draw, spoken, rate, words) for utt_id, spoken in said.items()} for rate in rates]
+    systems = [{utt_id: hypothesis(draw, spoken, rate, words) for utt_id, spoken in said.items()} for rate in rates]
     return [{utt_id: " ".join(spoken) for utt_id, spoken in said.items()}, *systems]
 
 

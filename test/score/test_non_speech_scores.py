@@ -1,4 +1,4 @@
-"""Words heard where nothing is said."""
+"""Hallucinated words on non-speech."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Normalisers: what they do to text, and that each says which one it is."""
+"""Normalisers: their outputs, names and versions."""
 
 import json
 from pathlib import Path

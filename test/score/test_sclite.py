@@ -1,4 +1,4 @@
-"""result.txt against the real sclite, byte by byte, and against itself where sclite is not installed."""
+"""result.txt: equality with sclite byte by byte where it is installed, and its table and alignments."""
 
 import random
 import shutil
@@ -35,15 +35,15 @@ def theirs(ref: dict[str, str], hyp: dict[str, str], folder: Path) -> str:
 def drawn(
     seed: int, number: int, speakers: int, longest: int, words: list[str]
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Return random references and hypotheses that have nothing to do with them, or some words left out."""
+    """Return random references, and hypotheses that are unrelated or have words left out."""
     draw = random.Random(seed)
     ref, hyp = {}, {}
     for k in range(number):
         utt_id = f"{draw.randrange(speakers)}-{k}"
         said = draw.choices(words, k=draw.randint(1, longest))
-        heard = draw.choices(words, k=draw.randint(0, longest))
+        other = draw.choices(words, k=draw.randint(0, longest))
         ref[utt_id] = " ".join(said)
-        hyp[utt_id] = " ".join(heard if draw.random() < 0.7 else [word for word in said if draw.random() < 0.8])
+        hyp[utt_id] = " ".join(other if draw.random() < 0.7 else [word for word in said if draw.random() < 0.8])
     return ref, hyp
 
 

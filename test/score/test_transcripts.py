@@ -1,4 +1,4 @@
-"""Reading and writing Kaldi text and .trn files, and what they may get wrong."""
+"""Reading and writing Kaldi text and .trn files, and their errors."""
 
 from pathlib import Path
 

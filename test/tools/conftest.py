@@ -1,4 +1,4 @@
-"""Let the tests import the programs in tools/, which import each other by name; what several of them need."""
+"""Import path of the programs in tools/, and fixtures of several tests."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
 
 class Hum:
-    """A voice that hums for as long as the text is, between half a second of silence on either side."""
+    """A voice that hums for a time proportional to the text, with half a second of silence on both sides."""
 
     sample_rate = 24_000
 

@@ -1,4 +1,4 @@
-"""Kokoro's voices, with a small graph and small tables in place of the real ones."""
+"""Kokoro's voices, with a small graph and small tables."""
 
 import json
 from pathlib import Path

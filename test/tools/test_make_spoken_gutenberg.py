@@ -10,7 +10,7 @@ OTHERS = [speaker for speaker in SPEAKERS if not speaker.voice.startswith("kokor
 
 @pytest.fixture
 def no_voices(humming: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Speak what a short list says, by humming, and fetch nothing."""
+    """Hum the sentences of a short list, and fetch nothing."""
     monkeypatch.setattr(make_spoken_gutenberg, "missing_packages", lambda *engines: [])
     monkeypatch.setattr(make_spoken_gutenberg, "fetch_packages", lambda: None)
     monkeypatch.setattr(make_spoken_gutenberg, "fetch", lambda name, package, root: root / name)

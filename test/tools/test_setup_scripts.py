@@ -18,7 +18,7 @@ def script(name: str, *arguments: str, path: str = os.environ["PATH"]) -> subpro
 
 @pytest.fixture
 def bare_path(tmp_path: Path) -> Path:
-    """Return a directory with what the scripts need of the system, without Python, df, apt-get and sudo."""
+    """Return a directory with the system programs of the scripts, without Python, df, apt-get and sudo."""
     for name in ["bash", "dirname", "grep", "cut", "cat", "sha256sum", "id", "awk", "touch", "true", "env"]:
         program(tmp_path / name, f'#!/bin/sh\nexec {shutil.which(name)} "$@"\n')
     return tmp_path

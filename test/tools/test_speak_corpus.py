@@ -48,7 +48,7 @@ def test_a_voice_that_fails_leaves_no_corpus(tmp_path: Path, humming: None, monk
     with pytest.raises(subprocess.CalledProcessError):
         make(share("train-x", 1, SPEAKERS, TEXTS * 100, seed=1), tmp_path / "LibriSpeech", jobs=1)
     assert not (tmp_path / "LibriSpeech").exists()
-    assert len(spoken) < 500, "what was still to be spoken is given up"
+    assert len(spoken) < 500, "the remaining blocks are cancelled"
 
 
 def test_an_interrupted_corpus_is_continued(tmp_path: Path, humming: None, monkeypatch: pytest.MonkeyPatch) -> None:

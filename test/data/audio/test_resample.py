@@ -1,4 +1,4 @@
-"""Conversion of sampling rates: exact in time, cheap at any rate, and the same kernel everywhere."""
+"""Conversion of sampling rates: exact times, low cost at any rate, and the same kernel for all rates."""
 
 import resource
 import time

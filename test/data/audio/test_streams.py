@@ -24,7 +24,7 @@ LOW, HIGH = tone(300, 1.5), tone(1500, 1.0)
 
 
 def encoded(samples: np.ndarray, container: str, subtype: str, rate: int = RATE) -> bytes:
-    """Return a file of samples, in which an MP3 has a header that counts its frames."""
+    """Return a file of samples; an MP3 gets a header that counts its frames."""
     file = io.BytesIO()
     soundfile.write(file, samples, rate, format=container, subtype=subtype)
     return file.getvalue()
@@ -44,7 +44,7 @@ def frequencies(samples_N: np.ndarray) -> list[int]:
 
 
 def check_both(path: Path, slack: int) -> None:
-    """Check that LOW and HIGH are read, whole, in every way of reading."""
+    """Check that LOW and HIGH are read completely by every reader."""
     whole_N = read_audio(path, RATE)
     expected = len(LOW) + len(HIGH)
     assert expected <= len(whole_N) <= expected + slack

@@ -1,4 +1,4 @@
-"""Windows of long speech: cut where it is quiet, without gaps, none too long, and little held in memory."""
+"""Windows of long speech: cuts at quiet places, no gaps, the maximum duration, and low memory use."""
 
 from collections.abc import Iterator
 

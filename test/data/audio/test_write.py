@@ -1,4 +1,4 @@
-"""Audio is written complete, or not at all."""
+"""Atomic writing of audio."""
 
 import os
 import resource
@@ -34,7 +34,7 @@ def test_bits(tmp_path: Path, bits: int, subtype: str) -> None:
 @pytest.mark.parametrize("scale", [1, 2])  # FLAC and WAV
 def test_a_limit_of_the_disk_is_an_error_and_leaves_no_file(tmp_path: Path, scale: int) -> None:
     def limited(function: Callable[[], object], limit: int) -> int:
-        """Return 1 if the function fails with an OSError where no file may be larger, in a process of its own."""
+        """Return 1 if the function fails with an OSError in a process with a limit on the file size."""
         if (pid := os.fork()) == 0:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

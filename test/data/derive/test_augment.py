@@ -1,4 +1,4 @@
-"""Copies in noise, in rooms and through codecs: how loud, how long, the same again, and what is refused."""
+"""Noise, reverberation and codecs: level, duration, reproducibility, and rejected options."""
 
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def test_reverberation_falls_by_60_db_in_its_time() -> None:
 
 
 def delay(heard_N: np.ndarray, samples_N: np.ndarray) -> int:
-    """Return by how many samples what is heard comes late."""
+    """Return the delay of the output (samples)."""
     size = 4 * len(samples_N)
     likeness = np.fft.irfft(np.fft.rfft(heard_N, size) * np.conj(np.fft.rfft(samples_N, size)), size)
     late = int(likeness.argmax())
@@ -74,7 +74,7 @@ def delay(heard_N: np.ndarray, samples_N: np.ndarray) -> int:
 
 @pytest.mark.parametrize("name", CODECS)
 def test_a_codec_delays_nothing(name: str) -> None:
-    noise_N = np.convolve(RNG.standard_normal(32000), np.ones(16) / 16, "same")  # below what a telephone carries
+    noise_N = np.convolve(RNG.standard_normal(32000), np.ones(16) / 16, "same")  # below the band of a telephone
     assert delay(through_codec(0.3 * noise_N, CODECS[name], 0.5), noise_N) == 0
 
 
@@ -141,7 +141,7 @@ def test_what_cannot_be_done_is_refused(options: dict[str, Any], words: str) -> 
 
 
 def test_options_that_were_added_change_the_marker_only_where_they_are_set() -> None:
-    """So that copies of earlier versions are not made again."""
+    """Fingerprints of earlier versions stay valid."""
     assert str(Augmentation(snr=(5, 20))) == (
         "Augmentation(reverberation=None, snr=(5, 20), noise_dir=None, codecs=(), seed=0)"
     )

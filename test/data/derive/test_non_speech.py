@@ -1,4 +1,4 @@
-"""A set without speech."""
+"""Non-speech sets."""
 
 from pathlib import Path
 

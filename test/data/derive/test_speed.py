@@ -1,4 +1,4 @@
-"""Copies at another speed: their length, their pitch, and that they are made once."""
+"""Speed perturbation: duration, pitch, and no repeated work."""
 
 import shutil
 from collections.abc import Callable

@@ -16,7 +16,7 @@ Read = Callable[..., tuple[list[Row], dict[str, str]]]
 
 @pytest.fixture
 def record() -> Callable[[Path, float], Path]:
-    """Return a function that writes so many seconds of noise."""
+    """Return a function that writes a given duration of noise (seconds)."""
 
     def write(path: Path, seconds: float = 1.0) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)

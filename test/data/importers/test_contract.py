@@ -1,4 +1,4 @@
-"""What every format promises, see speechllm/data/importers/__init__.py."""
+"""Contract of all formats, see speechllm/data/importers/__init__.py."""
 
 import inspect
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Transcripts with ids behind them."""
+"""Transcripts followed by ids."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The fixer keeps what is good, lists what it drops, and loses nothing."""
+"""The verb fix keeps valid utterances, lists dropped ones, and loses nothing."""
 
 import os
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""No verb replaces anything but what a verb wrote."""
+"""Verbs replace only files that a verb wrote."""
 
 import shutil
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The validator finds all that is wrong, and says how many and which."""
+"""Validation finds all errors, and reports their number and ids."""
 
 import re
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def cut(data: Path) -> Path:
 
 
 def edit(path: Path, **changes: str | None) -> None:
-    """Set values of a table; None removes an id. A key's underscore stands for a hyphen."""
+    """Set values of a table; None removes an id. An underscore in a key becomes a hyphen."""
     table = read_table(path, allow_empty=True) | {key.replace("_", "-"): value for key, value in changes.items()}
     write_table(path, {key: value for key, value in table.items() if value is not None})
 

@@ -1,4 +1,4 @@
-"""Global mapping against the real csrfilt.sh."""
+"""Global mapping compared with csrfilt.sh."""
 
 import os
 import random

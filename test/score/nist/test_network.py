@@ -55,7 +55,7 @@ def drawn(draw: random.Random, words: list[str], alternatives: float, optional: 
 
 @needs_sctk
 @pytest.mark.parametrize(
-    ("words", "heard", "alternatives", "optional"),
+    ("words", "recognised", "alternatives", "optional"),
     [
         (["a", "b", "c"], ["a", "b", "c"], 0.3, 0.0),
         (["a", "b", "c"], ["a", "b", "c"], 0.0, 0.3),
@@ -65,11 +65,11 @@ def drawn(draw: random.Random, words: list[str], alternatives: float, optional: 
     ],
 )
 def test_counts_are_sclites(
-    words: list[str], heard: list[str], alternatives: float, optional: float, tmp_path: Path
+    words: list[str], recognised: list[str], alternatives: float, optional: float, tmp_path: Path
 ) -> None:
     draw = random.Random(1)
     pairs = [
-        (drawn(draw, words, alternatives, optional, 8), " ".join(draw.choices(heard, k=draw.randint(0, 8))))
+        (drawn(draw, words, alternatives, optional, 8), " ".join(draw.choices(recognised, k=draw.randint(0, 8))))
         for _ in range(2500)
     ]
     found = theirs(pairs, tmp_path)
@@ -81,8 +81,8 @@ def test_counts_are_sclites(
 
 
 def test_the_wording_that_fits_is_shown() -> None:
-    said, heard = "well { gonna / going to / @ } go (uh) wor- home", "well going to go world"
-    columns = align_network(said.split(), heard.split())
+    said, recognised = "well { gonna / going to / @ } go (uh) wor- home", "well going to go world"
+    columns = align_network(said.split(), recognised.split())
     assert columns == [
         ("C", "well", "well"),
         ("C", "going", "going"),
@@ -116,7 +116,7 @@ def test_fragments() -> None:
 
 @needs_sctk
 def test_alternatives_in_a_trn_file(tmp_path: Path) -> None:
-    """There sclite knows no optional words and fragments, unless it is told to."""
+    """In hypotheses sclite does not interpret optional words and fragments by default."""
     refs = ["{a / b} c", "x {a b/c d} y", "a (uh) wor- b", "a @ b", "a / b"]
     hyps = ["b c", "x c d y", "a world b", "a b", "a / b"]
     for name, texts in (("ref.trn", refs), ("hyp.trn", hyps)):

@@ -1,4 +1,4 @@
-"""STM against CTM, beside the real sclite: the same words in the same segments, and the same result.txt."""
+"""STM against CTM, compared with sclite: the same words in the same segments, and the same result.txt."""
 
 import os
 import random
@@ -27,9 +27,9 @@ def theirs(folder: Path) -> str:
 
 
 def drawn(draw: random.Random) -> tuple[list[Segment], list[Word]]:
-    """Return two channels of segments, with gaps between them and words that may fall into these."""
+    """Return two channels of segments with gaps between them, and words that may be in the gaps."""
     words = ["yeah", "i", "mean", "right", "uh"]
-    segments, heard = [], []
+    segments, hyp = [], []
     for channel in "AB":
         time = draw.random()
         for _ in range(draw.randint(3, 12)):
@@ -42,8 +42,8 @@ def drawn(draw: random.Random) -> tuple[list[Segment], list[Word]]:
             time += length + draw.choice([0, 0, 1.5])
         for _ in range(40):
             start = round(draw.uniform(0, time + 1), 3)
-            heard.append(Word(recording="sw1", channel=channel, start=start, duration=0.2, word=draw.choice(words)))
-    return segments, sorted(heard, key=lambda word: (word.channel, word.start))
+            hyp.append(Word(recording="sw1", channel=channel, start=start, duration=0.2, word=draw.choice(words)))
+    return segments, sorted(hyp, key=lambda word: (word.channel, word.start))
 
 
 @needs_sctk
@@ -116,7 +116,7 @@ def test_wrong_lines(name: str, line: str, message: str, tmp_path: Path) -> None
 
 @needs_sctk
 def test_the_verb_scores_recordings_as_hubscr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """NIST's own way: csrfilt.sh over both files, then sclite."""
+    """NIST's procedure: csrfilt.sh on both files, then sclite."""
     glm = (
         "* format = 'NIST1'\nYEAH => YES / [ ] __ [ ]\nI'M => {I'M / I AM} / [ ] __ [ ]\nMEAN => MEAN IT / [ ] __ [ ]\n"
     )

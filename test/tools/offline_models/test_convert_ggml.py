@@ -1,4 +1,4 @@
-"""A small Whisper written in whisper.cpp's form, and read back."""
+"""A small Whisper written in whisper.cpp's format, and read back."""
 
 import re
 import struct

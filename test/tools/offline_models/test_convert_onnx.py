@@ -1,4 +1,4 @@
-"""A small Whisper written in ONNX with weights of 8 bits, and read back."""
+"""A small Whisper written in ONNX with 8-bit weights, and read back."""
 
 from pathlib import Path
 

