@@ -90,7 +90,7 @@ class SpecAugmentOptions:
     time_width: float = 1.0
     """Maximum width of a mask over frames (seconds)."""
     time_share: float = 0.2
-    """Maximum width of a mask over frames, as a fraction of the utterance."""
+    """Maximum width of a mask over frames (fraction of the utterance)."""
     frequency_masks: int = 2
     """Number of masks over adjacent features."""
     frequency_width: int = 27
@@ -107,11 +107,11 @@ class DataConfig:
     """Dump format, selection and augmentation of training utterances, and batch limits."""
 
     dump: Literal["features", "encoder", "none"] = "features"
-    """Stored inputs: features, states of the frozen encoder, or none: features are extracted from audio when read."""
+    """Stored inputs: features, encoder (its frozen states), or none (read audio)."""
     compress: bool = True
-    """Store features in 16 instead of 32 bits (Kaldi's method 3); states are float16."""
+    """Store features in 16 bits (Kaldi's method 3), not 32; states are float16."""
     transcript: TranscriptCase = "sentence"
-    """Case of the transcripts: as_is, lower, or sentence (only the first letter capital)."""
+    """Case of the transcripts: as_is, lower, or sentence (first letter capital)."""
     min_duration: float = 0.1
     """Minimum duration of training utterances (seconds); shorter ones are skipped and listed."""
     max_duration: float = 30.0
@@ -129,14 +129,14 @@ class DataConfig:
     batch_duration: float = 320.0
     """Maximum of longest utterance times number of utterances per rank's batch (seconds)."""
     batch_tokens: int | None = None
-    """Maximum of one rank's batch with train.packing: prompts, speech and texts (tokens of the LLM). With it,
-    batch_duration limits the sum of the durations. null: no maximum."""
+    """Maximum size of one rank's packed batch (LLM tokens); null: none. With it, batch_duration limits the sum of
+    durations."""
     batch_size: int = 16
     """Maximum size of one rank's batch (utterances)."""
     num_buckets: int = 20
     """Number of groups of similar duration; a batch comes from one."""
     num_workers: int = 0
-    """Processes per rank that read batches ahead; 0: read in the main process."""
+    """Processes per rank that read batches ahead; 0: the main process."""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "batch_size", "batch_tokens", "num_buckets")

@@ -1,6 +1,6 @@
 "use strict";
 // The data: sets[name] = [{id, words, errors, length, seconds, audio, flags, others: [[system, errors, words], ...]}, ...]
-// with words = [[letter, word of the reference, word of the hypothesis], ...], "" for no word.
+// with words = [[letter, word of the reference, word of the hypothesis], ...], "" for a gap.
 const sets = JSON.parse(document.getElementById("data").textContent);
 const PAGE = 50;
 const PLAYABLE = /^data:|\.(wav|flac|mp3|ogg|oga|opus|m4a|mp4|aac|webm)(#|$)/i;
@@ -27,7 +27,7 @@ function element(tag, text, className) {
   return made;
 }
 
-// Return the reference's words, and by position the letter and word aligned with it and the words inserted before it.
+// Return the words of the reference and, by position, the aligned letter and word and the words inserted before it.
 function slots(words) {
   const found = { ref: [], aligned: [], inserted: [[]] };
   for (const [letter, refWord, hypWord] of words) {
@@ -55,7 +55,7 @@ function mergedColumns(systems) {
   return columns;
 }
 
-// Return the width of a text in a cell (pixels), its padding included.
+// Return the width of a text in a cell (pixels), with padding.
 const widthOf = (text) => ruler.measureText(text).width + 8;
 
 // Append tables of a reference and its systems, each as wide as the page allows.
@@ -90,7 +90,7 @@ function appendAligned(parent, systems) {
 function alignment(utterance) {
   const made = element("div", "", "alignment");
   const systems = [[EXPERIMENT, utterance.errors, utterance.words], ...utterance.others];
-  const groups = new Map(); // systems by reference, which differs where a transcript allows several wordings
+  const groups = new Map(); // systems by reference, which can differ if a transcript accepts several wordings
   for (const [label, errors, words] of systems) {
     const system = { label: systems.length > 1 ? `${label} (${errors})` : "hypothesis", ...slots(words) };
     const key = JSON.stringify(system.ref);
@@ -107,7 +107,7 @@ function player(address) {
     return refusal(`a browser cannot play .${format} files; write the report with --embed_audio`);
   }
   const made = document.createElement("audio");
-  made.addEventListener("error", () => made.replaceWith(refusal("the file is not there, or this browser cannot play it")));
+  made.addEventListener("error", () => made.replaceWith(refusal("the file is missing, or this browser cannot play it")));
   return Object.assign(made, { controls: true, preload: "none", src: address });
 }
 
