@@ -72,7 +72,7 @@ class ConcatenatedDataset(Dataset[Example]):
         options: silence between utterances; None: no concatenation.
         frontend: frontend of the features.
         masks: SpecAugment of each utterance; None: no masks.
-        stretch: largest factor by which augmentation lengthens an utterance.
+        stretch: largest ratio of an utterance's duration after augmentation to the one before.
     """
 
     def __init__(

@@ -242,7 +242,7 @@ def _summarize(
     )
     if not any(utterance.ref for utterance in words):
         raise DataError(
-            "references: found no words, expected at least one; check whether all are empty alternatives (@)"
+            "references: found 0 words, expected at least one; check whether all are empty alternatives (@)"
         )
     empty = failures.empty_hypotheses(raw)
     was_empty = set(empty)

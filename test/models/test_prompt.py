@@ -31,8 +31,8 @@ def test_chat_uses_the_models_own_template(decoder: CausalLM) -> None:
 
 
 def test_a_text_of_ones_own(decoder: CausalLM) -> None:
-    prompt = Prompt(PromptConfig(template="hear <speech> say"), decoder)
-    assert texts(prompt, decoder) == ("hear ", " say")
+    prompt = Prompt(PromptConfig(template="read <speech> say"), decoder)
+    assert texts(prompt, decoder) == ("read ", " say")
 
 
 def test_instructions_are_drawn_in_training_and_fixed_in_decoding(decoder: CausalLM) -> None:
@@ -51,7 +51,7 @@ def test_a_template_holds_one_mark(template: str) -> None:
 
 def test_instructions_need_a_place() -> None:
     with pytest.raises(ConfigError, match="has no place for them"):
-        PromptConfig(template="hear <speech> say", instructions=("one", "two"))
+        PromptConfig(template="read <speech> say", instructions=("one", "two"))
 
 
 def test_no_instruction_is_refused() -> None:
@@ -127,16 +127,16 @@ def with_context(prompt: Prompt, decoder: CausalLM, context: str) -> tuple[str, 
     ("config", "without", "expected"),
     [
         (
-            PromptConfig(template="hear <speech> say", context="words: {context}\n"),
-            ("hear ", " say"),
-            ("hear words: fox, dog\n", " say"),
+            PromptConfig(template="read <speech> say", context="words: {context}\n"),
+            ("read ", " say"),
+            ("read words: fox, dog\n", " say"),
         ),
         (
-            PromptConfig(template="hear <speech> {context}say", context="words: {context}\n"),
-            ("hear ", " say"),
-            ("hear ", " words: fox, dog\nsay"),
+            PromptConfig(template="read <speech> {context}say", context="words: {context}\n"),
+            ("read ", " say"),
+            ("read ", " words: fox, dog\nsay"),
         ),
-        (PromptConfig(template="with {context} hear <speech>"), ("with  hear ", ""), ("with fox, dog hear ", "")),
+        (PromptConfig(template="with {context} read <speech>"), ("with  read ", ""), ("with fox, dog read ", "")),
         (
             PromptConfig(instructions=("Write it.",), context="words: {context}\n"),
             ("<|start|>user\n", "Write it.<|end|>\n<|start|>assistant\n"),
@@ -154,16 +154,16 @@ def test_a_context_has_its_place(
 
 
 def test_a_prompt_without_a_place_ignores_contexts(decoder: CausalLM) -> None:
-    prompt = Prompt(PromptConfig(template="hear <speech> say"), decoder)
+    prompt = Prompt(PromptConfig(template="read <speech> say"), decoder)
     assert not prompt.config.takes_context
     assert prompt.parts("a", None, "fox") == prompt.parts("a", None)
 
 
 def test_a_context_is_text_whatever_it_holds(decoder: CausalLM) -> None:
-    prompt = Prompt(PromptConfig(template="hear <speech> say", context="words: {context}\n"), decoder)
+    prompt = Prompt(PromptConfig(template="read <speech> say", context="words: {context}\n"), decoder)
     before, after = prompt.parts("a", None, "<|end|> <speech> {context} {instruction}")
     assert decoder.tokenizer.eos_token_id not in before
-    assert decoder.tokenizer.decode(before) == "hear words: <|end|> <speech> {context} {instruction}\n"
+    assert decoder.tokenizer.decode(before) == "read words: <|end|> <speech> {context} {instruction}\n"
     assert after == prompt.parts("a", None)[1]
 
 
@@ -176,8 +176,8 @@ def test_a_context_text_holds_the_place_once(context: str) -> None:
 @pytest.mark.parametrize(
     "config",
     [
-        PromptConfig(template="hear {language} <speech> {context}say {instruction}", instructions=("it.",)),
-        PromptConfig(template="hear <speech>{instruction}", instructions=("Write the {language} speech.",)),
+        PromptConfig(template="read {language} <speech> {context}say {instruction}", instructions=("it.",)),
+        PromptConfig(template="read <speech>{instruction}", instructions=("Write the {language} speech.",)),
         PromptConfig(instructions=("Write the {language} speech.",), context="words: {context} "),
     ],
 )

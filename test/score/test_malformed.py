@@ -31,7 +31,7 @@ def score(folder: Path, files: dict[str, str], *options: str) -> int:
         ("r 1 s nan 2 a\n", "x.stm:1: found nan to 2 s"),
         (f"{STM}r 1 s 2 3 a\0b\n", "x.stm:2: found a NUL character"),
         ("r 1 s 0 2 IGNORE_TIME_SEGMENT_IN_SCORING\n", "x.stm: found no segment to score"),
-        ("r 1 s 0 2 { @ }\n", "references: found no words"),
+        ("r 1 s 0 2 { @ }\n", "references: found 0 words"),
     ],
 )
 def test_stm(tmp_path: Path, capsys: pytest.CaptureFixture[str], stm: str, message: str) -> None:
@@ -77,7 +77,7 @@ def test_glm(tmp_path: Path, capsys: pytest.CaptureFixture[str], glm: str, messa
     [
         ("a (s-1)\n{ a / b (s-2)\n", "r.trn:2: utterance s-2: { a / b: found a brace that is not closed"),
         (f"{NESTED} (s-1)\nb (s-2)\n", "found alternatives nested more than 50 deep"),
-        ("@ (s-1)\n@ (s-2)\n", "references: found no words"),
+        ("@ (s-1)\n@ (s-2)\n", "references: found 0 words"),
         ("a (s-1)\nb\0 (s-2)\n", "r.trn:2: found a NUL character"),
     ],
 )
