@@ -94,3 +94,9 @@ def test_hold_out_and_combine(data: Path, tmp_path: Path, capsys: pytest.Capture
     assert main(["combine", str(tmp_path / "all"), train, valid]) == 0
     assert (tmp_path / "all" / "text").read_text() == (data / "text").read_text()
     assert main(["combine", str(tmp_path / "twice"), train, str(data)]) == 1
+    texts = "".join(f"{line.split()[0]} {i}\n" for i, line in enumerate((data / "text").read_text().splitlines()))
+    (data / "text").write_text(texts)
+    assert main(["hold_out", str(data), "--utterances", "5", "--train", train, "--valid", valid]) == 0
+    out = capsys.readouterr().out
+    assert "train: 7 utterances" in out
+    assert "valid: 5 utterances" in out

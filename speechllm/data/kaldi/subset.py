@@ -1,4 +1,4 @@
-"""Data directories made from others: a subset, a union, or held-out speakers.
+"""Data directories made from others: a subset, a union, or held-out speakers or transcripts.
 
 Each function does nothing if its output already exists, made by the same command from the same tables.
 """
@@ -134,6 +134,39 @@ def hold_out_speakers(
     for target, wanted in ((train, set(speakers[num_speakers:])), (valid, held_out)):
         subset_data_dir(source, target, speakers=wanted)
     return sorted(held_out)
+
+
+def hold_out_transcripts(
+    source: str | Path, train: str | Path, valid: str | Path, num_utts: int, seed: int = 0
+) -> None:
+    """Split a directory in two that have no transcript in common, for the speech of a single speaker.
+
+    Args:
+        source: data directory.
+        train: data directory for training.
+        valid: data directory for validation.
+        num_utts: utterances of ``valid``, at most, of transcripts drawn with ``seed``.
+        seed: of the draw.
+
+    Raises:
+        DataError: unless some utterances are held out and some are left for training.
+    """
+    check_apart(train, valid)
+    of_text: dict[str, list[str]] = {}
+    for utt in read_data_dir(source).utts:
+        of_text.setdefault((utt.text or "").casefold(), []).append(utt.utt_id)
+    held_out: set[str] = set()
+    for text in sorted(of_text, key=lambda text: _draw(seed, text)):
+        if len(held_out) + len(of_text[text]) <= num_utts:
+            held_out.update(of_text[text])
+    left = {utt_id for utt_ids in of_text.values() for utt_id in utt_ids} - held_out
+    if not held_out or not left:
+        raise DataError(
+            f"{source}: found {len(of_text)} different transcripts of {len(held_out) + len(left)} utterances, asked to "
+            f"hold out {num_utts} utterances; at least one must be held out and one left"
+        )
+    for target, wanted in ((train, left), (valid, held_out)):
+        subset_data_dir(source, target, utts=wanted)
 
 
 def _draw(seed: int, key: str) -> bytes:

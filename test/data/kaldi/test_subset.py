@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 from speechllm.data.kaldi.data_dir import Utterance, read_data_dir, read_language, write_data_dir, write_language
-from speechllm.data.kaldi.subset import combine_data_dirs, hold_out_speakers, subset_data_dir
+from speechllm.data.kaldi.subset import (
+    combine_data_dirs,
+    hold_out_speakers,
+    hold_out_transcripts,
+    subset_data_dir,
+)
 from speechllm.data.kaldi.validate import validate_data_dir
 from speechllm.errors import DataError
 
@@ -107,6 +112,33 @@ def test_held_out_speakers_are_in_one_of_the_two(data: Path, tmp_path: Path) -> 
 def test_some_speakers_must_be_held_out_and_some_left(data: Path, tmp_path: Path, number: int) -> None:
     with pytest.raises(DataError, match=f"found 4 speakers and {number} to hold out"):
         hold_out_speakers(data, tmp_path / "train", tmp_path / "valid", number)
+    assert not (tmp_path / "train").exists()
+
+
+def test_held_out_utterances_have_transcripts_of_their_own(make_set: Callable[..., Path], tmp_path: Path) -> None:
+    data = make_set(*[0.1] * 12, speakers=1)
+    texts = ["ONE", "TWO", "One", "THREE", "FOUR", "TWO", "FIVE", "SIX", "SEVEN", "ONE", "EIGHT", "FOUR"]
+    utts = read_data_dir(data).utts
+    write_data_dir(data, [replace(utt, text=text) for utt, text in zip(utts, texts, strict=True)])
+    draws = set()
+    for seed in range(8):
+        train, valid = tmp_path / f"train{seed}", tmp_path / f"valid{seed}"
+        hold_out_transcripts(data, train, valid, 4, seed)
+        left, held_out = ({utt.utt_id: utt.text for utt in read_data_dir(part).utts} for part in (train, valid))
+        assert len(held_out) == 4
+        assert sorted(left | held_out) == ids(data)
+        assert not {text.casefold() for text in left.values()} & {text.casefold() for text in held_out.values()}
+        draws.add(tuple(held_out))
+    assert len(draws) > 1
+
+
+@pytest.mark.parametrize("number", [0, 12, -1])
+def test_some_utterances_must_be_held_out_and_some_left(
+    make_set: Callable[..., Path], tmp_path: Path, number: int
+) -> None:
+    data = make_set(*[0.1] * 12, speakers=1)
+    with pytest.raises(DataError, match=f"of 12 utterances, asked to hold out {number} utterances"):
+        hold_out_transcripts(data, tmp_path / "train", tmp_path / "valid", number)
     assert not (tmp_path / "train").exists()
 
 
