@@ -26,14 +26,20 @@ Shown: TypeAlias = tuple[list[tuple[str, float]], str, str]
 """Tokens with error probabilities (1 minus probability), remarks, and the transcript of Whisper's own decoder."""
 
 
-def recognizer(model: Model, whisper: WhisperBaseline | None) -> Callable[[str | None], Shown]:
-    """Return the function of the page from the path of a recording to the shown values."""
+def recognizer(model: Model, whisper: WhisperBaseline | None, language: str = "") -> Callable[[str | None], Shown]:
+    """Return the function of the page from the path of a recording to the shown values.
+
+    Args:
+        model: transcribes the recording.
+        whisper: transcribes it for comparison.
+        language: see ``Model.transcribe``.
+    """
 
     def recognize(path: str | None) -> Shown:
         if path is None:
             return [], "Speak or choose a file first.", ""
         try:
-            transcript = model.transcribe(path)
+            transcript = model.transcribe(path, language=language)
             peer = "" if whisper is None else whisper.transcribe([_samples(path)])[0].text
         except SpeechLLMError as error:
             return [], str(error), ""
@@ -55,8 +61,13 @@ def tokens_of(transcript: Transcript) -> list[tuple[str, float]]:
     return found[1:]
 
 
-def serve(model: Model, *, port: int) -> None:
+def serve(model: Model, *, port: int, language: str = "") -> None:
     """Serve the page on this machine only, until interrupted.
+
+    Args:
+        model: transcribes the recordings.
+        port: of the page.
+        language: of the speech, see ``Model.transcribe``; also Whisper's, which otherwise detects it.
 
     Raises:
         ConfigError: if gradio is not installed.
@@ -67,7 +78,8 @@ def serve(model: Model, *, port: int) -> None:
         raise ConfigError("demo: needs gradio; pip install 'speechllm[demo]'") from error
     with tempfile.TemporaryDirectory(prefix="speechllm_demo_") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # folder of uploads; gradio's default folder is never emptied
-        page = _page(gradio, recognizer(model, _baseline(model)), f"{model.about.get('name', 'speechllm')}")
+        recognize = recognizer(model, _baseline(model, language), language)
+        page = _page(gradio, recognize, f"{model.about.get('name', 'speechllm')}")
         page.launch(server_name=LOCALHOST, server_port=port, max_file_size=LARGEST_UPLOAD, share=False)
 
 
@@ -89,14 +101,14 @@ def _page(gradio: Any, recognize: Callable[[str | None], Shown], title: str) -> 
     return page
 
 
-def _baseline(model: Model) -> WhisperBaseline | None:
+def _baseline(model: Model, language: str) -> WhisperBaseline | None:
     """Return the complete Whisper model of the encoder; None for another encoder or without its decoder."""
     encoder = model.config.encoder
     path = base_path(encoder)
     if path is None or not type(encoder).__module__.endswith(".whisper"):
         return None
     try:
-        return WhisperBaseline(path, model.device)
+        return WhisperBaseline(path, model.device, language=language or None)
     except ConfigError as error:
         print(f"demo: the page has no transcript of Whisper's own decoder: {error}")
         return None

@@ -69,6 +69,13 @@ def test_what_cannot_be_read_is_a_remark(exp_dir: Path, tmp_path: Path) -> None:
     assert (tokens, peer) == ([], "") and "no audio" in remarks
 
 
+def test_the_language_is_in_the_prompt(exp_dir: Path, recording: Path) -> None:
+    model = load(exp_dir, overrides=["prompt.template=hear {language} <speech> say"])
+    shown = {language: recognizer(model, None, language)(str(recording)) for language in ("de", "fr", "")}
+    assert shown["de"][0] == tokens_of(model.transcribe(recording, language="German")) != shown["fr"][0]
+    assert shown[""][0] == [] and "give one, such as de" in shown[""][1]
+
+
 def test_uploads_are_deleted(exp_dir: Path, recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gradio, httpx = (pytest.importorskip(name) for name in ("gradio", "httpx"))
     for name in ("CHECKED", "KEPT"):

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from speechllm.data.importers import Options
+from speechllm.data.kaldi.data_dir import write_language
 from speechllm.data.kaldi.dropped import status
 from speechllm.data.kaldi.target import check_apart
 from speechllm.data.kaldi.validate import validate_data_dir
@@ -36,6 +37,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="WHAT=COLUMN",
         help=f"columns or keys of {', '.join(_COLUMNS)}, e.g. text=sentence",
     )
+    parser.add_argument("--language", metavar="CODE", help="language of the utterances, e.g. de; recorded in TARGET")
 
 
 def run(args: Namespace) -> int:
@@ -43,13 +45,22 @@ def run(args: Namespace) -> int:
     if not args.source.exists():
         raise DataError(f"{args.source}: no such file or folder, expected data to import; check the path")
     check_apart(args.target, args.source)
+    if args.language is not None:
+        _check_language(args.language)
     name = args.format or _detect(args.source)
     importer = component_module(_KIND, name)
     options = _options(args, name, importer)
     rows = importer.read(args.source, Path(f"{args.target}_audio"), options)
     write_rows(args.target, rows, f"import {name} {args.source}", importer.KEEPS_IDS)
+    write_language(args.target, args.language)
     print(f"{args.target}: {validate_data_dir(args.target, need_text=(args.target / 'text').exists())}")
     return status([args.target])
+
+
+def _check_language(language: str) -> None:
+    from speechllm.data.language import language_name  # imports transformers, which takes a second
+
+    language_name(language, "--language")
 
 
 def _detect(source: Path) -> str:

@@ -34,6 +34,8 @@ BASES_VARIABLE = "SPEECHLLM_MODELS"
 """Environment variable with a further folder of base models."""
 CHANGEABLE = ("decode", "prompt", "encoder.path", "decoder.path", "decoder.tokenizer")
 """Settings of a trained model that overrides may change."""
+WITHOUT_DUMP = "data.dump=none"
+"""Further override of a trained model: sets are read as audio."""
 PARTS = ("encoder", "decoder")
 
 
@@ -83,16 +85,19 @@ def read_model(
 
     Args:
         name: see ``find_model``.
-        overrides: ``section.key=value`` strings for the decode section, the prompt and the paths of base models.
+        overrides: ``section.key=value`` strings for the decode section, the prompt and the paths of base models, or
+            ``data.dump=none``.
         trust_components: whether to import components from outside the library.
 
     Raises:
         ConfigError: if the model does not exist or cannot be read, or an override would change its training.
     """
     path, overrides = find_model(name), list(overrides)
+    changeable = tuple(f"{key}{end}" for key in CHANGEABLE for end in ".=")
     for override in overrides:
-        if not override.startswith(tuple(f"{key}{end}" for key in CHANGEABLE for end in ".=")):
-            raise ConfigError(f"{override!r}: cannot change after training; expected one of {', '.join(CHANGEABLE)}")
+        if override != WITHOUT_DUMP and not override.startswith(changeable):
+            expected = ", ".join([*CHANGEABLE, WITHOUT_DUMP])
+            raise ConfigError(f"{override!r}: cannot change after training; expected one of {expected}")
     with outside_components(trust_components):
         if (path / CONFIG).is_file():
             tree = _read_json(path / CONFIG)
@@ -101,7 +106,8 @@ def read_model(
         else:
             about = _about(path)
             config = configs.load(ExperimentConfig, path / EXPERIMENT, overrides)
-    config = replace(config, data=replace(config.data, dump="features"))  # so that the model has an encoder
+    if config.data.dump == "encoder":
+        config = replace(config, data=replace(config.data, dump="features"))  # so that the model has an encoder
     return TrainedModel(path, _with_bases(config, path), about)
 
 

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from speechllm.bin import main, verbs
-from speechllm.data.kaldi.data_dir import read_table
+from speechllm.data.kaldi.data_dir import read_language, read_table
 from speechllm.registry import available
 
 
@@ -63,6 +63,16 @@ def test_the_status_says_that_something_was_left_out(sources: dict[str, Path], t
         table.write("gone.wav\thello\n")
     assert main(["import", str(sources["table"]), str(tmp_path / "out")]) == 3
     assert len(read_table(tmp_path / "out/text")) == 2
+
+
+def test_the_language_is_recorded(sources: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["import", str(sources["table"]), str(tmp_path / "out"), "--language", "german"]) == 0
+    assert read_language(tmp_path / "out") == "german"
+    assert main(["import", str(sources["table"]), str(tmp_path / "out"), "--language", "de"]) == 0
+    assert read_language(tmp_path / "out") == "de"
+    assert main(["import", str(sources["table"]), str(tmp_path / "other"), "--language", "xx"]) == 1
+    assert "--language: found the language 'xx'" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
 
 
 def test_formats_that_are_not_read_are_listed(

@@ -119,6 +119,28 @@ def test_a_packed_model_decodes_a_dump_as_its_experiment_does(
     assert set(collect(tmp_path / "out/exp")) == {"data", "data_shuffled"}
 
 
+def test_a_packed_model_reads_audio_and_makes_pseudo_labels_as_its_experiment_does(
+    exp_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load(exp_dir, device="cpu").save_pretrained(tmp_path / "packed", dtype="float32")
+    assert main(["subset", str(exp_dir / "data"), str(tmp_path / "data"), "--max_duration", "3"]) == 0
+    texts, search = {}, "decode.search.num_beams=1"
+    for name, model in (("packed", tmp_path / "packed"), ("exp", exp_dir)):
+        command = ["decode", "--data", str(tmp_path), "--exp", str(tmp_path / f"out/{name}"), str(model), "data"]
+        assert main([*command, "--set", f"data.dump=none {search}"]) == 0
+        texts[name] = read_table(tmp_path / f"out/{name}/decode/data/text", allow_empty=True)
+    assert texts["packed"] == texts["exp"]
+    assert len(set(texts["exp"].values())) > 1
+    assert main(["decode", str(tmp_path / "packed"), "data", "--set", "data.dump=encoder"]) == 1
+    assert "decoder.tokenizer, data.dump=none" in capsys.readouterr().err
+    (tmp_path / "data/text").unlink()
+    for model in (tmp_path / "packed", exp_dir):
+        out = tmp_path / f"labelled_{model.name}"
+        assert main(["pseudo_label", str(tmp_path / "data"), str(out), "--model", str(model), "--set", search]) == 1
+        assert read_table(tmp_path / f"{out.name}_decode/text") == texts["exp"]
+        assert "not one utterance can be used (truncated 4)" in capsys.readouterr().err
+
+
 def test_a_dump_of_another_frontend_is_refused(exp_dir: Path, tmp_path: Path) -> None:
     config = experiment.load_config(exp_dir / "config.yaml", ["data.dump=encoder"])
     with pytest.raises(DataError, match="the dump differs from the frontend of the encoder"):
