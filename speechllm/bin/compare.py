@@ -1,7 +1,7 @@
 """Compare two experiments, or two score directories, by significance tests and by utterance.
 
-For each set scored in both, print the difference of the word error rates with its bootstrap interval and the
-two-tailed matched-pair test (MAPSSWE, as in NIST's sc_stats); p below 0.05 is commonly called significant.
+For each set scored in both, print the difference of the error rates (WER or CER) with its bootstrap interval and
+the two-tailed matched-pair test (MAPSSWE, as in NIST's sc_stats); p below 0.05 is commonly called significant.
 """
 
 import argparse

@@ -50,7 +50,9 @@ def _scores(path: Path) -> dict[str, Path]:
 
 
 def _compare_sets(name: str, first: Path, second: Path, number: int) -> tuple[tuple[str, ...], list[str]]:
-    normalizers = [read_summary(path / SUMMARY).normalizer for path in (first, second)]
+    summaries = [read_summary(path / SUMMARY) for path in (first, second)]
+    normalizers = [summary.normalizer for summary in summaries]
+    label = f"{name} (CER)" if summaries[0].unit == "character" else name
     if normalizers[0] != normalizers[1]:
         raise DataError(
             f"{first} and {second}: found the normalizers {normalizers[0]} and {normalizers[1]}, expected the same; "
@@ -59,7 +61,7 @@ def _compare_sets(name: str, first: Path, second: Path, number: int) -> tuple[tu
     one = read_words(first)
     other = _in_order(read_words(second), one)
     try:
-        row = _row(name, one, other, matched_pairs(one, other), normalizers[0])
+        row = _row(label, one, other, matched_pairs(one, other), normalizers[0])
     except DataError as error:
         raise DataError(f"{first} and {second}: {error}") from error
     changed = sorted(zip(one, other, strict=True), key=lambda pair: -abs(pair[0].errors - pair[1].errors))

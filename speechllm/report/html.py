@@ -90,7 +90,8 @@ def write_report(
         for system in own
     }
     matched = {system.name: system.words for system in own if not is_control(system.name)}
-    drawn = [plots.wer_by_duration(matched, durations)] if durations else []
+    rate_names = sorted({read_summary(system.path / SUMMARY).rate_name for system in own if system.name in matched})
+    drawn = [plots.errors_by_duration(matched, durations, " or ".join(rate_names))] if durations else []
     drawn += [plots.deletions_by_position(matched), *_curves(exp)]
     page = Template(_page("report.html")).substitute(
         title=html.escape(title_of(exp)),

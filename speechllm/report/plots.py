@@ -17,8 +17,8 @@ Sets = Mapping[str, Sequence[ScoredUtterance]]
 SIZE = (5.0, 3.2)  # inches
 
 
-def wer_by_duration(sets: Sets, durations: Mapping[str, Mapping[str, float]]) -> str:
-    """Plot the word error rate against the duration of utterances, for each set with known durations."""
+def errors_by_duration(sets: Sets, durations: Mapping[str, Mapping[str, float]], rate_name: str) -> str:
+    """Plot the error rate (WER or CER) against the duration of utterances, for each set with known durations."""
 
     def draw(axes: Axes) -> None:
         names: list[str] = []
@@ -33,8 +33,8 @@ def wer_by_duration(sets: Sets, durations: Mapping[str, Mapping[str, float]]) ->
                 label=name,
             )
         axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
-        axes.set_ylabel("WER (%)")
-        axes.set_title("Word error rate by duration")
+        axes.set_ylabel(f"{rate_name} (%)")
+        axes.set_title(f"{rate_name} by duration")
 
     return _svg(draw)
 

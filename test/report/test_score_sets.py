@@ -1,5 +1,6 @@
 """Scores of sets, in the unit of their language."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ import pytest
 from speechllm.data.derive.sets import locate
 from speechllm.data.kaldi.data_dir import write_language
 from speechllm.report import tables
+from speechllm.report.compare import compare
+from speechllm.report.html import write_report
 from speechllm.report.page_scores import headline, scores_table
 from speechllm.report.score_sets import score_sets
 from speechllm.score.directory import read_summary, read_words
@@ -49,6 +52,17 @@ def test_a_language_without_spaces_has_a_character_error_rate(exp: Path) -> None
     assert report.index("### WER") < report.index("|de|") < report.index("### CER") < report.index("|zh|")
     assert "9.1% CER" in headline([exp]) and "33.3% WER" in headline([exp])
     assert "zh (CER)" in scores_table([exp]) and "de (CER)" not in scores_table([exp])
+
+
+def test_comparison_and_plot_name_the_character_error_rate(exp: Path, tmp_path: Path) -> None:
+    score(exp, "zh", "de")
+    compared = compare(exp, exp, 0)
+    assert "|zh (CER)|1|11|9.09|9.09|" in compared and "|de|1|3|33.33|33.33|" in compared
+    for name, duration in (("zh", 2.0), ("de", 3.0)):
+        row = json.dumps({"utt_id": "spk-1", "duration": duration})
+        (exp / "decode" / name / "nbest.jsonl").write_text(f"{row}\n")
+    write_report(exp, [], {}, tmp_path / "report.html")
+    assert "CER or WER (%)" in (tmp_path / "report.html").read_text()
 
 
 def test_spaces_do_not_count_and_marks_stay_with_their_letters(exp: Path) -> None:
