@@ -155,6 +155,11 @@ def make_root(mine: Path) -> None:
         write(mine / "tables" / f"{name}.tsv", rows)
 
 
+def make_one_speaker(mine: Path) -> None:
+    rows = [(wav, text) for name in SIZES for wav, text, _ in utterances(mine, name)]
+    write(mine / "one_speaker.tsv", "".join(f"{wav}\t{text}\tann\n" for wav, text in rows))
+
+
 MAKERS = {
     "import_folder": make_folder,
     "import_table": make_tables,
@@ -165,6 +170,7 @@ MAKERS = {
     "import_transcription": make_transcription,
     "import_kaldi": make_kaldi,
     "import_one_set": make_one_table,
+    "import_one_speaker": make_one_speaker,
     "import_corpus_module": make_root,
 }
 
@@ -178,6 +184,7 @@ def test_from_what_you_have_to_data(name: str, recipe: Path, mine: Path) -> None
     MAKERS[name](mine)
     assert MINE in BLOCKS[name]
     commands = BLOCKS[name].replace(MINE, str(mine)).replace("./run.sh", "./run.sh --stage 1 --stop_stage 1")
+    commands = commands.replace("--utterances 100", "--utterances 2").replace("--utterances 50", "--utterances 3")
     result = run_in(recipe.parents[1], recipe, "bash", "-euc", commands)
     assert result.returncode == 0, result.stderr
     sizes = {name: len(read_data_dir(recipe / "data" / name).utts) for name in SIZES}
