@@ -143,6 +143,38 @@ def test_its_default_fine_tunes_the_model_that_ships(tree: Path) -> None:
     assert scratch.train.ctc_steps > 0
 
 
+@pytest.fixture
+def other_model(tmp_path: Path, tiny_whisper: Path, tiny_llm: Path) -> Path:
+    """Return an experiment with a connector that the shipped model does not have."""
+    exp_dir = tmp_path / "exp/other"
+    exp_dir.mkdir(parents=True)
+    (exp_dir / "config.yaml").write_text(
+        f"frontend: {{type: log_mel}}\nencoder: {{type: whisper, path: {tiny_whisper}}}\n"
+        f"connector: {{type: fc, stack: 10, hidden: 32}}\ndecoder: {{type: causal_lm, path: {tiny_llm}}}\n"
+        "train: {ctc_steps: 5, llm_lr: 1e-3, max_steps: 9}\n"
+    )
+    built = build(experiment.load_config(exp_dir / "config.yaml"), torch.float32)
+    trained = {name: p for name, p in built.model.named_parameters() if p.requires_grad}
+    save_weights(exp_dir / "model.safetensors", trained, {"bases": built.bases})
+    return exp_dir
+
+
+def test_another_model_to_fine_tune(tree: Path, other_model: Path) -> None:
+    result = new_recipe(tree, "mine", "--from", str(other_model))
+    assert result.returncode == 0, result.stderr
+    paths = tree / "egs/mine/conf/train.yaml", other_model / "config.yaml"
+    tuned, trained = (experiment.load_config(path) for path in paths)
+    parts = ("frontend", "encoder", "connector", "decoder", "prompt", "decode")
+    assert all(getattr(tuned, part) == getattr(trained, part) for part in parts)
+    assert (tuned.train.init_from, tuned.train.max_steps, tuned.train.ctc_steps) == (str(other_model), 300, 0)
+    assert tuned.train.llm_lr is None
+    result = new_recipe(tree, "yours", "--from", "nobody/none")
+    assert result.returncode == 2
+    assert "nobody/none: no such directory, and no model that ships with the project" in result.stderr
+    assert not (tree / "egs/yours").exists()
+    assert not (tree / "speechllm/corpora/yours.py").exists()
+
+
 def kept(part: object) -> dict[str, object]:
     """Return the setting of a base model that packing changes: its tokenizer."""
     return {"tokenizer": part.tokenizer} if hasattr(part, "tokenizer") else {}
