@@ -46,7 +46,9 @@ def run(args: Namespace) -> int:
         raise DataError(f"{args.source}: no such file or folder, expected data to import; check the path")
     check_apart(args.target, args.source)
     if args.language is not None:
-        _check_language(args.language)
+        from speechllm.data.language import language_name  # imports transformers, which takes a second
+
+        language_name(args.language, "--language")
     name = args.format or _detect(args.source)
     importer = component_module(_KIND, name)
     options = _options(args, name, importer)
@@ -55,12 +57,6 @@ def run(args: Namespace) -> int:
     write_language(args.target, args.language)
     print(f"{args.target}: {validate_data_dir(args.target, need_text=(args.target / 'text').exists())}")
     return status([args.target])
-
-
-def _check_language(language: str) -> None:
-    from speechllm.data.language import language_name  # imports transformers, which takes a second
-
-    language_name(language, "--language")
 
 
 def _detect(source: Path) -> str:

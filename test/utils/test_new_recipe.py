@@ -170,7 +170,7 @@ def test_another_model_to_fine_tune(tree: Path, other_model: Path) -> None:
     assert tuned.train.llm_lr is None
     result = new_recipe(tree, "yours", "--from", "nobody/none")
     assert result.returncode == 2
-    assert "nobody/none: no such directory, and no model that ships with the project" in result.stderr
+    assert "show_config: nobody/none: no such directory" in result.stderr
     assert not (tree / "egs/yours").exists()
     assert not (tree / "speechllm/corpora/yours.py").exists()
 
