@@ -138,7 +138,7 @@ def test_a_packed_model_reads_audio_and_makes_pseudo_labels_as_its_experiment_do
         out = tmp_path / f"labelled_{model.name}"
         assert main(["pseudo_label", str(tmp_path / "data"), str(out), "--model", str(model), "--set", search]) == 1
         assert read_table(tmp_path / f"{out.name}_decode/text") == texts["exp"]
-        assert "not one utterance can be used (truncated 4)" in capsys.readouterr().err
+        assert "found no usable utterance (truncated 4)" in capsys.readouterr().err
 
 
 def test_a_dump_of_another_frontend_is_refused(exp_dir: Path, tmp_path: Path) -> None:
