@@ -32,7 +32,10 @@ def test_an_experiment_builds_and_steps(
     path: Path, tiny_whisper: Path, tiny_llm: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(recipe(path))  # recipes run in their own folder
-    config = experiment.load_config(path, [f"encoder.path={tiny_whisper}", f"decoder.path={tiny_llm}"])
+    tiny = [f"encoder.path={tiny_whisper}", f"decoder.path={tiny_llm}"]
+    if "last_layers" in path.read_text():
+        tiny.append("encoder.lora.last_layers=1")  # the tiny encoder has two layers
+    config = experiment.load_config(path, tiny)
     assert configs.build(experiment.ExperimentConfig, configs.to_dict(config)) == config
     assert deepspeed_config(config.train)["train_micro_batch_size_per_gpu"] == 1
     built = build(config, torch.float32)
