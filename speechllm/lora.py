@@ -43,7 +43,6 @@ def with_lora(model: Any, lora: LoraOptions, option: str) -> Any:
     import peft  # imported late, because the import takes seconds
 
     options = peft.LoraConfig(
-        task_type="CAUSAL_LM" if option == "decoder.lora" else None,
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
@@ -51,9 +50,7 @@ def with_lora(model: Any, lora: LoraOptions, option: str) -> Any:
     )
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", "`is_gradient_checkpointing`", FutureWarning
-            )  # of peft, no action of the user needed
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # of peft's own code
             warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`")  # ``merged`` unties them
             return peft.get_peft_model(model, options)
     except ValueError as error:

@@ -23,6 +23,8 @@ from speechllm.lengths import length_mask
 from speechllm.lora import LoraOptions, merged, with_lora
 
 SAMPLE_RATE = 16000  # Hz
+WAVLM_ATTENTION = {"q_proj", "k_proj", "v_proj", "out_proj"}
+"""Linear layers of WavLM with weights that transformers reads directly, without the adapters."""
 MODEL_TYPES = ("hubert", "wavlm", "wav2vec2")
 
 
@@ -62,6 +64,11 @@ class Config:
             raise ConfigError(
                 f"encoder.path: {self.path!r} is a {model.config.model_type} model, expected an encoder of waveforms "
                 f"({', '.join(MODEL_TYPES)}) without an adapter"
+            )
+        if self.lora is not None and model.config.model_type == "wavlm" and WAVLM_ATTENTION & set(self.lora.modules):
+            raise ConfigError(
+                f"encoder.lora.modules: found {list(self.lora.modules)}, but the attention of WavLM ignores adapters; "
+                "set [intermediate_dense, output_dense]"
             )
         return HFSpeech(
             model,

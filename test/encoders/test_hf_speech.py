@@ -8,6 +8,7 @@ import transformers
 
 from speechllm.encoders.hf_speech import Config
 from speechllm.errors import ConfigError
+from speechllm.lora import LoraOptions
 
 KINDS = {
     "hubert": (transformers.HubertConfig, transformers.HubertModel),
@@ -110,6 +111,28 @@ def test_the_last_layers_can_be_trained_alone(directory: Path) -> None:
         Config(path=str(directory), trained_layers=-1)
     with pytest.raises(ConfigError, match="trained_layers: found 3, expected 0 to 2"):
         Config(path=str(directory), trained_layers=3).build()
+
+
+def test_adapters_are_trained_and_merged(directory: Path) -> None:
+    feats_BTF, lens_B = torch.randn(2, 8_000, 1), torch.tensor([8_000, 5_000])
+    lora = LoraOptions(rank=2, dropout=0.0, modules=("intermediate_dense",), last_layers=1)
+    encoder = Config(path=str(directory), lora=lora).build().train()
+    encoder(feats_BTF, lens_B)[0].square().sum().backward()
+    trained = {name for name, parameter in encoder.named_parameters() if parameter.grad is not None}
+    assert len(trained) == 2
+    assert all(".layers.1." in name and ".lora_" in name for name in trained)
+    for name, parameter in encoder.named_parameters():
+        if ".lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.5)
+    adapted_BLD = encoder.eval()(feats_BTF, lens_B)[0]
+    encoder.merge_adapters()
+    assert not any(".lora_" in name for name, _ in encoder.named_parameters())
+    torch.testing.assert_close(encoder(feats_BTF, lens_B)[0], adapted_BLD, atol=1e-4, rtol=1e-4)
+    with pytest.raises(ConfigError, match=r"encoder\.lora\.modules: "):
+        Config(path=str(directory), lora=LoraOptions(modules=("nothing",), last_layers=1)).build()
+    if "wavlm" in directory.name:
+        with pytest.raises(ConfigError, match="the attention of WavLM ignores adapters"):
+            Config(path=str(directory), lora=LoraOptions()).build()
 
 
 def test_nothing_is_masked_in_training(directory: Path) -> None:

@@ -162,8 +162,8 @@ def hold_out_transcripts(
     left = {utt_id for utt_ids in of_text.values() for utt_id in utt_ids} - held_out
     if not held_out or not left:
         raise DataError(
-            f"{source}: found {len(of_text)} different transcripts of {len(held_out) + len(left)} utterances, asked to "
-            f"hold out {num_utts} utterances; at least one must be held out and one left"
+            f"{source}: found {len(of_text)} different transcripts of {len(held_out) + len(left)} utterances and "
+            f"{num_utts} to hold out, expected at least one to hold out and one to keep; change the number"
         )
     for target, wanted in ((train, left), (valid, held_out)):
         subset_data_dir(source, target, utts=wanted)

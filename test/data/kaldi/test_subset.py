@@ -137,7 +137,7 @@ def test_some_utterances_must_be_held_out_and_some_left(
     make_set: Callable[..., Path], tmp_path: Path, number: int
 ) -> None:
     data = make_set(*[0.1] * 12, speakers=1)
-    with pytest.raises(DataError, match=f"of 12 utterances, asked to hold out {number} utterances"):
+    with pytest.raises(DataError, match=f"of 12 utterances and {number} to hold out"):
         hold_out_transcripts(data, tmp_path / "train", tmp_path / "valid", number)
     assert not (tmp_path / "train").exists()
 
