@@ -1,5 +1,6 @@
-"""Pause of Python's garbage collector during imports and loading of weights, where it takes a fifth of the time."""
+"""Python's garbage collector at start-up and exit, where it would visit every object of the imported modules."""
 
+import atexit
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,4 +15,15 @@ def collector_paused() -> Iterator[None]:
         yield
     finally:
         if was_enabled:
+            if not gc.get_freeze_count():
+                gc.freeze()
+                gc.unfreeze()  # to the oldest generation, which is collected seldom
             gc.enable()
+
+
+def skip_collection_at_exit() -> None:
+    """Leave the memory of reference cycles to the operating system at the exit of the interpreter.
+
+    A collection then takes more than a second after an import of torch and transformers.
+    """
+    atexit.register(gc.freeze)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from speechllm.bin._renamed import check_verb
+from speechllm.collector import skip_collection_at_exit
 from speechllm.failures import exit_status, named_stdout, terminable
 
 DESCRIPTION = "Train and use speech recognisers that connect a speech encoder to a large language model."
@@ -22,8 +23,8 @@ DESCRIPTION = "Train and use speech recognisers that connect a speech encoder to
 
 def verbs() -> list[str]:
     """Return the names of all verbs."""
-    names = [module.name for module in pkgutil.iter_modules(__path__)]
-    return sorted(name.rstrip("_") for name in names if not name.startswith("_"))
+    names = (module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    return sorted(name.rstrip("_") for name in names)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     out and listed; 130, 143, 129: ended by Ctrl-C, SIGTERM, SIGHUP; 141: the output pipe was closed.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    skip_collection_at_exit()
     try:
         with terminable(), named_stdout():
             return _run(argv)
@@ -65,8 +67,7 @@ def _choose(argv: list[str]) -> str:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     chooser.add_argument("verb", choices=names, metavar="VERB", help="one of the verbs below")
-    verb: str = chooser.parse_args(argv).verb
-    return verb
+    return str(chooser.parse_args(argv).verb)
 
 
 def _file_name(verb: str) -> str:
