@@ -1,6 +1,7 @@
 """Base models are rejected if their weights do not match their configuration."""
 
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -66,6 +67,14 @@ def test_missing_weights_of_whispers_encoder_are_named(tiny_whisper: Path, tmp_p
     path = changed(tiny_whisper, tmp_path / "whisper", without(f"model.encoder.{part}"))
     with pytest.raises(ConfigError, match=r"encoder\.path: .* not those of a Whisper model .*: encoder\..* missing"):
         whisper.Config(path=path).build()
+
+
+def test_no_report_lists_the_weights_of_whispers_decoder(tiny_whisper: Path, caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("transformers")  # does not propagate
+    logger.addHandler(caplog.handler)
+    whisper.Config(path=str(tiny_whisper)).build()
+    logger.removeHandler(caplog.handler)
+    assert "UNEXPECTED" not in caplog.text
 
 
 def test_an_llm_is_no_encoder(tiny_llm: Path) -> None:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-import transformers
 from torch import Tensor, nn
 from torch.nn.functional import gelu, pad
 
@@ -67,14 +66,7 @@ class Config:
         Raises:
             ConfigError: if ``path`` is no directory and no model of the hub, or lacks weights of the encoder.
         """
-        model = load_base(
-            transformers.WhisperModel,
-            self.path,
-            dtype,
-            option="encoder.path",
-            kind="a Whisper model",
-            unused=("decoder.",),
-        )
+        model = load_base(_encoder_only(), self.path, dtype, option="encoder.path", kind="a Whisper model")
         return Whisper(
             model.encoder,
             padding=self.padding,
@@ -83,6 +75,21 @@ class Config:
             trained_layers=self.trained_layers,
             lora=self.lora,
         )
+
+
+def _encoder_only() -> Any:
+    """Return a class of transformers that loads Whisper's encoder without the decoder, the larger part of the file."""
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder, WhisperPreTrainedModel
+
+    class EncoderOnly(WhisperPreTrainedModel):
+        _keys_to_ignore_on_load_unexpected = (r"decoder\.", r"proj_out\.")
+
+        def __init__(self, config: Any) -> None:
+            super().__init__(config)
+            self.encoder = WhisperEncoder(config)
+            self.post_init()
+
+    return EncoderOnly
 
 
 class Whisper(nn.Module):
