@@ -1,6 +1,6 @@
 """Lengths within padded batches: masks, numbers of segments, and functions applied segment by segment."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -15,6 +15,17 @@ def length_mask(lens_B: Tensor, max_length: int) -> Tensor:
 def ceil_div(lens_B: Tensor, divisor: int) -> Tensor:
     """Return each length divided by ``divisor``, rounded up."""
     return (lens_B + divisor - 1).div(divisor, rounding_mode="floor")
+
+
+def similar_lengths(lens: Sequence[int], difference: int) -> list[list[int]]:
+    """Return groups of indices, the longest first; within a group, lengths differ by at most ``difference``."""
+    groups: list[list[int]] = []
+    for place in sorted(range(len(lens)), key=lambda place: -lens[place]):
+        if groups and lens[groups[-1][0]] - lens[place] <= difference:
+            groups[-1].append(place)
+        else:
+            groups.append([place])
+    return groups
 
 
 def map_segments(function: Callable[[Tensor, Tensor], Tensor], inputs_BLD: Tensor, lens_B: Tensor, size: int) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
 
 from speechllm.interfaces import (
     Connector,
@@ -18,6 +19,7 @@ from speechllm.interfaces import (
     Posteriors,
     Utterances,
 )
+from speechllm.lengths import similar_lengths
 from speechllm.models.ctc import EmbeddingMatrixHead, confidence, count_units, ctc_objective
 from speechllm.models.prompt import Prompt, PromptConfig
 from speechllm.models.splice import splice, with_targets
@@ -26,6 +28,9 @@ from speechllm.transfer import to_device
 
 Objective: TypeAlias = Literal["llm", "ctc"]
 """Loss of a training step: cross entropy of the LLM, or CTC of the connector without the LLM."""
+PADDED_STATES = 32
+"""Largest difference of numbers of states in a batch of the encoder on a CPU; more padding takes more time than a
+further batch."""
 
 
 class Targets(NamedTuple):
@@ -101,9 +106,28 @@ class SpeechLLM(nn.Module):
         assert self.encoder is not None, "a model without an encoder needs dumped states"
         return self.encoder(batch.inputs, feat_lens_B)
 
-    def connect(self, batch: Utterances) -> ConnectorOutput:
-        """Return the speech tokens, and the posteriors of a connector with a CTC head."""
-        states_BLD, state_lens_B = self.encode(batch)
+    def _encode_by_length(self, batch: Utterances) -> tuple[Tensor, Tensor]:
+        """Return states_BLD and state_lens_B, computed in batches of similar lengths, because padding costs time."""
+        state_lens_B = self._state_lens(batch)
+        groups = similar_lengths(state_lens_B.tolist(), PADDED_STATES)
+        if self.encoder is None or batch.encoded or len(groups) == 1:
+            return self.encode(batch)
+        states: dict[int, Tensor] = {}
+        for places in groups:
+            feat_lens_B = batch.feat_lens_B[places]
+            states_BLD, _ = self.encoder(batch.inputs[places, : int(feat_lens_B.max())], feat_lens_B)
+            states.update(zip(places, states_BLD, strict=True))
+        valid = [states[place][:length] for place, length in enumerate(state_lens_B.tolist())]
+        return pad_sequence(valid, batch_first=True), state_lens_B
+
+    def connect(self, batch: Utterances, *, by_length: bool = False) -> ConnectorOutput:
+        """Return the speech tokens, and the posteriors of a connector with a CTC head.
+
+        Args:
+            batch: utterances.
+            by_length: whether to encode utterances in batches of similar lengths, which is faster on a CPU.
+        """
+        states_BLD, state_lens_B = self._encode_by_length(batch) if by_length else self.encode(batch)
         dtype = next(self.connector.parameters()).dtype  # type: ignore[attr-defined]
         return self.connector(states_BLD.to(dtype), state_lens_B)
 
@@ -209,7 +233,7 @@ class SpeechLLM(nn.Module):
             state_rate: encoder states per second, for word times of the best hypotheses, which need a CTC head; None:
                 without word times.
         """
-        output = self.connect(batch)
+        output = self.connect(batch, by_length=batch.inputs.device.type == "cpu")
         prompts = self.prompts(batch, output)
         if output.posteriors is None:
             return self.decoder.generate(prompts, max_new_tokens, options)

@@ -11,6 +11,7 @@ from speechllm.build import Built
 from speechllm.connectors import ctc, fc
 from speechllm.data.batch import Batch
 from speechllm.decoders import causal_lm
+from speechllm.encoders import whisper
 from speechllm.errors import ConfigError
 from speechllm.frontends import log_mel
 from speechllm.inference.config import DecodeConfig
@@ -85,6 +86,26 @@ def test_batch_equals_single_hypothesis(model: SpeechLLM) -> None:
         assert model.generate(one_of(batch, i), [limit], options)[0][0].text == together[i][0].text
 
 
+def test_on_a_cpu_utterances_of_similar_lengths_are_encoded_together(tiny_whisper: Path, tiny_llm: Path) -> None:
+    encoder = whisper.Config(path=str(tiny_whisper), padding="none").build()
+    connector = fc.Config(stack=4, hidden=32).build(input_dim=64, output_dim=48, segment_states=1500)
+    decoder = causal_lm.Config(path=str(tiny_llm)).build()
+    model = SpeechLLM(encoder, connector, decoder, PromptConfig(template="vicuna")).eval()
+    lengths = [100, 400, 30, 380]
+    feats_BTF = torch.randn(4, 400, 80)
+    batch = Batch(list("abcd"), feats_BTF, torch.tensor(lengths), [""] * 4, [1.0] * 4, encoded=False)
+    sizes: list[tuple[int, ...]] = []
+    encoder.register_forward_pre_hook(lambda _, inputs: sizes.append(tuple(inputs[0].shape[:2])))
+    with torch.no_grad():
+        padded = model.connect(batch)
+        output = model.connect(batch, by_length=True)
+        model.generate(batch, [2] * 4, GenerationOptions())
+    assert sizes == [(4, 400), *2 * [(2, 400), (1, 100), (1, 30)]]
+    assert torch.equal(output.speech_lens_B, padded.speech_lens_B)
+    for one_SE, other_SE, length in zip(output.embeds_BSE, padded.embeds_BSE, output.speech_lens_B, strict=True):
+        torch.testing.assert_close(one_SE[:length], other_SE[:length], atol=1e-5, rtol=0)
+
+
 def test_only_the_connector_learns(model: SpeechLLM) -> None:
     model.zero_grad()
     model(batch_of(["the lazy dog", "she had"], [30, 12])).loss.backward()
@@ -149,8 +170,8 @@ def test_an_utterance_of_low_confidence_has_an_empty_hypothesis(
     as_it_is = ctc_model.generate(batch, [8, 5, 7], GenerationOptions(num_beams=2, nbest=2))
     own = ctc_model.connect
 
-    def connect(batch: Batch) -> ConnectorOutput:
-        output = own(batch)
+    def connect(batch: Batch, *, by_length: bool) -> ConnectorOutput:
+        output = own(batch, by_length=by_length)
         return output._replace(posteriors=output.posteriors._replace(log_probs_BMC=log_probs_BMC))
 
     monkeypatch.setattr(ctc_model, "connect", connect)
