@@ -17,6 +17,8 @@ from speechllm.decoders._state import SearchState
 
 WINDOW = 8
 """Largest number of drafted tokens in a pass."""
+CUT = 4
+"""At most one draft in four is cut in a pass, because all rows are padded to the longest draft."""
 
 
 @dataclass
@@ -68,7 +70,7 @@ class GreedySearch:
     def __init__(self, rows: Sequence[Row], scores: TokenScores, eos: int, device: torch.device) -> None:
         self.rows, self._scores, self._eos, self._device = rows, scores, eos, device
         self._places = list(range(len(rows)))
-        self._drafted = [row.drafted() for row in rows]
+        self._drafted = _cut([row.drafted() for row in rows])
 
     def first_draft(self) -> Tensor:
         """Return the drafted tokens (B, U) of the first pass, after the prompts; padded on the right."""
@@ -93,7 +95,7 @@ class GreedySearch:
             if any(rejected):
                 state.remove(rejected)
             rows = [self.rows[place] for place in self._places]
-            self._drafted = [row.drafted() if state.is_plain else [] for row in rows]
+            self._drafted = _cut([row.drafted() if state.is_plain else [] for row in rows])
             last = [row.ids[-1] if row.ids else self._eos for row in rows]
             logits_RUV = state.extend(
                 self._padded([[one, *rest] for one, rest in zip(last, self._drafted, strict=True)])
@@ -140,6 +142,12 @@ class GreedySearch:
         width = max(map(len, ids))
         padded = [one + [self._eos] * (width - len(one)) for one in ids]
         return torch.tensor(padded, dtype=torch.long, device=self._device).reshape(len(ids), width)
+
+
+def _cut(drafted: list[list[int]]) -> list[list[int]]:
+    """Return drafts with less difference in length: at most one in ``CUT`` is cut."""
+    lengths = sorted(map(len, drafted), reverse=True)
+    return [tokens[: lengths[len(lengths) // CUT]] for tokens in drafted]
 
 
 def _best(scores: Tensor) -> tuple[list, list]:

@@ -19,8 +19,8 @@ from transformers import (
 )
 
 from speechllm.decoders._draft import Draft
-from speechllm.decoders._greedy import WINDOW
-from speechllm.decoders._scores import repeated
+from speechllm.decoders._greedy import WINDOW, GreedySearch, Row
+from speechllm.decoders._scores import TokenScores, repeated
 from speechllm.decoders._search import Found, Search
 from speechllm.decoders.causal_lm import CausalLM, Config
 from speechllm.interfaces import GenerationOptions, Posteriors
@@ -159,6 +159,21 @@ def test_drafts_change_no_token(decoder: CausalLM, options: dict[str, Any], ends
                 assert [one.accepted for (one,) in found] == [n - math.ceil(n / (WINDOW + 1)) for n in numbers]
             if name in ("replaced", "deleted", "inserted"):
                 assert found[2][0].accepted > len(expected[2].ids) / 2, name
+
+
+@pytest.mark.parametrize(
+    ("lengths", "cut"),
+    [
+        ([8], [8]),
+        ([1, 8, 0], [1, 8, 0]),
+        ([8, 2, 0, 1], [2, 2, 0, 1]),
+        ([8, 3, 7, 1, 2, 3, 0, 0], [3, 3, 3, 1, 2, 3, 0, 0]),
+    ],
+)
+def test_at_most_one_draft_in_four_is_cut(lengths: list[int], cut: list[int]) -> None:
+    rows = [Row(20, Draft(range(1, 1 + length))) for length in lengths]
+    search = GreedySearch(rows, TokenScores(GenerationOptions(), 0, None), 0, torch.device("cpu"))
+    assert (search.first_draft() > 0).sum(1).tolist() == cut
 
 
 @pytest.mark.parametrize("family", [*PACKED, *NOT_PACKED])
