@@ -163,6 +163,19 @@ def average_weights(paths: list[Path]) -> dict[str, Tensor]:
     return {name: (tensor / len(paths)).float() for name, tensor in total.items()}
 
 
+def interpolate(state: Mapping[str, Tensor], other: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Return ``1 - share`` times the tensors of ``state`` plus ``share`` times those of ``other``, name by name.
+
+    Tensors that ``other`` lacks, or has in another shape, are those of ``state``.
+    """
+    return {
+        name: torch.lerp(tensor.float(), other[name].float(), share)
+        if name in other and other[name].shape == tensor.shape
+        else tensor
+        for name, tensor in state.items()
+    }
+
+
 def _base_name(name: str) -> str:
     """Return the name of a tensor without the prefixes of peft."""
     return name.replace("base_model.model.", "", 1).replace(".base_layer.", ".")

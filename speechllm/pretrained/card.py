@@ -69,9 +69,10 @@ def score_table(scores: dict[str, Any]) -> str:
 def _training(config: ExperimentConfig, about: dict[str, Any]) -> str:
     train = config.train
     steps = ", ".join(map(str, about.get("steps") or ["the last"]))
+    share = f", interpolated with {about['initial_share']:g} of the initial weights" if "initial_share" in about else ""
     lines = {
         "data": ", ".join(about.get("training_data", [])) or "not recorded",
-        "steps": f"{train.max_steps}, including {train.ctc_steps} of CTC pre-training; weights of step {steps}",
+        "steps": f"{train.max_steps}, including {train.ctc_steps} of CTC pre-training; weights of step {steps}{share}",
         "started from": train.init_from or "the base models alone",
         "longest utterance": f"{config.data.max_duration:g} s",
         "prompt": f"`{config.prompt.template!r}`",

@@ -47,7 +47,7 @@ class TrainedModel:
     config: ExperimentConfig
     """Configuration for recognition of audio, with the paths of base models on this machine."""
     about: dict[str, Any]
-    """Record of training and scores: ``command``, ``git``, ``steps``, ``training_data``, ``scores``."""
+    """Record of training: ``command``, ``git``, ``steps``, ``training_data``, ``scores``, ``initial_share``."""
 
 
 def shipped() -> list[str]:
@@ -191,9 +191,10 @@ def _about(exp_dir: Path) -> dict[str, Any]:
         scores = {name: known_entries(score) for name, score in scores_of(exp_dir).items()}
     except DataError:
         scores = {}  # nothing was decoded and scored yet
-    steps = read_metadata(exp_dir / WEIGHTS).get("steps", [])
+    metadata = read_metadata(exp_dir / WEIGHTS)
+    weights: dict[str, Any] = {key: metadata[key] for key in ("steps", "initial_share") if key in metadata}
     about = {"name": exp_dir.resolve().name, "command": run.get("command", ""), "git": run.get("git", "")}
-    return {**about, "steps": steps, "training_data": training_data(about), "scores": scores}
+    return {**about, **weights, "training_data": training_data(about), "scores": scores}
 
 
 def _with_bases(config: ExperimentConfig, near: Path) -> ExperimentConfig:

@@ -1,4 +1,4 @@
-"""Train an experiment, and average its best checkpoints."""
+"""Train an experiment."""
 
 import os
 import signal
@@ -19,15 +19,11 @@ from speechllm.data.sampler import BucketSampler, by_duration, sequential_batche
 from speechllm.data.spec_augment import SpecAugment
 from speechllm.errors import ConfigError, DataError
 from speechllm.experiment import ExperimentConfig, check_same, is_begun, with_recorded_prompt, write_record
-from speechllm.lock import exclusive_lock
 from speechllm.models.prompt import Prompt
-from speechllm.models.weights import average_weights, load_weights, read_metadata, save_weights
-from speechllm.pretrained.directory import WEIGHTS, find_model
-from speechllm.provenance import file_fingerprint
 from speechllm.train.activations import measure_activations, verdict
 from speechllm.train.compilation import Compilation
-from speechllm.train.config import TrainConfig
 from speechllm.train.flops import FlopCounter
+from speechllm.train.initial import initial_model, load_initial_weights
 from speechllm.train.loggers import check_loggers
 from speechllm.train.plan import make_plan, zero_stage
 from speechllm.train.quiet import silence_missing_gpu
@@ -52,7 +48,7 @@ def train(
     check_same(exp_dir, config)
     check_precision(config.train)
     check_loggers(config.train.loggers)
-    init_dir = None if is_begun(exp_dir) else _initial_model(config.train)
+    init_dir = None if is_begun(exp_dir) else initial_model(config.train)
     deepspeed_config(config.train)
     start_processes()
     with locked_by_rank_0(exp_dir / ".lock", f"the experiment {exp_dir}"):
@@ -70,7 +66,7 @@ def _train(
     built = build(config, torch_dtype(config.train.dtype))
     config = replace(config, prompt=of_first_process(built.model.prompt.config))
     built.model.prompt = Prompt(config.prompt, built.model.decoder)
-    start = _load_initial_weights(config, built, exp_dir, init_dir)
+    start = load_initial_weights(config, built, exp_dir, init_dir)
     stage = zero_stage(deepspeed_config(config.train))
     plan = make_plan(built.model, config.train.dtype, stage, world_size)
     if rank == 0:
@@ -115,58 +111,6 @@ def _train(
     if rank == 0:
         write_record(exp_dir, config)
     return trainer.run()
-
-
-def _initial_model(config: TrainConfig) -> Path | None:
-    """Return the directory of the model with the initial weights; None without such a model.
-
-    Raises:
-        ConfigError: if the model does not exist.
-    """
-    if config.init_from is None:
-        return None
-    path = Path(config.init_from)
-    return path if (path / WEIGHTS).is_file() else find_model(config.init_from)
-
-
-def _load_initial_weights(config: ExperimentConfig, built: Built, exp_dir: Path, init_dir: Path | None) -> str:
-    """Load the weights of ``init_dir``, if given; return a line about the initial weights of the training."""
-    if is_begun(exp_dir):
-        return f"initial weights: checkpoint in {exp_dir / 'checkpoints'}"
-    if init_dir is None:
-        return f"initial weights: base models, otherwise random with seed {config.seed}"
-    path, train = init_dir / WEIGHTS, config.train
-    names = load_weights(built.model, path, built.bases, train.init_leave_out)
-    return f"initial weights: {path}, fingerprint {file_fingerprint(path)}, {len(names)} tensors of {train.init_from}"
-
-
-def average(exp_dir: Path) -> str:
-    """Write the average of the best checkpoints to ``model.safetensors``; return a sentence with their steps.
-
-    Raises:
-        ConfigError: if the experiment or its checkpoints do not exist, or their base models differ.
-        LockedError: if a training of the experiment is running.
-    """
-    if not exp_dir.is_dir():
-        raise ConfigError(f"{exp_dir}: no such directory, expected an experiment; run the training stage first")
-    with exclusive_lock(exp_dir / ".lock", f"the experiment {exp_dir}"):
-        return _average(exp_dir)
-
-
-def _average(exp_dir: Path) -> str:
-    """Average the best checkpoints, with the lock of the experiment."""
-    paths = sorted((exp_dir / "best").glob("step_*.safetensors"))
-    if not paths:
-        raise ConfigError(f"{exp_dir / 'best'}: found no checkpoints to average; run the training stage first")
-    metadata = [read_metadata(path) for path in paths]
-    for path, entry in zip(paths, metadata, strict=True):
-        if entry["bases"] != metadata[0]["bases"]:
-            raise ConfigError(
-                f"{path}: trained with other base models than {paths[0].name}; train again with one of them"
-            )
-    steps = [entry["step"] for entry in metadata]
-    save_weights(exp_dir / "model.safetensors", average_weights(paths), {"steps": steps, "bases": metadata[0]["bases"]})
-    return f"{exp_dir / 'model.safetensors'}: the average of steps {', '.join(map(str, steps))}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from speechllm.errors import ConfigError
 from speechllm.lora import LoraOptions
 from speechllm.models.weights import (
     average_weights,
+    interpolate,
     load_weights,
     model_fingerprint,
     read_metadata,
@@ -69,6 +70,14 @@ def test_average(tmp_path: Path) -> None:
         save_weights(tmp_path / f"{i}.safetensors", trained(layer(value)), {})
     mean = average_weights(sorted(tmp_path.glob("*.safetensors")))
     assert torch.allclose(mean["0.weight"], torch.tensor(3.0))
+
+
+def test_interpolation_leaves_other_tensors_as_they_are() -> None:
+    state = {"a": torch.tensor([1.0, 2.0]), "b": torch.ones(2), "c": torch.ones(2)}
+    other = {"a": torch.tensor([3.0, 2.0], dtype=torch.float16), "b": torch.zeros(3), "d": torch.zeros(1)}
+    found = interpolate(state, other, 0.25)
+    assert found["a"].tolist() == [1.5, 2.0]
+    assert found["b"] is state["b"] and found["c"] is state["c"] and found.keys() == state.keys()
 
 
 def test_fingerprint_knows_the_base_model_whatever_its_precision_or_adapters(tiny_llm: Path) -> None:

@@ -16,7 +16,8 @@ from speechllm.errors import ConfigError
 from speechllm.pretrained.directory import SHIPPED
 from speechllm.train.config import TrainConfig
 from speechllm.train.engine import check_precision, parameter_groups
-from speechllm.train.run import _initial_model, train
+from speechllm.train.initial import initial_model
+from speechllm.train.run import train
 
 
 def model(*, trains_encoder: bool) -> nn.Module:
@@ -46,11 +47,11 @@ def test_a_rate_for_a_frozen_encoder_is_refused() -> None:
 
 
 def test_initial_weights_are_found_by_name_or_refused_before_anything_is_loaded(tmp_path: Path) -> None:
-    model = _initial_model(TrainConfig(init_from="base-smollm2-ctc"))
+    model = initial_model(TrainConfig(init_from="base-smollm2-ctc"))
     assert model == SHIPPED / "base-smollm2-ctc"
     (tmp_path / "model.safetensors").touch()
-    assert _initial_model(TrainConfig(init_from=str(tmp_path))) == tmp_path
-    assert _initial_model(TrainConfig()) is None
+    assert initial_model(TrainConfig(init_from=str(tmp_path))) == tmp_path
+    assert initial_model(TrainConfig()) is None
     parts = {"frontend": {"type": "log_mel"}, "encoder": {"type": "whisper", "path": "/nowhere"}}
     parts |= {"connector": {"type": "fc"}, "decoder": {"type": "causal_lm", "path": "/nowhere"}}
     tree = {**parts, "train": {"init_from": "base-smollm2-ctx"}}

@@ -14,7 +14,7 @@ from speechllm.data.dump import merge_dump
 from speechllm.data.kaldi.data_dir import read_table
 from speechllm.inference.dump import dump
 from speechllm.inference.run import SetToDecode, decode
-from speechllm.train.run import average
+from speechllm.train.average import average
 
 AUGMENT = (
     "data.dump=none",

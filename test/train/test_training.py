@@ -20,12 +20,13 @@ from toy_experiment import Toy
 from speechllm import experiment
 from speechllm.build import load_model
 from speechllm.data.kaldi.table import read_table
+from speechllm.errors import ConfigError
 from speechllm.inference.jobs import merge_jobs
 from speechllm.inference.run import SetToDecode, decode
 from speechllm.models.weights import read_weights
 from speechllm.provenance import file_fingerprint
+from speechllm.train.average import average
 from speechllm.train.metrics import read_metrics
-from speechllm.train.run import average
 
 
 def losses(exp_dir: Path) -> list[float]:
@@ -174,6 +175,16 @@ def test_it_learns_and_says_what_it_learned(toy: Toy, tmp_path: Path) -> None:
     assert set(read_table(out_dir / "text").values()) == {"Hello world"}
 
 
+def weights_of(exp_dir: Path) -> dict[str, torch.Tensor]:
+    return read_weights(exp_dir / "model.safetensors")
+
+
+def weights_after(sentence: str, exp_dir: Path, **options: float) -> dict[str, torch.Tensor]:
+    """Average an experiment; return the weights."""
+    assert sentence in average(exp_dir, **options)
+    return weights_of(exp_dir)
+
+
 def test_joined_speech_trains_segments_and_encoder_from_another_experiment(
     toy: Toy, trained: Path, tmp_path: Path
 ) -> None:
@@ -193,6 +204,14 @@ def test_joined_speech_trains_segments_and_encoder_from_another_experiment(
     assert result.returncode == 0, result.stderr[-3000:]
     names = read_weights(tmp_path / "exp/best/step_00000002.safetensors").keys()
     assert any(name.startswith("encoder.encoder.layers.1.") for name in names)
+    initial, tuned = weights_of(trained), weights_after("average of steps 1, 2", tmp_path / "exp")
+    mixed = weights_after("with a share of 0.25 of the initial weights", tmp_path / "exp", initial_share=0.25)
+    assert any(not torch.equal(tuned[name], initial[name]) for name in tuned.keys() & initial.keys())
+    for name, tensor in tuned.items():
+        expected = torch.lerp(tensor, initial[name], 0.25) if name in initial else tensor
+        assert torch.allclose(mixed[name], expected), name
+    with pytest.raises(ConfigError, match=r"--initial_share: .* was trained from random weights"):
+        average(trained, initial_share=0.5)
     result = toy.run(tmp_path / "other", *overrides[:4])
     assert result.returncode == 1
     assert "model.safetensors: does not fit the model: missing encoder.encoder.layers.1." in result.stderr
