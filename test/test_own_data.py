@@ -14,7 +14,7 @@ import soundfile
 from page_blocks import read_blocks, read_page
 from toy_tree import ROOT, copy_tree, run_in
 
-from speechllm.bin import pseudo_label
+from speechllm.bin import average, pseudo_label
 from speechllm.data.kaldi.data_dir import read_data_dir, read_language
 from speechllm.experiment import load_config
 
@@ -176,7 +176,15 @@ MAKERS = {
 
 
 def test_every_block_is_run() -> None:
-    assert set(BLOCKS) == {*MAKERS, "new_recipe", "run", "fine_tune", "another_language", "pseudo_label"}
+    assert set(BLOCKS) == {
+        *MAKERS,
+        "new_recipe",
+        "run",
+        "fine_tune",
+        "initial_share",
+        "another_language",
+        "pseudo_label",
+    }
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -220,6 +228,20 @@ def test_fine_tuning(recipe: Path) -> None:
     assert trained == ["exp/train", "exp/train_600"]
     assert re.findall(r"speechllm results (\S+)", result.stderr) == ["exp/base-smollm2-ctc", *trained]
     assert "compared exp/base-smollm2-ctc exp/train\n" in result.stdout
+
+
+def test_interpolation_with_the_initial_weights(recipe: Path) -> None:
+    """The average of the experiment is decoded again."""
+    averaged, decoded = BLOCKS["initial_share"].splitlines()
+    parser = argparse.ArgumentParser()
+    average.add_arguments(parser)
+    assert averaged.split()[:2] == ["speechllm", "average"]
+    args = parser.parse_args(averaged.split()[2:])
+    assert 0 < args.initial_share < 1
+    dry = run_in(recipe.parents[1], recipe, "bash", "-euc", decoded.replace("./run.sh", "./run.sh --dry_run"))
+    assert dry.returncode == 0, dry.stderr
+    assert "# stage 4" not in dry.stderr
+    assert re.search(rf"speechllm decode .*{args.exp_dir} test$", dry.stderr, re.MULTILINE)
 
 
 def test_another_language(recipe: Path, mine: Path) -> None:
