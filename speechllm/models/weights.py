@@ -163,15 +163,16 @@ def average_weights(paths: list[Path]) -> dict[str, Tensor]:
     return {name: (tensor / len(paths)).float() for name, tensor in total.items()}
 
 
-def interpolate(state: Mapping[str, Tensor], other: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+def interpolate(
+    state: Mapping[str, Tensor], other: Mapping[str, Tensor], share: float, leave_out: Sequence[str] = ()
+) -> dict[str, Tensor]:
     """Return ``1 - share`` times the tensors of ``state`` plus ``share`` times those of ``other``, name by name.
 
-    Tensors that ``other`` lacks, or has in another shape, are those of ``state``.
+    Tensors that ``other`` lacks, or whose names match a pattern in ``leave_out``, are those of ``state``.
     """
+    names = state.keys() & other.keys() - {name for one in leave_out for name in fnmatch.filter(other, one)}
     return {
-        name: torch.lerp(tensor.float(), other[name].float(), share)
-        if name in other and other[name].shape == tensor.shape
-        else tensor
+        name: torch.lerp(tensor.float(), other[name].float(), share) if name in names else tensor
         for name, tensor in state.items()
     }
 

@@ -9,6 +9,7 @@ from speechllm.experiment import read_experiment
 from speechllm.lock import exclusive_lock
 from speechllm.models.weights import average_weights, interpolate, read_metadata, read_weights, save_weights
 from speechllm.pretrained.directory import WEIGHTS
+from speechllm.train.config import TrainConfig
 from speechllm.train.initial import initial_model
 
 
@@ -20,7 +21,8 @@ def average(exp_dir: Path, initial_share: float = 0.0) -> str:
 
     Args:
         exp_dir: the experiment.
-        initial_share: share (0 to 1) of the weights of ``train.init_from`` in the result.
+        initial_share: share (0 to 1) of the weights of ``train.init_from`` in the result, except tensors that
+            ``train.init_leave_out`` names.
 
     Raises:
         ConfigError: if the experiment or its checkpoints do not exist, or their base models differ, or an initial share
@@ -51,16 +53,17 @@ def _average(exp_dir: Path, initial_share: float) -> str:
     state, record = average_weights(paths), {"steps": steps, "bases": bases}
     sentence = f"{exp_dir / WEIGHTS}: the average of steps {', '.join(map(str, steps))}"
     if initial_share > 0:
-        state = interpolate(state, _initial_weights(exp_dir), initial_share)
+        train = read_experiment(exp_dir).train
+        state = interpolate(state, _initial_weights(train, exp_dir), initial_share, train.init_leave_out)
         record["initial_share"] = initial_share
         sentence += f", with a share of {initial_share:g} of the initial weights"
     save_weights(exp_dir / WEIGHTS, state, record)
     return sentence
 
 
-def _initial_weights(exp_dir: Path) -> dict[str, Tensor]:
-    """Return the weights that the training of an experiment began with."""
-    init_dir = initial_model(read_experiment(exp_dir).train)
+def _initial_weights(train: TrainConfig, exp_dir: Path) -> dict[str, Tensor]:
+    """Return the weights of ``train.init_from``."""
+    init_dir = initial_model(train)
     if init_dir is None:
         raise ConfigError(
             f"--initial_share: {exp_dir} was trained from random weights, expected train.init_from; omit the option"

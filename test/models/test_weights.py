@@ -73,11 +73,11 @@ def test_average(tmp_path: Path) -> None:
 
 
 def test_interpolation_leaves_other_tensors_as_they_are() -> None:
-    state = {"a": torch.tensor([1.0, 2.0]), "b": torch.ones(2), "c": torch.ones(2)}
-    other = {"a": torch.tensor([3.0, 2.0], dtype=torch.float16), "b": torch.zeros(3), "d": torch.zeros(1)}
-    found = interpolate(state, other, 0.25)
+    state = {"a": torch.tensor([1.0, 2.0]), "b.x": torch.ones(2), "c": torch.ones(2)}
+    other = {"a": torch.tensor([3.0, 2.0], dtype=torch.float16), "b.x": torch.zeros(2), "d": torch.zeros(1)}
+    found = interpolate(state, other, 0.25, ["b.*", "encoder"])
     assert found["a"].tolist() == [1.5, 2.0]
-    assert found["b"] is state["b"] and found["c"] is state["c"] and found.keys() == state.keys()
+    assert found["b.x"] is state["b.x"] and found["c"] is state["c"] and found.keys() == state.keys()
 
 
 def test_fingerprint_knows_the_base_model_whatever_its_precision_or_adapters(tiny_llm: Path) -> None:
