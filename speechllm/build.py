@@ -58,6 +58,7 @@ def build(config: ExperimentConfig, dtype: torch.dtype) -> Built:
     connector = config.connector.build(
         input_dim=encoder.output_dim, output_dim=decoder.embedding_dim, segment_states=encoder.segment_states
     )
+    connector.bind_encoder(encoder)
     model = SpeechLLM(None if config.data.dump == "encoder" else encoder, connector.to(dtype), decoder, config.prompt)
     bases["decoder"] = model_fingerprint(decoder.model)
     check_finite(encoder.state_dict(), f"encoder.path: {base_name(config.encoder)}")

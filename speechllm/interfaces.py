@@ -98,6 +98,7 @@ class Encoder(Module, Protocol):
     The encoder normalises features, pads them and cuts them into segments, on its own device.
     """
 
+    path: str  # hub id or local directory of the base model
     feature_dim: int  # F of the frontend
     output_dim: int  # D
     frame_rate: float  # states per second
@@ -129,6 +130,8 @@ class SubwordUnits(Protocol):
 
     ids: list[int]
     """Token ids of all units."""
+    texts: list[str]
+    """Text of each unit, with a space before the first unit of a word."""
 
     def __call__(self, text: str) -> list[int]:
         """Return the indices in ``ids`` of the units of ``text``."""
@@ -168,6 +171,14 @@ class Connector(Module, Protocol):
     """Weight of the CTC head's loss, relative to the LLM's loss."""
     exact_lengths: bool
     """Whether ``output_lengths`` are exact numbers of speech tokens, known before the states are computed."""
+
+    def bind_encoder(self, encoder: Encoder) -> None:
+        """Load parts of the encoder's base model; called once, before ``bind``."""
+        ...
+
+    def merge_adapters(self) -> None:
+        """Add adapters, if there are any, to the weights that they adapt; they cannot be trained any more."""
+        ...
 
     def bind(self, decoder: Decoder) -> None:
         """Store references to parts of the LLM, such as its embedding matrix; called once."""

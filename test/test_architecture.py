@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "transfer": [],
     "frontends": ["interfaces"],
     "encoders": ["interfaces", "lengths", "base_models", "lora"],
-    "connectors": ["interfaces", "lengths"],
+    "connectors": ["interfaces", "lengths", "base_models", "lora"],
     "decoders": ["interfaces", "lengths", "layers", "lora", "transfer", "base_models"],
     "models": ["interfaces", "lengths", "transfer", "config"],
     "data": ["interfaces", "transfer", "config", "score.transcripts"],

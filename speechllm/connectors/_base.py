@@ -2,15 +2,21 @@
 
 from torch import nn
 
-from speechllm.interfaces import Decoder, SubwordUnits
+from speechllm.interfaces import Decoder, Encoder, SubwordUnits
 
 
 class BaseConnector(nn.Module):
-    """Connector without a CTC head and without parts of the LLM."""
+    """Connector without a CTC head and without parts of encoder and LLM."""
 
     subwords: SubwordUnits | None = None
     ctc_weight = 0.0
     exact_lengths = False
+
+    def bind_encoder(self, encoder: Encoder) -> None:
+        """Ignore the encoder."""
+
+    def merge_adapters(self) -> None:
+        """Do nothing: there are no adapters."""
 
     def bind(self, decoder: Decoder) -> None:
         """Ignore the LLM."""

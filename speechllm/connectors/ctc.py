@@ -1,74 +1,43 @@
-"""Connector with a CTC head: one embedding of the LLM for each run of states with the same subword unit.
+"""Connector of Transformer layers with a CTC head: one embedding of the LLM for each run of states with the same label.
 
-Transformer layers and a softmax compute posteriors of stacked states over a blank and subword units of the LLM's
-vocabulary (CTC: Graves et al., 2006). States with a high posterior of the blank are dropped, and neighbouring states
-with the same best label become one speech token (compression as in Gaido et al., 2021, arXiv 2102.01578): the
-expectation of the LLM's embeddings under the posteriors, plus an acoustic residual. The number of speech tokens is
-close to that of text tokens, and they have the scale of the LLM's embeddings. This connector is not in the paper.
+``_ctc.py`` describes the head and the speech tokens. This connector is not in the paper.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, max_pool1d, pad
-from torch.nn.utils.rnn import pad_sequence
+from torch.nn.functional import gelu
 
-from speechllm.connectors._base import BaseConnector
+from speechllm.connectors._ctc import CTCOptions, SubwordCTC
 from speechllm.errors import ConfigError
-from speechllm.interfaces import ConnectorOutput, Decoder, Posteriors
-from speechllm.lengths import ceil_div, length_mask, map_segments
-from speechllm.ranges import at_least, probability
-
-MASK_STATES = 4
-"""Number of consecutive stacked states masked together in training."""
+from speechllm.interfaces import Decoder
+from speechllm.lengths import length_mask, map_segments
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(CTCOptions):
     """Sizes of the layers, and the subword units of the CTC head."""
 
-    RENAMED: ClassVar = {"merge": "stack", "merges": "bpe_merges"}
-
-    stack: int = 4
-    """Number of consecutive encoder states stacked into one."""
     hidden: int = 384
     """Width of the Transformer layers, a multiple of 64 (one head each)."""
     num_layers: int = 4
     """Number of Transformer layers."""
-    dropout: float = 0.1
-    """Dropout probability."""
-    bpe_merges: int = 500
-    """Number of the tokenizer's first BPE merges that define the subword units."""
-    blank_threshold: float = 0.95
-    """Least posterior of the blank (0 to 1) for dropping a state."""
-    ctc_weight: float = 0.3
-    """Weight of the CTC loss, relative to the LLM's loss."""
-    mask: float = 0.1
-    """Share (0 to 1) of stacked states masked in training, in spans."""
 
     def __post_init__(self) -> None:
         """Check the ranges of the values."""
-        if self.stack < 1 or self.num_layers < 1 or self.bpe_merges < 0:
-            raise ConfigError(
-                f"stack, num_layers and bpe_merges: found {self.stack}, {self.num_layers} and {self.bpe_merges}, "
-                "expected at least 1, 1 and 0"
-            )
+        super().__post_init__()
+        if self.num_layers < 1:
+            raise ConfigError(f"num_layers: found {self.num_layers}, expected at least 1")
         if self.hidden < 64 or self.hidden % 64:
             raise ConfigError(f"hidden: found {self.hidden}, expected a multiple of 64")
-        if not 0 < self.blank_threshold <= 1:
-            raise ConfigError(f"blank_threshold: found {self.blank_threshold}, expected more than 0, and at most 1")
-        probability(self, "dropout", "mask")
-        at_least(self, 0, "ctc_weight")
 
     def build(self, input_dim: int, output_dim: int, segment_states: int) -> "CTCConnector":
         """Build the connector for states of ``input_dim`` and an LLM of ``output_dim``."""
         return CTCConnector(input_dim, output_dim, segment_states, self)
 
 
-class CTCConnector(BaseConnector):
-    """Transformer layers, a CTC head, and one speech token for each run of equal labels; see the module's docstring.
+class CTCConnector(SubwordCTC):
+    """Stacked states, a depthwise convolution, Transformer layers, and a linear CTC head.
 
     Args:
         input_dim: dimension D of the states.
@@ -78,11 +47,8 @@ class CTCConnector(BaseConnector):
     """
 
     def __init__(self, input_dim: int, output_dim: int, segment_states: int, config: Config) -> None:
-        super().__init__()
-        self.stack, self.ctc_weight, self.config = config.stack, config.ctc_weight, config
+        super().__init__(input_dim, config.hidden, output_dim, config)
         self.segment = max(1, segment_states // config.stack)
-        self.norm = nn.LayerNorm(input_dim)
-        self.input = nn.Linear(config.stack * input_dim, config.hidden)
         self.depthwise = nn.Conv1d(config.hidden, config.hidden, 7, padding=3, groups=config.hidden)
         layer = nn.TransformerEncoderLayer(
             config.hidden,
@@ -96,67 +62,23 @@ class CTCConnector(BaseConnector):
         self.layers = nn.TransformerEncoder(
             layer, config.num_layers, nn.LayerNorm(config.hidden), enable_nested_tensor=False
         )
-        self.residual = nn.Linear(config.hidden, output_dim)
-        nn.init.zeros_(self.residual.weight)
 
     def bind(self, decoder: Decoder) -> None:
         """Store the LLM's subword units and embeddings, and build the CTC head for the units."""
-        self.subwords = self._units = decoder.subword_units(self.config.bpe_merges)
-        self._embed = decoder.embed
+        super().bind(decoder)
         like = self.residual.weight
-        self.head = nn.Linear(self.config.hidden, 1 + len(self._units.ids), device=like.device, dtype=like.dtype)
+        self.head = nn.Linear(like.shape[1], 1 + len(self._units.ids), device=like.device, dtype=like.dtype)
 
-    def output_lengths(self, state_lens_B: Tensor) -> Tensor:
-        """Return the largest possible number of speech tokens: the number of stacked states."""
-        return ceil_div(state_lens_B, self.stack)
-
-    def forward(self, states_BLD: Tensor, state_lens_B: Tensor) -> ConnectorOutput:
-        """Return embeds_BSE, their number for each utterance, and the posteriors of the stacked states."""
-        stacked_lens_B = self.output_lengths(state_lens_B)
-        hidden_BMH = self._hidden(states_BLD, state_lens_B)
-        log_probs_BMC = self.head(hidden_BMH).float().log_softmax(-1)
-        posteriors = Posteriors(log_probs_BMC, stacked_lens_B, self._units, self.stack)
-        return ConnectorOutput(*self.embed(hidden_BMH, posteriors), posteriors)
-
-    def embed(self, hidden_BMH: Tensor, posteriors: Posteriors) -> tuple[Tensor, Tensor]:
-        """Return one embedding for each run of states with the same best label, embeds_BSE, and their number."""
-        probs_BMC = posteriors.log_probs_BMC.exp()
-        best_BM = probs_BMC.argmax(-1)
-        valid_BM = length_mask(posteriors.stacked_lens_B, best_BM.shape[1])
-        kept_BM = valid_BM & (probs_BMC[..., 0] < self.config.blank_threshold)
-        continues_BM = kept_BM[:, 1:] & kept_BM[:, :-1] & (best_BM[:, 1:] == best_BM[:, :-1])
-        starts_BM = kept_BM & ~pad(continues_BM, (1, 0))
-        run_K = starts_BM[kept_BM].cumsum(0) - 1  # K: kept states of all utterances
-        matrix_CE = self._embed(torch.tensor(self._units.ids, device=run_K.device))
-        residual_KE = self.residual(hidden_BMH[kept_BM])
-        states_KE = probs_BMC[kept_BM][:, 1:].to(matrix_CE.dtype) @ matrix_CE + residual_KE
-        # The CPU waits for the posteriors here and at boolean indices: the number of speech tokens depends on them
-        speech_lens_B = starts_BM.sum(1)
-        sums_RE = states_KE.new_zeros(int(speech_lens_B.sum()), states_KE.shape[1]).index_add(0, run_K, states_KE)
-        means_RE = sums_RE / run_K.bincount(minlength=len(sums_RE))[:, None]
-        return pad_sequence(list(means_RE.split(speech_lens_B.tolist())), batch_first=True), speech_lens_B
-
-    def _hidden(self, states_BLD: Tensor, state_lens_B: Tensor) -> Tensor:
+    def hidden_states(self, states_BLD: Tensor, state_lens_B: Tensor) -> Tensor:
         """Return the hidden states (B, M, H) of the stacked states."""
-        batch, length, dim = states_BLD.shape
-        states_BLD = self.norm(states_BLD) * length_mask(state_lens_B, length)[..., None]
-        stacked_BMD = pad(states_BLD, (0, 0, 0, -length % self.stack)).reshape(batch, -1, self.stack * dim)
-        stacked_lens_B = self.output_lengths(state_lens_B)
-        valid_BM = length_mask(stacked_lens_B, stacked_BMD.shape[1])
-        hidden_BMH = self.input(stacked_BMD) * (valid_BM & ~self._masked(valid_BM))[..., None]
+        stacked_BMD, used_BM = self.stacked(states_BLD, state_lens_B)
+        hidden_BMH = self.input(stacked_BMD) * used_BM[..., None]
         hidden_BMH = hidden_BMH + gelu(self.depthwise(hidden_BMH.transpose(1, 2)).transpose(1, 2))
-        return map_segments(self._attend, hidden_BMH, stacked_lens_B, self.segment)[:, : valid_BM.shape[1]]
+        stacked_lens_B = self.output_lengths(state_lens_B)
+        return map_segments(self._attend, hidden_BMH, stacked_lens_B, self.segment)[:, : used_BM.shape[1]]
 
     def _attend(self, segments_PMH: Tensor, lens_P: Tensor) -> Tensor:
         """Apply the Transformer layers to segments (P, M, H)."""
         padding_PM = ~length_mask(lens_P, segments_PMH.shape[1])
         attended_PMH: Tensor = self.layers(segments_PMH, src_key_padding_mask=padding_PM)
         return attended_PMH
-
-    def _masked(self, valid_BM: Tensor) -> Tensor:
-        """Return a mask (B, M) of spans of stacked states (SpecAugment, arXiv 1904.08779); false outside training."""
-        if not self.training or self.config.mask == 0:
-            return torch.zeros_like(valid_BM)
-        begins_BM = torch.rand(valid_BM.shape, device=valid_BM.device) < self.config.mask / MASK_STATES
-        padded_BM = pad(begins_BM.float(), (MASK_STATES - 1, 0))
-        return max_pool1d(padded_BM, MASK_STATES, stride=1).bool()

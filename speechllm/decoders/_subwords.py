@@ -44,6 +44,8 @@ class SubwordUnits:
         self._places = {one: place for place, one in enumerate(self.ids)}
         self._tokens = {i: token for token, i in model["vocab"].items() if i not in special}
         self._space = self._tokens[self._tokenizer.encode(" a", add_special_tokens=False).ids[0]][0]
+        self.texts = [self._tokens[one].replace(self._space, " ") for one in self.ids]
+        """Text of each unit, with a space before the first unit of a word; bytes beyond ASCII as in the vocabulary."""
         self._known: dict[tuple[int, bool], list[int]] = {}
 
     def __call__(self, text: str) -> list[int]:

@@ -106,6 +106,7 @@ class HFSpeech(nn.Module):
     ) -> None:
         super().__init__()
         encoder.config.apply_spec_augment = False  # by default, transformers masks states in training
+        self.path: str = encoder.name_or_path
         self.normalize = normalize
         self.frozen = frozen
         self.output_dim: int = encoder.config.hidden_size

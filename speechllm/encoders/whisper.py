@@ -115,6 +115,7 @@ class Whisper(nn.Module):
         lora: LoraOptions | None = None,
     ) -> None:
         super().__init__()
+        self.path: str = encoder.name_or_path
         self.padding = padding
         self.frozen = frozen
         self.output_dim: int = encoder.config.d_model

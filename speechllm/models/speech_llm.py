@@ -93,8 +93,8 @@ class SpeechLLM(nn.Module):
             self.ctc_head = EmbeddingMatrixHead(self.decoder, texts)
 
     def merge_adapters(self) -> None:
-        """Add the adapters of encoder and LLM, if there are any, to the weights that they adapt."""
-        for part in (self.encoder, self.decoder):
+        """Add the adapters of encoder, connector and LLM, if there are any, to the weights that they adapt."""
+        for part in (self.encoder, self.connector, self.decoder):
             if part is not None:
                 part.merge_adapters()
 
