@@ -289,8 +289,11 @@ class Decoder(Module, Protocol):
         """
         ...
 
-    def subword_units(self, merges: int) -> SubwordUnits:
-        """Return the subword units that the first ``merges`` BPE merges of the LLM's tokenizer define."""
+    def subword_units(self, merges: int, lower_case: bool = False) -> SubwordUnits:
+        """Return the subword units that the first ``merges`` BPE merges of the LLM's tokenizer define.
+
+        With ``lower_case``, they have no capitals, and texts are converted to lower case.
+        """
         ...
 
     def chat(self, message: str) -> str:

@@ -21,6 +21,10 @@ from speechllm.interfaces import ConnectorOutput, Decoder, Posteriors
 from speechllm.lengths import ceil_div, length_mask
 from speechllm.ranges import at_least, probability
 
+EXPECTED_UNITS = 800
+"""Largest number of units in the expectation of an embedding; of more units, the most probable ones."""
+MOST_PROBABLE = 16
+"""Number of most probable units in the expectation of an embedding, if there are more than ``EXPECTED_UNITS``."""
 MASK_STATES = 4
 """Number of consecutive stacked states masked together in training."""
 
@@ -35,6 +39,8 @@ class CTCOptions:
     """Number of consecutive encoder states stacked into one."""
     bpe_merges: int = 500
     """Number of the tokenizer's first BPE merges that define the subword units."""
+    lower_case: bool = False
+    """Whether subword units have no capitals, and the CTC loss ignores case."""
     blank_threshold: float = 0.95
     """Least posterior of the blank (0 to 1) for dropping a state."""
     ctc_weight: float = 0.3
@@ -80,7 +86,7 @@ class SubwordCTC(BaseConnector):
 
     def bind(self, decoder: Decoder) -> None:
         """Store the LLM's subword units and embeddings."""
-        self.subwords = self._units = decoder.subword_units(self.options.bpe_merges)
+        self.subwords = self._units = decoder.subword_units(self.options.bpe_merges, self.options.lower_case)
         self._embed = decoder.embed
 
     def output_lengths(self, state_lens_B: Tensor) -> Tensor:
@@ -100,21 +106,29 @@ class SubwordCTC(BaseConnector):
 
     def embed(self, hidden_BMH: Tensor, posteriors: Posteriors) -> tuple[Tensor, Tensor]:
         """Return one embedding for each run of states with the same best label, embeds_BSE, and their number."""
-        probs_BMC = posteriors.log_probs_BMC.exp()
-        best_BM = probs_BMC.argmax(-1)
+        log_probs_BMC = posteriors.log_probs_BMC
+        best_BM = log_probs_BMC.argmax(-1)
         valid_BM = length_mask(posteriors.stacked_lens_B, best_BM.shape[1])
-        kept_BM = valid_BM & (probs_BMC[..., 0] < self.options.blank_threshold)
+        kept_BM = valid_BM & (log_probs_BMC[..., 0].exp() < self.options.blank_threshold)
         continues_BM = kept_BM[:, 1:] & kept_BM[:, :-1] & (best_BM[:, 1:] == best_BM[:, :-1])
         starts_BM = kept_BM & ~pad(continues_BM, (1, 0))
         run_K = starts_BM[kept_BM].cumsum(0) - 1  # K: kept states of all utterances
-        matrix_CE = self._embed(torch.tensor(self._units.ids, device=run_K.device))
-        residual_KE = self.residual(hidden_BMH[kept_BM])
-        states_KE = probs_BMC[kept_BM][:, 1:].to(matrix_CE.dtype) @ matrix_CE + residual_KE
+        states_KE = self._expected(log_probs_BMC[kept_BM][:, 1:]) + self.residual(hidden_BMH[kept_BM])
         # The CPU waits for the posteriors here and at boolean indices: the number of speech tokens depends on them
         speech_lens_B = starts_BM.sum(1)
         sums_RE = states_KE.new_zeros(int(speech_lens_B.sum()), states_KE.shape[1]).index_add(0, run_K, states_KE)
         means_RE = sums_RE / run_K.bincount(minlength=len(sums_RE))[:, None]
         return pad_sequence(list(means_RE.split(speech_lens_B.tolist())), batch_first=True), speech_lens_B
+
+    def _expected(self, log_probs_KC: Tensor) -> Tensor:
+        """Return the expectations (K, E) of the units' embeddings."""
+        ids_C = torch.tensor(self._units.ids, device=log_probs_KC.device)
+        if len(ids_C) <= EXPECTED_UNITS:
+            matrix_CE = self._embed(ids_C)
+            return log_probs_KC.exp().to(matrix_CE.dtype) @ matrix_CE
+        top, places = log_probs_KC.topk(MOST_PROBABLE)
+        embeds = self._embed(ids_C[places])
+        return (top.exp().to(embeds.dtype)[:, None] @ embeds)[:, 0]
 
     def stacked(self, states_BLD: Tensor, state_lens_B: Tensor) -> tuple[Tensor, Tensor]:
         """Return the normalised stacked states (B, M, stack * D), and which are neither padded nor masked."""

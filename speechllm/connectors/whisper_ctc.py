@@ -27,20 +27,18 @@ if TYPE_CHECKING:
 
 LINEAR = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 """Names of the linear layers of Whisper's decoder."""
-CAPITAL_BIAS = -8.0
-"""Initial bias of units with a capital letter, which have no place in transcripts in lower case."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(CTCOptions):
     """Subword units, adapters, and windows of attention; the decoder is that of the encoder's Whisper model."""
 
-    bpe_merges: int = 8000
+    bpe_merges: int = 30000
     """Number of the tokenizer's first BPE merges that define the subword units."""
+    lower_case: bool = True
+    """Whether subword units have no capitals, and the CTC loss ignores case."""
     lora: LoraOptions = field(default_factory=lambda: LoraOptions(rank=32, alpha=64.0, dropout=0.0, modules=LINEAR))
     """Adapters of the decoder's layers."""
-    lower_case: bool = True
-    """Whether transcripts are in lower case."""
 
     def build(self, input_dim: int, output_dim: int, segment_states: int) -> "WhisperCTC":
         """Build the connector for states of ``input_dim`` and an LLM of ``output_dim``."""
@@ -88,8 +86,7 @@ class WhisperCTC(SubwordCTC):
         embeddings_VH = self._embeddings_VH.detach().to(self.residual.weight)
         tokens = self._tokenizer(self._units.texts, add_special_tokens=False)["input_ids"]
         units_CH = torch.stack([embeddings_VH[ids].mean(0) for ids in tokens])
-        capitals = [self.config.lower_case and text != text.lower() for text in self._units.texts]
-        self.head = EmbeddingHead(units_CH, embeddings_VH[self._tokenizer.eos_token_id], capitals)
+        self.head = EmbeddingHead(units_CH, embeddings_VH[self._tokenizer.eos_token_id])
         del self._tokenizer, self._embeddings_VH  # 100 MB
 
     def merge_adapters(self) -> None:
@@ -136,17 +133,15 @@ class EmbeddingHead(nn.Module):
     Args:
         units_CH: embeddings of the units.
         blank_H: initial embedding of the blank.
-        capitals: for each unit, whether it has a capital letter; its initial bias is low.
     """
 
     units_CH: Tensor
 
-    def __init__(self, units_CH: Tensor, blank_H: Tensor, capitals: list[bool]) -> None:
+    def __init__(self, units_CH: Tensor, blank_H: Tensor) -> None:
         super().__init__()
         self.register_buffer("units_CH", units_CH.detach(), persistent=False)
         self.blank_1H = nn.Parameter(blank_H.detach().clone()[None])
-        bias_C = torch.tensor([False, *capitals], device=units_CH.device) * CAPITAL_BIAS
-        self.bias_C = nn.Parameter(bias_C.to(units_CH.dtype))
+        self.bias_C = nn.Parameter(units_CH.new_zeros(1 + len(units_CH)))
         self.log_scale_1 = nn.Parameter(torch.zeros(1, device=units_CH.device, dtype=units_CH.dtype))
 
     def forward(self, hidden_BMH: Tensor) -> Tensor:

@@ -1,11 +1,15 @@
 """Subword units: a small set of frequent tokens of the LLM."""
 
 import json
+import string
 from typing import Any
 
 from tokenizers import Tokenizer
 
 from speechllm.errors import ConfigError
+
+LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+"""Lower case of ASCII letters alone; byte-level vocabularies use other letters for bytes."""
 
 
 class SubwordUnits:
@@ -17,12 +21,13 @@ class SubwordUnits:
     Args:
         tokenizer: tokenizer of transformers.
         merges: number of merges.
+        lower_case: whether units have no ASCII capitals; texts are converted to lower case.
 
     Raises:
         ConfigError: if the tokenizer is not a byte-pair tokenizer.
     """
 
-    def __init__(self, tokenizer: Any, merges: int) -> None:
+    def __init__(self, tokenizer: Any, merges: int, lower_case: bool = False) -> None:
         backend = getattr(tokenizer, "backend_tokenizer", None)
         content = json.loads(backend.to_str()) if backend is not None else {"model": {}}
         model = content["model"]
@@ -37,8 +42,11 @@ class SubwordUnits:
         content["added_tokens"] = []  # so that names of special tokens are ordinary text
         self._tokenizer = Tokenizer.from_str(json.dumps(content))
         pieces = {"".join(pair) for pair in model["merges"]}
+        self._lower: dict[int, int] = LOWER if lower_case else {}
         self.ids = sorted(
-            i for piece, i in model["vocab"].items() if i not in special and (len(piece) == 1 or piece in pieces)
+            i
+            for piece, i in model["vocab"].items()
+            if i not in special and (len(piece) == 1 or piece in pieces) and piece == piece.translate(self._lower)
         )
         """Token ids of all units."""
         self._places = {one: place for place, one in enumerate(self.ids)}
@@ -52,7 +60,8 @@ class SubwordUnits:
         """Return the indices in ``ids`` of the units of ``text``; the first word is preceded by a space like others."""
         if not text.strip():
             return []
-        ids = self._tokenizer.encode(f" {text.strip()}", add_special_tokens=False).ids
+        text = text.strip().translate(self._lower)
+        ids = self._tokenizer.encode(f" {text}", add_special_tokens=False).ids
         return [self._places[one] for one in ids if one in self._places]
 
     def units(self, token: int, first: bool = False) -> list[int]:
@@ -65,7 +74,7 @@ class SubwordUnits:
             first: whether the token begins a text; it is preceded by a space like other words.
         """
         if (token, first) not in self._known:
-            text = self._tokens.get(token, "")
+            text = self._tokens.get(token, "").translate(self._lower)
             if first and text and not text.startswith(self._space):
                 text = self._space + text
             found = self._tokenizer.model.tokenize(text) if text else []

@@ -177,9 +177,9 @@ class CausalLM(nn.Module):
         starts_with_bos = begin and self.tokenizer("a").input_ids[:1] == [self.tokenizer.bos_token_id]
         return [self.tokenizer.bos_token_id] * starts_with_bos + ids + [self.tokenizer.eos_token_id] * end
 
-    def subword_units(self, merges: int) -> SubwordUnits:
+    def subword_units(self, merges: int, lower_case: bool = False) -> SubwordUnits:
         """Return the subword units that the first ``merges`` BPE merges of the tokenizer define."""
-        return SubwordUnits(self.tokenizer, merges)
+        return SubwordUnits(self.tokenizer, merges, lower_case)
 
     def chat(self, message: str) -> str:
         """Return ``message`` as the user's turn of the chat template, up to the assistant's answer."""

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import WhisperConfig, WhisperForConditionalGeneration, WhisperTokenizerFast
 
 from speechllm.connectors.segment_qformer import segment_positions
 from speechllm.errors import ConfigError
@@ -16,6 +18,7 @@ SMALL = {
     "fc": {"stack": 3, "hidden": 32},
     "qformer": QFORMER,
     "segment_qformer": QFORMER,
+    "whisper_ctc": {"stack": 3, "dropout": 0.0, "blank_threshold": 1.0, "mask": 0.0},
     "window_qformer": {**QFORMER, "num_queries": 2, "window": 5},
 }
 WITH_LOCALITY = {f"{name} locality": {**SMALL[name], "locality": 1.0} for name in SMALL if "qformer" in name}
@@ -24,13 +27,45 @@ KEY_BIAS = ".key.bias"  # shifts all attention scores of a query alike, so softm
 SEGMENT = 8  # states
 
 
-def build(name: str, input_dim: int, output_dim: int, segment_states: int, **options: Any) -> Any:
-    """Return a connector, bound to a toy LLM."""
+def build(
+    name: str, input_dim: int, output_dim: int, segment_states: int, dtype: torch.dtype = torch.float32, **options: Any
+) -> Any:
+    """Return a connector, bound to a toy LLM and a toy encoder."""
     connector = config_class("connectors", name)(**options).build(
         input_dim=input_dim, output_dim=output_dim, segment_states=segment_states
     )
-    connector.bind(ToyDecoder(torch.randn(50, output_dim)))
+    connector.bind_encoder(ToyEncoder())
+    connector.to(dtype).bind(ToyDecoder(torch.randn(50, output_dim, dtype=dtype)))
     return connector
+
+
+class ToyEncoder:
+    """The part of an encoder that connectors use: the directory of its Whisper model."""
+
+    path = ""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _whisper(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Write a Whisper of dimension 16 with random weights, and a tokenizer of bytes."""
+    vocabulary = {byte: i for i, byte in enumerate(sorted(ByteLevel.alphabet()))}
+    for special in ("<|endoftext|>", "<|startoftranscript|>", "<|notimestamps|>"):
+        vocabulary[special] = len(vocabulary)
+    torch.manual_seed(0)
+    config = WhisperConfig(
+        d_model=16,
+        encoder_layers=1,
+        decoder_layers=2,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        decoder_ffn_dim=32,
+        vocab_size=len(vocabulary),
+        pad_token_id=0,
+    )
+    path = tmp_path_factory.mktemp("whisper")
+    WhisperForConditionalGeneration(config).save_pretrained(path)
+    WhisperTokenizerFast(vocab=vocabulary, merges=[]).save_pretrained(path)
+    ToyEncoder.path = str(path)
 
 
 class ToyDecoder:
@@ -45,7 +80,7 @@ class ToyDecoder:
     def embed(self, ids_U: torch.Tensor) -> torch.Tensor:
         return self.matrix_VE[ids_U]
 
-    def subword_units(self, merges: int) -> "Digits":
+    def subword_units(self, merges: int, lower_case: bool = False) -> "Digits":
         return Digits()
 
 
@@ -54,14 +89,15 @@ class Digits:
 
     def __init__(self) -> None:
         self.ids = list(range(20, 29))
+        self.texts = [f"{digit}" for digit in range(1, 10)]
 
     def __call__(self, text: str) -> list[int]:
         return [int(digit) - 1 for digit in text]
 
 
-def small(name: str) -> Any:
+def small(name: str, dtype: torch.dtype = torch.float32) -> Any:
     torch.manual_seed(0)
-    return build(name.removesuffix(" locality"), 16, 24, SEGMENT, **CASES[name]).eval()
+    return build(name.removesuffix(" locality"), 16, 24, SEGMENT, dtype, **CASES[name]).eval()
 
 
 def test_every_connector_is_tested() -> None:
@@ -93,9 +129,13 @@ def test_padding_and_batch_mates_have_no_influence(name: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_gradients_reach_every_parameter(name: str) -> None:
     connector = small(name)
+    trained = {one: parameter for one, parameter in connector.named_parameters() if parameter.requires_grad}
+    with torch.no_grad():
+        for parameter in trained.values():
+            parameter += 0.1 * torch.randn_like(parameter)  # parameters that are 0 at first hide others
     embeds_BSE, *_ = connector(torch.randn(4, 12, 16), torch.tensor([12, 9, 6, 3]))
     (embeds_BSE * torch.randn_like(embeds_BSE)).sum().backward()
-    for parameter_name, parameter in connector.named_parameters():
+    for parameter_name, parameter in trained.items():
         if not parameter_name.endswith(KEY_BIAS):
             assert parameter.grad is not None and parameter.grad.abs().sum() > 0, parameter_name
 
@@ -114,9 +154,7 @@ def test_the_order_of_long_speech_changes_the_speech_tokens(name: str) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_bfloat16_stays_finite(name: str) -> None:
-    connector = small(name)
-    connector.bind(ToyDecoder(torch.randn(50, 24).bfloat16()))
-    connector.bfloat16()
+    connector = small(name, torch.bfloat16)
     embeds_BSE, *_ = connector(torch.randn(2, 12, 16).bfloat16() * 30, torch.tensor([12, 1]))
     assert embeds_BSE.isfinite().all()
 
