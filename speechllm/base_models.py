@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -50,6 +50,23 @@ def load_base(
             "download the model again, or name another"
         )
     return model
+
+
+def load_whisper(part: Literal["encoder", "decoder"], path: str, dtype: torch.dtype, *, option: str) -> Any:
+    """Load the encoder or the decoder of a Whisper model without the other part; see ``load_base``."""
+    from transformers.models.whisper import modeling_whisper as whisper
+
+    other, kind = ("decoder", whisper.WhisperEncoder) if part == "encoder" else ("encoder", whisper.WhisperDecoder)
+
+    class Part(whisper.WhisperPreTrainedModel):
+        _keys_to_ignore_on_load_unexpected = (rf"{other}\.", r"proj_out\.")
+
+        def __init__(self, config: Any) -> None:
+            super().__init__(config)
+            setattr(self, part, kind(config))
+            self.post_init()
+
+    return getattr(load_base(Part, path, dtype, option=option, kind="a Whisper model"), part)
 
 
 @contextmanager

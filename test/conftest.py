@@ -28,7 +28,10 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup ignores
 
 @pytest.fixture(scope="session")
 def tiny_whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the directory of a Whisper with random weights: 80 mel bins, 64 wide, two layers."""
+    """Return the directory of a Whisper with random weights, 64 wide, two layers, and a tokenizer of bytes."""
+    vocabulary = {byte: i for i, byte in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    for special in ("<|endoftext|>", "<|startoftranscript|>", "<|notimestamps|>"):
+        vocabulary[special] = len(vocabulary)
     torch.manual_seed(0)
     config = transformers.WhisperConfig(
         d_model=64,
@@ -38,7 +41,7 @@ def tiny_whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
         decoder_attention_heads=4,
         encoder_ffn_dim=128,
         decoder_ffn_dim=128,
-        vocab_size=60,
+        vocab_size=len(vocabulary),
         pad_token_id=0,
         bos_token_id=1,
         eos_token_id=2,
@@ -47,6 +50,7 @@ def tiny_whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     path = tmp_path_factory.mktemp("models") / "whisper"
     transformers.WhisperForConditionalGeneration(config).save_pretrained(path)
+    transformers.WhisperTokenizerFast(vocab=vocabulary, merges=[]).save_pretrained(path)
     return path
 
 

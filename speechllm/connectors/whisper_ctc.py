@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout, gelu, linear, pad
 
-from speechllm.base_models import load_base, reading
+from speechllm.base_models import load_whisper, reading
 from speechllm.connectors._ctc import CTCOptions, SubwordCTC
 from speechllm.connectors._local_attention import LocalAttention
 from speechllm.interfaces import Decoder, Encoder
@@ -68,17 +68,20 @@ class WhisperCTC(SubwordCTC):
         """
         like = self.residual.weight
         option = "connector.type: whisper_ctc: encoder.path"
-        model = load_base(_decoder_only(), encoder.path, like.dtype, option=option, kind="a Whisper model")
-        decoder = model.decoder.to(like.device).requires_grad_(False)
+        decoder = load_whisper("decoder", encoder.path, like.dtype, option=option).to(like.device).requires_grad_(False)
         self._tokenizer = _tokenizer(encoder.path, option)
         self._embeddings_VH = decoder.embed_tokens.weight
         prompt: list[int] = self._tokenizer.prefix_tokens
         self.query_H = nn.Parameter(self._embeddings_VH[prompt[-1]] + decoder.embed_positions.weight[len(prompt) - 1])
-        heads = decoder.config.decoder_attention_heads
-        number = len(decoder.layers)
-        self.own = nn.ModuleList(LocalAttention(heads, 1, 16, centre=0.0, width=2.5) for _ in range(number))
-        self.cross = nn.ModuleList(LocalAttention(heads, self.stack, 8, centre=1.5, width=1.25) for _ in range(number))
+        self.own = self._local(decoder, rate=1, margin=16, centre=0.0, width=2.5)
+        self.cross = self._local(decoder, rate=self.stack, margin=8, centre=1.5, width=1.25)
         self.decoder = with_lora(_Layers(decoder), self.config.lora, "connector.lora")
+
+    @staticmethod
+    def _local(decoder: "WhisperDecoder", **options: Any) -> nn.ModuleList:
+        """Return the local attention of each layer."""
+        heads = decoder.config.decoder_attention_heads
+        return nn.ModuleList(LocalAttention(heads, **options) for _ in decoder.layers)
 
     def bind(self, decoder: Decoder) -> None:
         """Store the LLM's subword units and embeddings, and build the CTC head for the units."""
@@ -107,8 +110,8 @@ class WhisperCTC(SubwordCTC):
             hidden_BMH = hidden_BMH + self._attend(layer.encoder_attn, cross, normed_BMH, states_BLD, used_BL)
             inner = gelu(layer.fc1(layer.final_layer_norm(hidden_BMH)))
             hidden_BMH = hidden_BMH + self._drop(layer.fc2(inner))
-        hidden_BMH = self.decoder.norm(hidden_BMH)
-        return hidden_BMH
+        normed_BMH = self.decoder.norm(hidden_BMH)
+        return normed_BMH
 
     def _attend(self, layer: Any, local: nn.Module, queries: Tensor, states: Tensor, valid: Tensor) -> Tensor:
         """Return the output of an attention layer of the decoder, computed with local attention."""
@@ -148,21 +151,6 @@ class EmbeddingHead(nn.Module):
         """Return logits_BMC; class 0 is the blank."""
         matrix_CH = torch.cat([self.blank_1H, self.units_CH])
         return linear(hidden_BMH * self.log_scale_1.exp(), matrix_CH, self.bias_C)
-
-
-def _decoder_only() -> Any:
-    """Return a class of transformers that loads Whisper's decoder without the encoder."""
-    from transformers.models.whisper.modeling_whisper import WhisperDecoder, WhisperPreTrainedModel
-
-    class DecoderOnly(WhisperPreTrainedModel):
-        _keys_to_ignore_on_load_unexpected = (r"encoder\.", r"proj_out\.")
-
-        def __init__(self, config: Any) -> None:
-            super().__init__(config)
-            self.decoder = WhisperDecoder(config)
-            self.post_init()
-
-    return DecoderOnly
 
 
 def _tokenizer(path: str, option: str) -> Any:

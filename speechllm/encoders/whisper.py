@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, pad
 
-from speechllm.base_models import load_base
+from speechllm.base_models import load_whisper
 from speechllm.encoders._layers import check_trained, train_last
 from speechllm.errors import ConfigError
 from speechllm.interfaces import Seconds
@@ -66,30 +66,14 @@ class Config:
         Raises:
             ConfigError: if ``path`` is no directory and no model of the hub, or lacks weights of the encoder.
         """
-        model = load_base(_encoder_only(), self.path, dtype, option="encoder.path", kind="a Whisper model")
         return Whisper(
-            model.encoder,
+            load_whisper("encoder", self.path, dtype, option="encoder.path"),
             padding=self.padding,
             segment=self.segment,
             frozen=self.frozen,
             trained_layers=self.trained_layers,
             lora=self.lora,
         )
-
-
-def _encoder_only() -> Any:
-    """Return a class of transformers that loads Whisper's encoder without the decoder, the larger part of the file."""
-    from transformers.models.whisper.modeling_whisper import WhisperEncoder, WhisperPreTrainedModel
-
-    class EncoderOnly(WhisperPreTrainedModel):
-        _keys_to_ignore_on_load_unexpected = (r"decoder\.", r"proj_out\.")
-
-        def __init__(self, config: Any) -> None:
-            super().__init__(config)
-            self.encoder = WhisperEncoder(config)
-            self.post_init()
-
-    return EncoderOnly
 
 
 class Whisper(nn.Module):

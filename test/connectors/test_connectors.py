@@ -1,10 +1,10 @@
 """The contract of all connectors, found through the registry, and the paper's numbers for each."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tokenizers.pre_tokenizers import ByteLevel
 from transformers import WhisperConfig, WhisperForConditionalGeneration, WhisperTokenizerFast
 
 from speechllm.connectors.segment_qformer import segment_positions
@@ -46,25 +46,13 @@ class ToyEncoder:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _whisper(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Write a Whisper of dimension 16 with random weights, and a tokenizer of bytes."""
-    vocabulary = {byte: i for i, byte in enumerate(sorted(ByteLevel.alphabet()))}
-    for special in ("<|endoftext|>", "<|startoftranscript|>", "<|notimestamps|>"):
-        vocabulary[special] = len(vocabulary)
+def _whisper(tmp_path_factory: pytest.TempPathFactory, tiny_whisper: Path) -> None:
+    """Write a Whisper of dimension 16 with random weights."""
     torch.manual_seed(0)
-    config = WhisperConfig(
-        d_model=16,
-        encoder_layers=1,
-        decoder_layers=2,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        decoder_ffn_dim=32,
-        vocab_size=len(vocabulary),
-        pad_token_id=0,
-    )
     path = tmp_path_factory.mktemp("whisper")
-    WhisperForConditionalGeneration(config).save_pretrained(path)
-    WhisperTokenizerFast(vocab=vocabulary, merges=[]).save_pretrained(path)
+    sizes = {"d_model": 16, "decoder_attention_heads": 2, "encoder_attention_heads": 2}
+    WhisperForConditionalGeneration(WhisperConfig.from_pretrained(tiny_whisper, **sizes)).save_pretrained(path)
+    WhisperTokenizerFast.from_pretrained(tiny_whisper).save_pretrained(path)
     ToyEncoder.path = str(path)
 
 
@@ -149,7 +137,7 @@ def test_the_order_of_long_speech_changes_the_speech_tokens(name: str) -> None:
     if name == "qformer":  # attention over a set: the order is in the encoder's states alone
         torch.testing.assert_close(forth, back, atol=1e-5, rtol=0)
     else:
-        assert (forth - back).abs().max() > 1e-3
+        assert forth.shape != back.shape or (forth - back).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("name", CASES)

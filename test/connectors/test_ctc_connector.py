@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from speechllm.connectors import _ctc
 from speechllm.connectors.ctc import Config, CTCConnector
 from speechllm.decoders import causal_lm
 from speechllm.errors import ConfigError
@@ -106,9 +107,22 @@ def test_masks_are_of_training_alone_and_about_as_many_as_asked_for(connector: C
     assert 0.06 < share < 0.11  # spans overlap, and begin within the utterance
 
 
+def test_the_most_probable_units_give_nearly_the_expectation(
+    connector: CTCConnector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    log_probs_KC = torch.randn(5, len(connector.subwords.ids)).mul(3).log_softmax(-1)
+    of_all = connector._expected(log_probs_KC)
+    monkeypatch.setattr(_ctc, "EXPECTED_UNITS", 8)
+    of_some = connector._expected(log_probs_KC)
+    assert 0 < (of_some - of_all).abs().max() < 0.1 * of_all.abs().max()
+
+
 def test_impossible_sizes_are_refused() -> None:
-    with pytest.raises(ConfigError, match="stack, num_layers and bpe_merges: found 0, 4 and 500"):
+    with pytest.raises(ConfigError, match="stack and bpe_merges: found 0 and 500"):
         Config(stack=0)
+    with pytest.raises(ConfigError, match="num_layers: found 0"):
+        Config(num_layers=0)
     with pytest.raises(ConfigError, match="hidden: found 100, expected a multiple of 64"):
         Config(hidden=100)
     with pytest.raises(ConfigError, match="blank_threshold: found 0, expected more than 0"):

@@ -1,5 +1,6 @@
 """Subword units of the LLM's vocabulary, shorter with fewer merges."""
 
+import string
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,16 @@ def test_the_units_of_a_texts_tokens_are_those_of_the_text(tokenizer: PreTrained
     first = tokenizer("s", add_special_tokens=False).input_ids
     assert subwords.units(first[0], first=True)[: len(subwords("s"))] == subwords("s")
     assert subwords.units(tokenizer.eos_token_id) == []
+
+
+def test_units_in_lower_case_ignore_case(tokenizer: PreTrainedTokenizerFast) -> None:
+    subwords = SubwordUnits(tokenizer, 100_000, lower_case=True)
+    assert not any(character in string.ascii_uppercase for text in subwords.texts for character in text)
+    assert subwords(TEXT.upper()) == subwords(TEXT)
+    capital = tokenizer(" S", add_special_tokens=False).input_ids
+    assert [place for one in capital for place in subwords.units(one)] == subwords("s")
+
+
+def test_the_texts_of_units_have_a_space_at_the_beginning_of_a_word(tokenizer: PreTrainedTokenizerFast) -> None:
+    subwords = SubwordUnits(tokenizer, 100_000)
+    assert "".join(subwords.texts[place] for place in subwords(TEXT)) == f" {TEXT}"

@@ -1,0 +1,101 @@
+"""The connector of Whisper's decoder: its start, its adapters, and encoders that have no decoder."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import WhisperForConditionalGeneration, WhisperTokenizerFast
+
+from speechllm.connectors.whisper_ctc import Config, WhisperCTC
+from speechllm.decoders import causal_lm
+from speechllm.encoders import whisper
+from speechllm.errors import ConfigError
+from speechllm.interfaces import Encoder
+from speechllm.lora import LoraOptions
+from speechllm.models.ctc import ctc_objective
+
+LORA = LoraOptions(rank=4, modules=("q_proj", "fc1"))
+TEXTS = ["she had", "all year"]
+
+
+@pytest.fixture(scope="module")
+def decoder(tiny_llm: Path) -> causal_lm.CausalLM:
+    return causal_lm.Config(path=str(tiny_llm)).build()
+
+
+def made(path: Path, decoder: causal_lm.CausalLM) -> WhisperCTC:
+    torch.manual_seed(0)
+    config = Config(stack=2, lora=LORA, dropout=0.0, mask=0.0)
+    connector = config.build(64, decoder.embedding_dim, 24)
+    connector.bind_encoder(whisper.Config(path=str(path), padding="none").build())
+    connector.bind(decoder)
+    return connector.eval()
+
+
+def scores(connector: WhisperCTC, states_BLD: Tensor) -> Tensor:
+    lens_B = torch.full((len(states_BLD),), states_BLD.shape[1])
+    return connector(states_BLD, lens_B).posteriors.log_probs_BMC
+
+
+def test_a_position_is_the_prompt_of_whispers_decoder(tiny_whisper: Path, decoder: causal_lm.CausalLM) -> None:
+    """With one state and no window, it is the decoder's own step at the second token, which sees itself alone."""
+    connector = made(tiny_whisper, decoder)
+    model = WhisperForConditionalGeneration.from_pretrained(tiny_whisper).model.decoder.eval()
+    states_BLD = torch.randn(1, 1, 64)
+    prompt = WhisperTokenizerFast.from_pretrained(tiny_whisper).prefix_tokens
+    hidden = model.embed_tokens(torch.tensor(prompt[-1:])) + model.embed_positions.weight[1]
+    for layer in model.layers:
+        # a key alone has the weight 1: attention is the projected value
+        attended = layer.self_attn.out_proj(layer.self_attn.v_proj(layer.self_attn_layer_norm(hidden)))
+        hidden = hidden + attended
+        hidden = hidden + layer.encoder_attn.out_proj(layer.encoder_attn.v_proj(states_BLD[0]))
+        hidden = hidden + layer.fc2(torch.nn.functional.gelu(layer.fc1(layer.final_layer_norm(hidden))))
+    expected = model.layer_norm(hidden)
+    found = connector.hidden_states(states_BLD, torch.tensor([1]))[0]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    unit = connector.subwords(" she")[0]
+    token = WhisperTokenizerFast.from_pretrained(tiny_whisper)(connector.subwords.texts[unit], add_special_tokens=False)
+    logit = connector.head(found)[0, 1 + unit]
+    torch.testing.assert_close(logit, (expected @ model.embed_tokens.weight[token.input_ids].mean(0))[0])
+
+
+def test_adapters_and_heads_learn_and_the_decoder_stays(tiny_whisper: Path, decoder: causal_lm.CausalLM) -> None:
+    connector = made(tiny_whisper, decoder).train()
+    trained = {name: one for name, one in connector.named_parameters() if one.requires_grad}
+    assert not any("base_layer" in name or "units_CH" in name for name in trained)
+    frozen = {name: one.clone() for name, one in connector.named_parameters() if not one.requires_grad}
+    states_BLD, lens_B = torch.randn(2, 40, 64), torch.tensor([40, 36])
+    optimizer = torch.optim.Adam(trained.values(), lr=1e-2)
+    losses = []
+    for _ in range(60):
+        loss = ctc_objective(connector(states_BLD, lens_B).posteriors, TEXTS)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.2 * losses[0]
+    assert all(one.equal(frozen[name]) for name, one in connector.named_parameters() if name in frozen)
+
+
+def test_merged_adapters_change_no_score(tiny_whisper: Path, decoder: causal_lm.CausalLM) -> None:
+    connector = made(tiny_whisper, decoder)
+    with torch.no_grad():
+        for name, one in connector.named_parameters():
+            if "lora_B" in name:
+                one.normal_(std=0.1)
+    states_BLD = torch.randn(2, 40, 64)
+    before = scores(connector, states_BLD)
+    connector.merge_adapters()
+    torch.testing.assert_close(scores(connector, states_BLD), before, atol=1e-4, rtol=0)
+    assert not any("lora" in name for name, _ in connector.named_parameters())
+
+
+def test_another_encoder_is_refused(tiny_llm: Path) -> None:
+    connector = Config().build(48, 48, 24)
+
+    class Other(Encoder):
+        path = str(tiny_llm)
+
+    with pytest.raises(ConfigError, match="connector.type: whisper_ctc: encoder.path: .*a Whisper model"):
+        connector.bind_encoder(Other())
