@@ -67,7 +67,7 @@ class SubwordUnits:
     def units(self, token: int, first: bool = False) -> list[int]:
         """Return the indices in ``ids`` of the units of one token of the LLM; a special token has no units.
 
-        The units of a text are the concatenated units of its tokens.
+        The units of a text, in lower case if the units are, are the concatenated units of its tokens.
 
         Args:
             token: id of the token.

@@ -100,15 +100,10 @@ def confidence(posteriors: Posteriors) -> Tensor:
 
 
 def _ctc_loss(log_probs_BMC: Tensor, input_lens_B: Tensor, labels: list[Tensor]) -> Tensor:
-    """Return the summed CTC loss of label sequences; the loss of an utterance too short for its labels is 0.
-
-    PyTorch gets the columns of the blank and of the classes in ``labels`` alone: its time is that of all columns.
-    """
+    """Return the summed CTC loss of label sequences; the loss of an utterance too short for its labels is 0."""
     label_lens_B = torch.tensor([len(labels_U) for labels_U in labels])
-    classes, places = torch.cat([torch.zeros(1, dtype=torch.long), *labels]).unique(return_inverse=True)
-    labels = list(places[1:].split(label_lens_B.tolist()))
     return ctc_loss(
-        log_probs_BMC.index_select(-1, to_device(classes, log_probs_BMC.device)).transpose(0, 1),
+        log_probs_BMC.transpose(0, 1),
         to_device(pad_sequence(labels, batch_first=True), input_lens_B.device),
         input_lens_B.cpu(),  # PyTorch would also copy the lengths to the CPU and wait
         label_lens_B,
