@@ -1,4 +1,4 @@
-"""Local attention: equal to dense attention with a Gaussian bias inside the windows, whatever the batch."""
+"""Local attention: equal to dense attention with a Gaussian bias inside the windows, in any batch."""
 
 import pytest
 import torch
