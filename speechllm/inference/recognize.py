@@ -27,14 +27,14 @@ def recognizer(built: Built, config: DecodeConfig, device: torch.device) -> Reco
         if value > 0 and model.connector.subwords is None:
             raise ConfigError(
                 f"decode.search.{key}: found {value}, but the connector has no CTC head; "
-                "expected 0, or a connector of type ctc"
+                "expected 0, or a connector of type ctc or whisper_ctc"
             )
     if config.compile or (config.compile is None and device.type == "cuda"):
         model.decoder.compile_steps()
     if config.word_times and model.connector.subwords is None:
         raise ConfigError(
             "decode.word_times: found true, but word times are aligned by a CTC head and the connector has none; "
-            "expected false, or a connector of type ctc"
+            "expected false, or a connector of type ctc or whisper_ctc"
         )
     state_rate = built.state_rate if config.word_times else None
 
