@@ -9,9 +9,11 @@ import soundfile
 import torch
 import transformers
 
+from speechllm.connectors import whisper_ctc
 from speechllm.data.audio.read import read_audio
 from speechllm.data.kaldi.data_dir import Utterance, write_data_dir
 from speechllm.data.kaldi.table import read_table
+from speechllm.decoders import causal_lm
 from speechllm.encoders.whisper import Config
 from speechllm.frontends import log_mel
 from speechllm.inference.jobs import merge_jobs
@@ -21,7 +23,9 @@ from speechllm.score.normalize import normalizer
 from speechllm.score.wer import count, score
 
 RECORDINGS = Path("/usr/share/pocketsphinx/test/data/librivox")
-WHISPER = Path(__file__).parents[2] / "downloads/models/whisper-tiny.en"
+MODELS = Path(__file__).parents[2] / "downloads/models"
+WHISPER = MODELS / "whisper-tiny.en"
+LLM = MODELS / "smollm2-135m-instruct"
 pytestmark = pytest.mark.skipif(
     not (RECORDINGS.is_dir() and WHISPER.is_dir()),
     reason="needs Debian's pocketsphinx-testdata and tools/offline_models/fetch_models.py",
@@ -87,3 +91,21 @@ def test_true_length_gives_states_like_those_of_the_padded_window(data_dir: Path
     cosine = torch.nn.functional.cosine_similarity(padded[0, :length], true[0], dim=-1)
     assert cosine.median() > 0.8
     assert np.isfinite(true.numpy()).all()
+
+
+@pytest.mark.skipif(not LLM.is_dir(), reason="needs tools/offline_models/fetch_models.py smollm2-135m-instruct")
+def test_an_untrained_connector_of_whispers_decoder_names_many_words(data_dir: Path) -> None:
+    frontend, encoder = log_mel.Config().build(), Config(path=str(WHISPER), padding="none").build().eval()
+    connector = whisper_ctc.Config().build(encoder.output_dim, 576, encoder.segment_states).eval()
+    connector.bind_encoder(encoder)
+    connector.bind(causal_lm.Config(path=str(LLM)).build())
+    found = {}
+    with torch.inference_mode():
+        for utt_id, path in read_table(data_dir / "wav.scp").items():
+            features_TF = torch.from_numpy(frontend.extract(read_audio(Path(path), 16000)))
+            states_BLD, lens_B = encoder(features_TF[None], torch.tensor([len(features_TF)]))
+            best_M = connector(states_BLD, lens_B).posteriors.log_probs_BMC[0].argmax(-1)
+            found[utt_id] = "".join(connector.subwords.texts[i - 1] for i in best_M.unique_consecutive().tolist() if i)
+    counts = count(score(read_table(data_dir / "text"), found, normalizer("librispeech")))
+    assert counts.words == 71
+    assert counts.correct >= 35  # measured: 44
