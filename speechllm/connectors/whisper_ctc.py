@@ -31,7 +31,7 @@ LINEAR = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 
 @dataclass(frozen=True, kw_only=True)
 class Config(CTCOptions):
-    """Subword units, adapters, and windows of attention; the decoder is that of the encoder's Whisper model."""
+    """Subword units and adapters; the decoder is that of the encoder's Whisper model."""
 
     bpe_merges: int = 30000
     """Number of the tokenizer's first BPE merges that define the subword units."""
@@ -56,7 +56,7 @@ class WhisperCTC(SubwordCTC):
 
     def __init__(self, input_dim: int, output_dim: int, config: Config) -> None:
         super().__init__(input_dim, input_dim, output_dim, config)
-        self.config = config
+        self._lora = config.lora
         nn.init.zeros_(self.input.weight)
         nn.init.zeros_(self.input.bias)
 
@@ -75,7 +75,7 @@ class WhisperCTC(SubwordCTC):
         self.query_H = nn.Parameter(self._embeddings_VH[prompt[-1]] + decoder.embed_positions.weight[len(prompt) - 1])
         self.own = self._local(decoder, rate=1, margin=16, centre=0.0, width=2.5)
         self.cross = self._local(decoder, rate=self.stack, margin=8, centre=1.5, width=1.25)
-        self.decoder = with_lora(_Layers(decoder), self.config.lora, "connector.lora")
+        self.decoder = with_lora(_Layers(decoder), self._lora, "connector.lora")
 
     @staticmethod
     def _local(decoder: "WhisperDecoder", **options: Any) -> nn.ModuleList:
@@ -119,7 +119,7 @@ class WhisperCTC(SubwordCTC):
         return self._drop(layer.out_proj(attended))
 
     def _drop(self, hidden: Tensor) -> Tensor:
-        return dropout(hidden, self.config.dropout, self.training)
+        return dropout(hidden, self.options.dropout, self.training)
 
 
 class _Layers(nn.Module):
