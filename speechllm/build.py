@@ -61,6 +61,9 @@ def build(config: ExperimentConfig, dtype: torch.dtype) -> Built:
     connector.bind_encoder(encoder)
     model = SpeechLLM(None if config.data.dump == "encoder" else encoder, connector.to(dtype), decoder, config.prompt)
     bases["decoder"] = model_fingerprint(decoder.model)
+    if connector.base_model is not None:
+        bases["connector"] = model_fingerprint(connector.base_model)
+        check_finite(connector.base_model.state_dict(), f"encoder.path: {base_name(config.encoder)}")
     check_finite(encoder.state_dict(), f"encoder.path: {base_name(config.encoder)}")
     check_finite(decoder.model.state_dict(), f"decoder.path: {base_name(config.decoder)}")
     return Built(

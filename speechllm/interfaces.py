@@ -172,6 +172,11 @@ class Connector(Module, Protocol):
     exact_lengths: bool
     """Whether ``output_lengths`` are exact numbers of speech tokens, known before the states are computed."""
 
+    @property
+    def base_model(self) -> Module | None:
+        """Frozen base model, with adapters, whose fingerprint is checked when weights are loaded; None without one."""
+        ...
+
     def bind_encoder(self, encoder: Encoder) -> None:
         """Load parts of the encoder's base model; called once, before ``bind``."""
         ...

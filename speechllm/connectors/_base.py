@@ -12,6 +12,11 @@ class BaseConnector(nn.Module):
     ctc_weight = 0.0
     exact_lengths = False
 
+    @property
+    def base_model(self) -> nn.Module | None:
+        """None: there is no base model."""
+        return None
+
     def bind_encoder(self, encoder: Encoder) -> None:
         """Ignore the encoder."""
 

@@ -77,6 +77,11 @@ class WhisperCTC(SubwordCTC):
         self.cross = self._local(decoder, rate=self.stack, margin=8, centre=1.5, width=1.25)
         self.decoder = with_lora(_Layers(decoder), self._lora, "connector.lora")
 
+    @property
+    def base_model(self) -> nn.Module:
+        """The layers of Whisper's decoder, with adapters."""
+        return self.decoder
+
     @staticmethod
     def _local(decoder: "WhisperDecoder", **options: Any) -> nn.ModuleList:
         """Return the local attention of each layer."""

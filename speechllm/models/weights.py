@@ -116,7 +116,7 @@ def load_weights(model: nn.Module, path: Path, bases: dict[str, str], leave_out:
         if part in bases.keys() - other_bases and bases[part] != expected:
             raise ConfigError(
                 f"{path}: trained with another {part}: found fingerprint {bases[part]}, expected {expected}; "
-                f"set {part}.path to the base model in training"
+                f"set {'decoder' if part == 'decoder' else 'encoder'}.path to the base model in training"
             )
     for name in left_out:
         own.pop(name, None)

@@ -7,13 +7,17 @@ import torch
 from torch import Tensor
 from transformers import WhisperForConditionalGeneration, WhisperTokenizerFast
 
+from speechllm import config as configs
+from speechllm.build import Built, build
 from speechllm.connectors.whisper_ctc import Config, WhisperCTC
 from speechllm.decoders import causal_lm
 from speechllm.encoders import whisper
 from speechllm.errors import ConfigError
+from speechllm.experiment import ExperimentConfig
 from speechllm.interfaces import Encoder
 from speechllm.lora import LoraOptions
 from speechllm.models.ctc import ctc_objective
+from speechllm.models.weights import load_weights, save_weights
 
 LORA = LoraOptions(rank=4, modules=("q_proj", "fc1"))
 TEXTS = ["she had", "all year"]
@@ -89,6 +93,29 @@ def test_merged_adapters_change_no_score(tiny_whisper: Path, decoder: causal_lm.
     connector.merge_adapters()
     torch.testing.assert_close(scores(connector, states_BLD), before, atol=1e-4, rtol=0)
     assert not any("lora" in name for name, _ in connector.named_parameters())
+
+
+def test_weights_of_another_decoder_are_refused(tiny_whisper: Path, tiny_llm: Path, tmp_path: Path) -> None:
+    """A distilled Whisper has the encoder of its teacher, and another decoder."""
+    model = WhisperForConditionalGeneration.from_pretrained(tiny_whisper)
+    torch.manual_seed(1)
+    for parameter in model.model.decoder.parameters():
+        torch.nn.init.normal_(parameter)
+    model.save_pretrained(tmp_path / "other")
+    WhisperTokenizerFast.from_pretrained(tiny_whisper).save_pretrained(tmp_path / "other")
+    first, second = (built_with(path, tiny_llm) for path in (tiny_whisper, tmp_path / "other"))
+    assert first.bases["encoder"] == second.bases["encoder"]
+    trained = {name: one for name, one in first.model.named_parameters() if one.requires_grad}
+    save_weights(tmp_path / "model.safetensors", trained, {"bases": first.bases})
+    load_weights(first.model, tmp_path / "model.safetensors", first.bases)
+    with pytest.raises(ConfigError, match="trained with another connector: .*; set encoder.path to the base model"):
+        load_weights(second.model, tmp_path / "model.safetensors", second.bases)
+
+
+def built_with(path: Path, llm: Path) -> Built:
+    tree = {"frontend": {"type": "log_mel"}, "encoder": {"type": "whisper", "path": str(path), "padding": "none"}}
+    tree |= {"connector": {"type": "whisper_ctc"}, "decoder": {"type": "causal_lm", "path": str(llm)}}
+    return build(configs.build(ExperimentConfig, tree), torch.float32)
 
 
 def test_another_encoder_is_refused(tiny_llm: Path) -> None:
