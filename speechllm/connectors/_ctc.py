@@ -7,6 +7,7 @@ embeddings under the posteriors, plus an acoustic residual. The number of speech
 and they have the scale of the LLM's embeddings.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -60,6 +61,18 @@ class CTCOptions:
             raise ConfigError(f"blank_threshold: found {self.blank_threshold}, expected more than 0, and at most 1")
         probability(self, "dropout", "mask")
         at_least(self, 0, "ctc_weight")
+
+
+def expectation(log_probs_KC: Tensor, embed: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the expectations (K, E) of the embeddings of the most probable units.
+
+    Args:
+        log_probs_KC: log-probabilities of units.
+        embed: embeddings (K, P, E) of units (K, P).
+    """
+    top, units = log_probs_KC.topk(min(MOST_PROBABLE, log_probs_KC.shape[-1]))
+    embeds = embed(units)
+    return (top.exp().to(embeds.dtype)[:, None] @ embeds)[:, 0]
 
 
 class SubwordCTC(BaseConnector):
@@ -126,9 +139,7 @@ class SubwordCTC(BaseConnector):
         if len(ids_C) <= EXPECTED_UNITS:
             matrix_CE = self._embed(ids_C)
             return log_probs_KC.exp().to(matrix_CE.dtype) @ matrix_CE
-        top, places = log_probs_KC.topk(MOST_PROBABLE)
-        embeds = self._embed(ids_C[places])
-        return (top.exp().to(embeds.dtype)[:, None] @ embeds)[:, 0]
+        return expectation(log_probs_KC, lambda places: self._embed(ids_C[places]))
 
     def stacked(self, states_BLD: Tensor, state_lens_B: Tensor) -> tuple[Tensor, Tensor]:
         """Return the normalised stacked states (B, M, stack * D), and which are neither padded nor masked."""
