@@ -218,6 +218,8 @@ class GenerationOptions:
     """Number of the LLM's most probable tokens that joint decoding scores."""
     ctc_confidence: float = 0.0
     """Least mean non-blank CTC posterior (0 to 1); below: empty hypotheses."""
+    hot_word_distance: float | None = None
+    """Largest CTC distance of hot words in the prompt (nats per unit); null: all."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,6 +70,8 @@ class WhisperCTC(SubwordCTC):
         config: sizes.
     """
 
+    head: "EmbeddingHead"
+
     def __init__(self, input_dim: int, output_dim: int, config: Config) -> None:
         super().__init__(input_dim, input_dim, output_dim, config)
         self._lora, self._passes = config.lora, config.passes

@@ -46,7 +46,7 @@ class DecodeConfig:
         at_least(self, 1, "batch_tokens")
         search = self.search
         try:
-            at_least(search, 0, "no_repeat_ngram")
+            at_least(search, 0, "no_repeat_ngram", "hot_word_distance")
             at_least(search, 1, "ctc_candidates")
         except ConfigError as error:
             raise ConfigError(f"search.{error}") from None

@@ -22,12 +22,12 @@ def recognizer(built: Built, config: DecodeConfig, device: torch.device) -> Reco
         ConfigError: if the search or word times need a CTC head and the connector has none.
     """
     model, collate = built.model.to(device), built.collate()
-    for key in ("ctc_weight", "ctc_confidence"):
+    for key, off in (("ctc_weight", 0), ("ctc_confidence", 0), ("hot_word_distance", None)):
         value = getattr(config.search, key)
-        if value > 0 and model.connector.subwords is None:
+        if value != off and model.connector.subwords is None:
             raise ConfigError(
                 f"decode.search.{key}: found {value}, but the connector has no CTC head; "
-                "expected 0, or a connector of type ctc or whisper_ctc"
+                f"expected {'null' if off is None else off}, or a connector of type ctc or whisper_ctc"
             )
     if config.compile or (config.compile is None and device.type == "cuda"):
         model.decoder.compile_steps()

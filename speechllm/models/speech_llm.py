@@ -21,6 +21,7 @@ from speechllm.interfaces import (
 )
 from speechllm.lengths import similar_lengths
 from speechllm.models.ctc import EmbeddingMatrixHead, confidence, count_units, ctc_objective
+from speechllm.models.hot_words import choose_hot_words
 from speechllm.models.prompt import Prompt, PromptConfig
 from speechllm.models.splice import splice, with_targets
 from speechllm.models.word_times import align_words
@@ -131,10 +132,20 @@ class SpeechLLM(nn.Module):
         dtype = next(self.connector.parameters()).dtype  # type: ignore[attr-defined]
         return self.connector(states_BLD.to(dtype), state_lens_B)
 
-    def prompts(self, batch: Utterances, output: ConnectorOutput, epoch: int | None = None) -> list[Tensor]:
-        """Return the prompt embeddings (U, E) of each utterance, speech tokens included."""
+    def prompts(
+        self, batch: Utterances, output: ConnectorOutput, epoch: int | None = None, contexts: list[str] | None = None
+    ) -> list[Tensor]:
+        """Return the prompt embeddings (U, E) of each utterance, speech tokens included.
+
+        Args:
+            batch: utterances.
+            output: their speech tokens.
+            epoch: epoch of training; None in decoding.
+            contexts: contexts to use instead of those of the batch.
+        """
         nothing = [""] * len(batch.utt_ids)
-        utts = zip(batch.utt_ids, batch.contexts or nothing, batch.languages or nothing, strict=True)
+        contexts = batch.contexts if contexts is None else contexts
+        utts = zip(batch.utt_ids, contexts or nothing, batch.languages or nothing, strict=True)
         parts = [self.prompt.parts(utt_id, epoch, context, language) for utt_id, context, language in utts]
         before = self._embed([ids for ids, _ in parts], output.embeds_BSE.device)
         after = self._embed([ids for _, ids in parts], output.embeds_BSE.device)
@@ -234,9 +245,12 @@ class SpeechLLM(nn.Module):
                 without word times.
         """
         output = self.connect(batch, by_length=batch.inputs.device.type == "cpu")
-        prompts = self.prompts(batch, output)
         if output.posteriors is None:
-            return self.decoder.generate(prompts, max_new_tokens, options)
+            return self.decoder.generate(self.prompts(batch, output), max_new_tokens, options)
+        contexts = batch.contexts
+        if contexts and options.hot_word_distance is not None:
+            contexts = choose_hot_words(contexts, output.posteriors, options.hot_word_distance)
+        prompts = self.prompts(batch, output, contexts=contexts)
         confident = (confidence(output.posteriors) >= options.ctc_confidence).nonzero()[:, 0]
         posteriors = output.posteriors._replace(
             log_probs_BMC=output.posteriors.log_probs_BMC[confident],

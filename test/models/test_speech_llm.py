@@ -1,5 +1,6 @@
 """The whole model: splicing, targets of the loss, and independence of the batch."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -183,7 +184,23 @@ def test_an_utterance_of_low_confidence_has_an_empty_hypothesis(
     assert [nbest[0].text for nbest in ctc_model.generate(batch, [8, 5, 7], sure_of_none)] == ["", "", ""]
 
 
-@pytest.mark.parametrize("key", ["ctc_weight", "ctc_confidence"])
+def test_hot_words_of_a_large_distance_are_not_in_the_prompt(ctc_model: SpeechLLM) -> None:
+    prompt = PromptConfig(template="vicuna", context="Words: {context}\n")
+    model = SpeechLLM(None, ctc_model.connector, ctc_model.decoder, prompt).eval()
+    batch = batch_of(["", "", ""], [40, 9, 23])
+    with_words = replace(batch, contexts=["she, quick", "", "year"])
+
+    def scores(batch: Batch, distance: float | None) -> list[float]:
+        options = GenerationOptions(hot_word_distance=distance)
+        return [nbest[0].score for nbest in model.generate(batch, [8, 5, 7], options)]
+
+    everything, nothing = scores(with_words, None), scores(batch, None)
+    assert [abs(one - other) > 1e-3 for one, other in zip(everything, nothing, strict=True)] == [True, False, True]
+    assert scores(with_words, 1e6) == pytest.approx(everything, abs=1e-5)
+    assert scores(with_words, 0.0) == pytest.approx(nothing, abs=1e-5)
+
+
+@pytest.mark.parametrize("key", ["ctc_weight", "ctc_confidence", "hot_word_distance"])
 def test_a_search_with_ctc_needs_a_ctc_head(model: SpeechLLM, key: str) -> None:
     config = DecodeConfig(search=GenerationOptions(**{key: 0.3}))
     with pytest.raises(ConfigError, match=f"decode.search.{key}: found 0.3, but the connector has no CTC head"):

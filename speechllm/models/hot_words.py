@@ -1,0 +1,66 @@
+"""Choice of the hot words of a context by CTC.
+
+A long list of hot words lets the LLM write words that are not spoken. CTC finds those that may be (as in Yang et al.,
+2024, arXiv 2411.06437, who compare the hot words with the text of a CTC hypothesis; here each is searched for in the
+posteriors): the distance of a hot word is the log-posterior of the best labels minus that of the word's best path, both
+summed over the states of that path, wherever in the utterance it is, and divided by the number of units. It is 0 where
+the best labels spell the word.
+"""
+
+import itertools
+import math
+
+import torch
+from torch import Tensor
+
+from speechllm.interfaces import Posteriors, SubwordUnits
+
+
+def choose_hot_words(contexts: list[str], posteriors: Posteriors, largest: float) -> list[str]:
+    """Return the contexts without the hot words of a larger distance.
+
+    Args:
+        contexts: hot words of each utterance, separated by commas.
+        posteriors: posteriors of the utterances.
+        largest: largest distance of a hot word that is kept (nats per unit).
+    """
+    chosen = []
+    lens = posteriors.stacked_lens_B.tolist()
+    for context, log_probs_MC, length in zip(contexts, posteriors.log_probs_BMC, lens, strict=True):
+        words = [word.strip() for word in context.split(",") if word.strip()]
+        distances = hot_word_distances(words, log_probs_MC[:length], posteriors.subwords)
+        chosen.append(", ".join(word for word, one in zip(words, distances, strict=True) if one <= largest))
+    return chosen
+
+
+def hot_word_distances(words: list[str], log_probs_MC: Tensor, subwords: SubwordUnits) -> list[float]:
+    """Return the distance of each word or phrase (nats per unit); infinite without units, or with too many.
+
+    Args:
+        words: hot words.
+        log_probs_MC: log-probabilities of the blank (class 0) and units in the valid stacked states.
+        subwords: subword units of the classes.
+    """
+    units = [subwords(word) for word in words]
+    if not any(units):
+        return [math.inf] * len(words)
+    paths = [[0] * max(0, 2 * len(one) - 1) for one in units]  # labels, with blanks between them
+    for path, one in zip(paths, units, strict=True):
+        path[::2] = [unit + 1 for unit in one]
+    labels_WP = torch.tensor(list(zip(*itertools.zip_longest(*paths, fillvalue=0), strict=True)))
+    last_W1 = torch.tensor([[max(0, len(path) - 1)] for path in paths])
+    labelled = labels_WP[:, 2:] != 0
+    skips_WP = labelled & (labels_WP[:, 2:] != labels_WP[:, :-2])  # no blank needed between different labels
+    log_probs_MC = log_probs_MC.float().cpu()
+    costs_MC = log_probs_MC.amax(-1, keepdim=True) - log_probs_MC
+    costs_MWP = costs_MC[:, labels_WP]
+    best_WP = torch.full(labels_WP.shape, math.inf)
+    found_W = torch.full((len(words),), math.inf)
+    for costs_WP in costs_MWP:
+        reached_WP = best_WP.clone()
+        reached_WP[:, 0] = 0  # a path begins in any state
+        reached_WP[:, 1:] = reached_WP[:, 1:].minimum(best_WP[:, :-1])
+        reached_WP[:, 2:] = reached_WP[:, 2:].minimum(best_WP[:, :-2].masked_fill(~skips_WP, math.inf))
+        best_WP = reached_WP + costs_WP
+        found_W = found_W.minimum(best_WP.gather(1, last_W1)[:, 0])
+    return [float(one) / len(unit) if unit else math.inf for one, unit in zip(found_W.tolist(), units, strict=True)]
