@@ -58,7 +58,7 @@ def load(
         overrides: ``section.key=value`` strings for the search (``decode.search.num_beams=4``), the precision
             (``decode.dtype=bfloat16``), the prompt, or the paths of the base models (``encoder.path=...``).
         merge_lora: add adapters to the weights: faster, and equal up to rounding; the model cannot be saved.
-        quantize: ``int8``: 8-bit linear layers of encoder and LLM on the CPU; adapters are merged, and a transcript may
+        quantize: ``int8``: 8-bit linear layers of the base models on the CPU; adapters are merged, and a transcript may
             depend on its batch.
         trust_components: import components from outside speechllm, which runs their code; otherwise a model with such
             components is rejected.
@@ -77,8 +77,9 @@ def load(
             built.model.merge_adapters()
         if quantize is not None:
             built.model.decoder.check()  # in float32, because the rounding of int8 exceeds the tolerance of the check
-            for part in PARTS:
-                quantize_linears(built.model.get_submodule(part))
+            for base in (built.model.encoder, built.model.connector.base_model, built.model.decoder):
+                if isinstance(base, torch.nn.Module):  # not None
+                    quantize_linears(base)
         return Model(trained, built, target, is_merged=merge_lora or quantize is not None, quantize=quantize)
 
 

@@ -42,10 +42,7 @@ def exp_dir(tmp_path_factory: pytest.TempPathFactory, tiny_whisper: Path, tiny_l
     exp = recipe / "exp" / "toy"
     exp.mkdir(parents=True)
     (exp / "config.yaml").write_text(YAML.format(whisper=recipe / "models/whisper", llm=recipe / "models/llm"))
-    built = build(experiment.load_config(exp / "config.yaml"), torch.float32)
-    torch.manual_seed(1)
-    state = {name: 20 * torch.randn_like(p) * 0.05 for name, p in built.model.named_parameters() if p.requires_grad}
-    save_weights(exp / "model.safetensors", state, {"bases": built.bases, "steps": [7]})
+    write_random_weights(exp)
     (exp / "config.yaml").write_text(YAML.format(whisper="models/whisper", llm="models/llm"))
     command = "speechllm train --train dump/x/here dump/x/there --valid dump/x/v exp/toy"
     (exp / "run.yaml").write_text(f"command: {command}\n")
@@ -53,6 +50,13 @@ def exp_dir(tmp_path_factory: pytest.TempPathFactory, tiny_whisper: Path, tiny_l
         (exp / name).write_text("a-1 SOME WORDS\na-2 OTHERS\n")
     assert main(["score", str(exp / "ref"), str(exp / "hyp"), str(exp / "decode/clean/score")]) == 0
     return exp
+
+
+def write_random_weights(exp: Path) -> None:
+    built = build(experiment.load_config(exp / "config.yaml"), torch.float32)
+    torch.manual_seed(1)
+    state = {name: 20 * torch.randn_like(p) * 0.05 for name, p in built.model.named_parameters() if p.requires_grad}
+    save_weights(exp / "model.safetensors", state, {"bases": built.bases, "steps": [7]})
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +118,19 @@ def test_an_8_bit_model_transcribes_and_is_not_saved(exp_dir: Path, model: Model
     assert quantized.fingerprint() != model.fingerprint()
     with pytest.raises(ConfigError, match="merged"):
         quantized.save_pretrained(exp_dir / "never")
+
+
+@pytest.mark.skipif(not torch.cpu._is_vnni_supported(), reason="8-bit layers need VNNI instructions")
+def test_the_base_model_of_a_connector_has_8_bit_layers(tmp_path: Path, tiny_whisper: Path, tiny_llm: Path) -> None:
+    text = YAML.format(whisper=tiny_whisper, llm=tiny_llm)
+    (tmp_path / "config.yaml").write_text(text.replace("type: fc, stack: 10, hidden: 32", "type: whisper_ctc"))
+    write_random_weights(tmp_path)
+    connector = load(tmp_path, quantize="int8", device="cpu").speech_llm.connector
+    layers = [type(one).__name__ for one in connector.base_model.modules()]
+    assert layers.count("Int8Linear") == 2 * 10 and "Linear" not in layers  # two layers of Whisper's decoder
+    with torch.inference_mode():
+        posteriors = connector(torch.randn(1, 40, 64), torch.tensor([40])).posteriors
+    assert posteriors.log_probs_BMC.isfinite().all()
 
 
 def test_8_bit_layers_are_for_float32_on_the_cpu(exp_dir: Path) -> None:
