@@ -174,7 +174,11 @@ class Connector(Module, Protocol):
 
     @property
     def base_model(self) -> Module | None:
-        """Frozen base model, with adapters, whose fingerprint is checked when weights are loaded; None without one."""
+        """Frozen base model, with adapters; None without one.
+
+        Its fingerprint is checked when weights are loaded. Its linear layers are called as modules, because
+        quantization replaces them.
+        """
         ...
 
     def bind_encoder(self, encoder: Encoder) -> None:
@@ -219,7 +223,7 @@ class GenerationOptions:
     ctc_confidence: float = 0.0
     """Least mean non-blank CTC posterior (0 to 1); below: empty hypotheses."""
     hot_word_distance: float | None = None
-    """Largest CTC distance of hot words in the prompt (nats per unit); null: all."""
+    """Largest CTC distance of hot words (nats per unit); null: all are used."""
 
 
 @dataclass(frozen=True, kw_only=True)

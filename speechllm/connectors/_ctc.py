@@ -64,13 +64,19 @@ class CTCOptions:
 
 
 def expectation(log_probs_KC: Tensor, embed: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return the expectations (K, E) of the embeddings of the most probable units.
+    """Return the expectations (K, E) of embeddings, the sum of embeddings times probabilities.
+
+    Of more than ``EXPECTED_UNITS`` units, the most probable ones are summed. The sum is not divided by that of the
+    probabilities.
 
     Args:
         log_probs_KC: log-probabilities of units.
-        embed: embeddings (K, P, E) of units (K, P).
+        embed: embeddings (..., E) of units (...).
     """
-    top, units = log_probs_KC.topk(min(MOST_PROBABLE, log_probs_KC.shape[-1]))
+    if log_probs_KC.shape[1] <= EXPECTED_UNITS:
+        matrix_CE = embed(torch.arange(log_probs_KC.shape[1], device=log_probs_KC.device))
+        return log_probs_KC.exp().to(matrix_CE.dtype) @ matrix_CE
+    top, units = log_probs_KC.topk(MOST_PROBABLE)
     embeds = embed(units)
     return (top.exp().to(embeds.dtype)[:, None] @ embeds)[:, 0]
 
@@ -136,10 +142,7 @@ class SubwordCTC(BaseConnector):
     def _expected(self, log_probs_KC: Tensor) -> Tensor:
         """Return the expectations (K, E) of the units' embeddings."""
         ids_C = torch.tensor(self._units.ids, device=log_probs_KC.device)
-        if len(ids_C) <= EXPECTED_UNITS:
-            matrix_CE = self._embed(ids_C)
-            return log_probs_KC.exp().to(matrix_CE.dtype) @ matrix_CE
-        return expectation(log_probs_KC, lambda places: self._embed(ids_C[places]))
+        return expectation(log_probs_KC, lambda units: self._embed(ids_C[units]))
 
     def stacked(self, states_BLD: Tensor, state_lens_B: Tensor) -> tuple[Tensor, Tensor]:
         """Return the normalised stacked states (B, M, stack * D), and which are neither padded nor masked."""

@@ -49,7 +49,7 @@ class Config(CTCOptions):
     lora: LoraOptions = field(default_factory=lambda: LoraOptions(rank=32, alpha=64.0, dropout=0.0, modules=LINEAR))
     """Adapters of the decoder's layers."""
     passes: int = 1
-    """Number of passes of the layers, each after the first conditioned on the posteriors of the one before."""
+    """Number of passes of the layers; later ones are conditioned on earlier posteriors."""
 
     def __post_init__(self) -> None:
         """Check the ranges of the values."""

@@ -1,10 +1,10 @@
 """Choice of the hot words of a context by CTC.
 
-A long list of hot words lets the LLM write words that are not spoken. CTC finds those that may be (as in Yang et al.,
-2024, arXiv 2411.06437, who compare the hot words with the text of a CTC hypothesis; here each is searched for in the
-posteriors): the distance of a hot word is the log-posterior of the best labels minus that of the word's best path, both
-summed over the states of that path, wherever in the utterance it is, and divided by the number of units. It is 0 where
-the best labels spell the word.
+With a long list of hot words, the LLM writes words that are not spoken. CTC selects the hot words that the posteriors
+support. Yang et al. (2024, arXiv 2411.06437) compare hot words with the text of a CTC hypothesis; here the best path of
+a hot word is searched for in the posteriors. The distance of a hot word is the log-posterior of the best labels minus
+that of its best path, both summed over the states of this path in any part of the utterance, and divided by the number
+of its units. It is 0 if the best labels are the word's units.
 """
 
 import itertools
@@ -17,7 +17,7 @@ from speechllm.interfaces import Posteriors, SubwordUnits
 
 
 def choose_hot_words(contexts: list[str], posteriors: Posteriors, largest: float) -> list[str]:
-    """Return the contexts without the hot words of a larger distance.
+    """Remove the hot words with a distance above ``largest`` from contexts.
 
     Args:
         contexts: hot words of each utterance, separated by commas.
@@ -48,19 +48,18 @@ def hot_word_distances(words: list[str], log_probs_MC: Tensor, subwords: Subword
     for path, one in zip(paths, units, strict=True):
         path[::2] = [unit + 1 for unit in one]
     labels_WP = torch.tensor(list(zip(*itertools.zip_longest(*paths, fillvalue=0), strict=True)))
+    labels_U, places_WP = labels_WP.unique(return_inverse=True)
+    costs_MU = log_probs_MC.amax(-1, keepdim=True) - log_probs_MC[:, labels_U.to(log_probs_MC.device)]
     last_W1 = torch.tensor([[max(0, len(path) - 1)] for path in paths])
     labelled = labels_WP[:, 2:] != 0
     skips_WP = labelled & (labels_WP[:, 2:] != labels_WP[:, :-2])  # no blank needed between different labels
-    log_probs_MC = log_probs_MC.float().cpu()
-    costs_MC = log_probs_MC.amax(-1, keepdim=True) - log_probs_MC
-    costs_MWP = costs_MC[:, labels_WP]
     best_WP = torch.full(labels_WP.shape, math.inf)
     found_W = torch.full((len(words),), math.inf)
-    for costs_WP in costs_MWP:
+    for costs_U in costs_MU.float().cpu():
         reached_WP = best_WP.clone()
         reached_WP[:, 0] = 0  # a path begins in any state
         reached_WP[:, 1:] = reached_WP[:, 1:].minimum(best_WP[:, :-1])
         reached_WP[:, 2:] = reached_WP[:, 2:].minimum(best_WP[:, :-2].masked_fill(~skips_WP, math.inf))
-        best_WP = reached_WP + costs_WP
+        best_WP = reached_WP + costs_U[places_WP]
         found_W = found_W.minimum(best_WP.gather(1, last_W1)[:, 0])
     return [float(one) / len(unit) if unit else math.inf for one, unit in zip(found_W.tolist(), units, strict=True)]

@@ -138,6 +138,13 @@ def test_nbest_needs_beams() -> None:
             DecodeConfig(search=GenerationOptions(num_beams=2, nbest=number))
 
 
+@pytest.mark.parametrize("key", ["no_repeat_ngram", "hot_word_distance"])
+@pytest.mark.parametrize("value", [-1, float("nan")])
+def test_a_negative_option_of_the_search_is_refused(key: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"search.{key}: found {value}, expected at least 0"):
+        DecodeConfig(search=GenerationOptions(**{key: value}))
+
+
 def test_a_cap_of_no_tokens_is_refused() -> None:
     with pytest.raises(
         ConfigError, match=r"tokens_per_second, extra_tokens and batch_duration: found 0\.0, 10 and 480"

@@ -200,10 +200,14 @@ def test_hot_words_of_a_large_distance_are_not_in_the_prompt(ctc_model: SpeechLL
     assert scores(with_words, 0.0) == pytest.approx(nothing, abs=1e-5)
 
 
-@pytest.mark.parametrize("key", ["ctc_weight", "ctc_confidence", "hot_word_distance"])
-def test_a_search_with_ctc_needs_a_ctc_head(model: SpeechLLM, key: str) -> None:
-    config = DecodeConfig(search=GenerationOptions(**{key: 0.3}))
-    with pytest.raises(ConfigError, match=f"decode.search.{key}: found 0.3, but the connector has no CTC head"):
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [("ctc_weight", 0.3, 0), ("ctc_confidence", 0.3, 0), ("hot_word_distance", 0.0, "null")],
+)
+def test_a_search_with_ctc_needs_a_ctc_head(model: SpeechLLM, key: str, value: float, expected: object) -> None:
+    config = DecodeConfig(search=GenerationOptions(**{key: value}))
+    message = f"decode.search.{key}: found {value}, but the connector has no CTC head; expected {expected}, or"
+    with pytest.raises(ConfigError, match=message):
         recognizer(built_of(model), config, torch.device("cpu"))
 
 
