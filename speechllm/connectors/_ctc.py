@@ -7,7 +7,6 @@ embeddings under the posteriors, plus an acoustic residual. The number of speech
 and they have the scale of the LLM's embeddings.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -61,24 +60,6 @@ class CTCOptions:
             raise ConfigError(f"blank_threshold: found {self.blank_threshold}, expected more than 0, and at most 1")
         probability(self, "dropout", "mask")
         at_least(self, 0, "ctc_weight")
-
-
-def expectation(log_probs_KC: Tensor, embed: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return the expectations (K, E) of embeddings, the sum of embeddings times probabilities.
-
-    Of more than ``EXPECTED_UNITS`` units, the most probable ones are summed. The sum is not divided by that of the
-    probabilities.
-
-    Args:
-        log_probs_KC: log-probabilities of units.
-        embed: embeddings (..., E) of units (...).
-    """
-    if log_probs_KC.shape[1] <= EXPECTED_UNITS:
-        matrix_CE = embed(torch.arange(log_probs_KC.shape[1], device=log_probs_KC.device))
-        return log_probs_KC.exp().to(matrix_CE.dtype) @ matrix_CE
-    top, units = log_probs_KC.topk(MOST_PROBABLE)
-    embeds = embed(units)
-    return (top.exp().to(embeds.dtype)[:, None] @ embeds)[:, 0]
 
 
 class SubwordCTC(BaseConnector):
@@ -142,7 +123,12 @@ class SubwordCTC(BaseConnector):
     def _expected(self, log_probs_KC: Tensor) -> Tensor:
         """Return the expectations (K, E) of the units' embeddings."""
         ids_C = torch.tensor(self._units.ids, device=log_probs_KC.device)
-        return expectation(log_probs_KC, lambda units: self._embed(ids_C[units]))
+        if len(ids_C) <= EXPECTED_UNITS:
+            matrix_CE = self._embed(ids_C)
+            return log_probs_KC.exp().to(matrix_CE.dtype) @ matrix_CE
+        top, places = log_probs_KC.topk(MOST_PROBABLE)
+        embeds = self._embed(ids_C[places])
+        return (top.exp().to(embeds.dtype)[:, None] @ embeds)[:, 0]
 
     def stacked(self, states_BLD: Tensor, state_lens_B: Tensor) -> tuple[Tensor, Tensor]:
         """Return the normalised stacked states (B, M, stack * D), and which are neither padded nor masked."""

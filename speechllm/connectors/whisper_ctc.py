@@ -5,12 +5,6 @@ computed at once: every stacked state has a copy of the same query, the last tok
 to the states around it (``_local_attention.py``). Without a text before it, the decoder names the word that is spoken
 there. The logits of the subword units are products with Whisper's token embeddings, and CTC removes repetitions.
 Layers and embeddings are frozen; LoRA adapters, the attention windows, the query and the blank are trained.
-
-With ``passes: 2``, the layers are computed twice: to the query of a state, the second pass adds a projection of the
-expected embedding of its subword unit under the posteriors of the first pass, so that the units of neighbouring states
-are chosen together. Both passes have the same weights. Training is that of self-conditioning (Chen et al., 2022, arXiv
-2208.04202): no gradient of the first pass, and no condition for a random half of the utterances.
-
 ``_ctc.py`` describes the speech tokens. This connector is not in the paper.
 """
 
@@ -22,20 +16,17 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, gelu, linear, pad
 
 from speechllm.base_models import load_whisper, reading
-from speechllm.connectors._ctc import CTCOptions, SubwordCTC, expectation
+from speechllm.connectors._ctc import CTCOptions, SubwordCTC
 from speechllm.connectors._local_attention import LocalAttention
 from speechllm.interfaces import Decoder, Encoder
 from speechllm.lengths import length_mask
 from speechllm.lora import LoraOptions, merged, with_lora
-from speechllm.ranges import at_least
 
 if TYPE_CHECKING:
     from transformers.models.whisper.modeling_whisper import WhisperDecoder
 
 LINEAR = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 """Names of the linear layers of Whisper's decoder."""
-CONDITIONED = 0.5
-"""Share of the utterances of training that have the condition of a second pass."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +39,6 @@ class Config(CTCOptions):
     """Whether subword units have no capitals, and the CTC loss ignores case."""
     lora: LoraOptions = field(default_factory=lambda: LoraOptions(rank=32, alpha=64.0, dropout=0.0, modules=LINEAR))
     """Adapters of the decoder's layers."""
-    passes: int = 1
-    """Number of passes of the layers; later ones are conditioned on earlier posteriors."""
-
-    def __post_init__(self) -> None:
-        """Check the ranges of the values."""
-        super().__post_init__()
-        at_least(self, 1, "passes")
 
     def build(self, input_dim: int, output_dim: int, segment_states: int) -> "WhisperCTC":
         """Build the connector for states of ``input_dim`` and an LLM of ``output_dim``."""
@@ -70,14 +54,9 @@ class WhisperCTC(SubwordCTC):
         config: sizes.
     """
 
-    head: "EmbeddingHead"
-
     def __init__(self, input_dim: int, output_dim: int, config: Config) -> None:
         super().__init__(input_dim, input_dim, output_dim, config)
-        self._lora, self._passes = config.lora, config.passes
-        self.condition = nn.Linear(input_dim, input_dim, bias=False) if config.passes > 1 else None
-        if self.condition is not None:
-            nn.init.zeros_(self.condition.weight)
+        self._lora = config.lora
         nn.init.zeros_(self.input.weight)
         nn.init.zeros_(self.input.bias)
 
@@ -127,21 +106,8 @@ class WhisperCTC(SubwordCTC):
         stacked_BMD, used_BM = self.stacked(states_BLD, state_lens_B)
         states_BLD = pad(states_BLD, (0, 0, 0, -states_BLD.shape[1] % self.stack))
         used_BL = length_mask(state_lens_B, states_BLD.shape[1]) & used_BM.repeat_interleave(self.stack, 1)
+        hidden_BMH = self.query_H + self.input(stacked_BMD * used_BM[..., None])
         valid_BM = length_mask(self.output_lengths(state_lens_B), used_BM.shape[1])
-        queries_BMH = self.query_H + self.input(stacked_BMD * used_BM[..., None])
-        if self.condition is not None:
-            units_BMH = torch.zeros_like(queries_BMH)
-            for _ in range(self._passes - 1):
-                with torch.no_grad():
-                    queries = queries_BMH + self.condition(units_BMH)
-                    units_BMH = self.head.expected(self._pass(queries, valid_BM, states_BLD, used_BL))
-            if self.training:
-                units_BMH = units_BMH * (torch.rand(len(units_BMH), 1, 1, device=units_BMH.device) < CONDITIONED)
-            queries_BMH = queries_BMH + self.condition(units_BMH)
-        return self._pass(queries_BMH, valid_BM, states_BLD, used_BL)
-
-    def _pass(self, hidden_BMH: Tensor, valid_BM: Tensor, states_BLD: Tensor, used_BL: Tensor) -> Tensor:
-        """Return the output (B, M, H) of the layers."""
         for layer, own, cross in zip(self.decoder.layers, self.own, self.cross, strict=True):
             normed_BMH = layer.self_attn_layer_norm(hidden_BMH)
             hidden_BMH = hidden_BMH + self._attend(layer.self_attn, own, normed_BMH, normed_BMH, valid_BM)
@@ -190,11 +156,6 @@ class EmbeddingHead(nn.Module):
         """Return logits_BMC; class 0 is the blank."""
         matrix_CH = torch.cat([self.blank_1H, self.units_CH])
         return linear(hidden_BMH * self.log_scale_1.exp(), matrix_CH, self.bias_C)
-
-    def expected(self, hidden_BMH: Tensor) -> Tensor:
-        """Return the expectations (B, M, H) of the units' embeddings; that of a blank is zero."""
-        log_probs_KC = self(hidden_BMH).float().log_softmax(-1).flatten(0, 1)
-        return expectation(log_probs_KC[:, 1:], self.units_CH.__getitem__).view(hidden_BMH.shape)
 
 
 def _tokenizer(path: str, option: str) -> Any:
