@@ -67,7 +67,7 @@ def test_words_without_units_or_with_too_many_are_never_chosen(subwords: Subword
 def test_contexts_keep_the_order_of_their_words_and_padding_has_no_influence(subwords: SubwordUnits) -> None:
     words = ["she", "had", "quick", "all year"]
     log_probs_BMC, lens_B = random_posteriors(subwords, 2, 16), torch.tensor([16, 9])
-    log_probs_BMC[1, 9:] = 0  # padding in which every word has the distance 0
+    log_probs_BMC[1, 9:] = 0  # padding: the distance of every word would be 0 there
     distances = [hot_word_distances(words, log_probs_BMC[i, :length], subwords) for i, length in enumerate((16, 9))]
     largest = sorted(distances[0] + distances[1])[3]
     found = choose_hot_words(
