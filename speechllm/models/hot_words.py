@@ -7,13 +7,18 @@ that of its best path, both summed over the states of this path in any part of t
 of its units. It is 0 if the best labels are the word's units.
 """
 
-import itertools
 import math
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from speechllm.interfaces import Posteriors, SubwordUnits
+
+
+def split_hot_words(context: str) -> list[str]:
+    """Return the hot words of a context, which are separated by commas."""
+    return [word.strip() for word in context.split(",") if word.strip()]
 
 
 def choose_hot_words(contexts: list[str], posteriors: Posteriors, largest: float) -> list[str]:
@@ -27,7 +32,7 @@ def choose_hot_words(contexts: list[str], posteriors: Posteriors, largest: float
     chosen = []
     lens = posteriors.stacked_lens_B.tolist()
     for context, log_probs_MC, length in zip(contexts, posteriors.log_probs_BMC, lens, strict=True):
-        words = [word.strip() for word in context.split(",") if word.strip()]
+        words = split_hot_words(context)
         distances = hot_word_distances(words, log_probs_MC[:length], posteriors.subwords)
         chosen.append(", ".join(word for word, one in zip(words, distances, strict=True) if one <= largest))
     return chosen
@@ -47,7 +52,7 @@ def hot_word_distances(words: list[str], log_probs_MC: Tensor, subwords: Subword
     paths = [[0] * max(0, 2 * len(one) - 1) for one in units]  # labels, with blanks between them
     for path, one in zip(paths, units, strict=True):
         path[::2] = [unit + 1 for unit in one]
-    labels_WP = torch.tensor(list(zip(*itertools.zip_longest(*paths, fillvalue=0), strict=True)))
+    labels_WP = pad_sequence([torch.tensor(path, dtype=torch.long) for path in paths], batch_first=True)
     labels_U, places_WP = labels_WP.unique(return_inverse=True)
     costs_MU = log_probs_MC.amax(-1, keepdim=True) - log_probs_MC[:, labels_U.to(log_probs_MC.device)]
     last_W1 = torch.tensor([[max(0, len(path) - 1)] for path in paths])
@@ -62,4 +67,4 @@ def hot_word_distances(words: list[str], log_probs_MC: Tensor, subwords: Subword
         reached_WP[:, 2:] = reached_WP[:, 2:].minimum(best_WP[:, :-2].masked_fill(~skips_WP, math.inf))
         best_WP = reached_WP + costs_U[places_WP]
         found_W = found_W.minimum(best_WP.gather(1, last_W1)[:, 0])
-    return [float(one) / len(unit) if unit else math.inf for one, unit in zip(found_W.tolist(), units, strict=True)]
+    return [cost / len(one) if one else math.inf for cost, one in zip(found_W.tolist(), units, strict=True)]

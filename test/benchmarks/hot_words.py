@@ -14,7 +14,7 @@ import torch
 from speechllm.build import load_model
 from speechllm.data.dump_dataset import DumpDataset
 from speechllm.experiment import read_experiment
-from speechllm.models.hot_words import hot_word_distances
+from speechllm.models.hot_words import hot_word_distances, split_hot_words
 
 BATCH_SIZE = 16
 DISTANCES = (0.5, 1, 2, 3, 4, 6, 8)
@@ -40,7 +40,7 @@ def main() -> None:
         lens = posteriors.stacked_lens_B.tolist()
         utts = zip(batch.contexts, batch.texts, posteriors.log_probs_BMC, lens, strict=True)
         for context, text, log_probs_MC, length in utts:
-            words = [word.strip() for word in context.split(",") if word.strip()]
+            words = split_hot_words(context)
             distances = hot_word_distances(words, log_probs_MC[:length], posteriors.subwords)
             for word, distance in zip(words, distances, strict=True):
                 (spoken if word in text.split() else distractors).append(distance)
