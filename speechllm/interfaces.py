@@ -143,7 +143,10 @@ class SubwordUnits(Protocol):
 
 
 class Posteriors(NamedTuple):
-    """Log-probabilities of a CTC head for a blank and subword units (C classes) in each stacked state (M)."""
+    """Log-probabilities of a CTC head for a blank and subword units (C classes) in each stacked state (M).
+
+    A connector may add positions between states; lengths then include them.
+    """
 
     log_probs_BMC: Tensor
     """Class 0 is the blank, class i + 1 is the unit ``subwords.ids[i]``."""
@@ -152,6 +155,15 @@ class Posteriors(NamedTuple):
     subwords: SubwordUnits
     stack: int = 1
     """Number of encoder states in each stacked state."""
+    states_BM: Tensor | None = None
+    """Stacked state of each position if a connector adds positions between states; None: position m is state m."""
+
+    def select(self, utts: Tensor) -> Posteriors:
+        """Return the posteriors of some utterances of the batch, given by their indices."""
+        states_BM = None if self.states_BM is None else self.states_BM[utts]
+        return self._replace(
+            log_probs_BMC=self.log_probs_BMC[utts], stacked_lens_B=self.stacked_lens_B[utts], states_BM=states_BM
+        )
 
 
 class ConnectorOutput(NamedTuple):
@@ -199,6 +211,16 @@ class Connector(Module, Protocol):
 
     def __call__(self, states_BLD: Tensor, state_lens_B: Tensor) -> ConnectorOutput:
         """Return the speech tokens; states after ``state_lens_B`` have no influence."""
+        ...
+
+    def ctc_loss(self, states_BLD: Tensor, state_lens_B: Tensor, texts: list[str]) -> Tensor:
+        """Return the summed loss of transcripts (nats) in the CTC head; not called without one."""
+        ...
+
+    def with_ctc_loss(
+        self, states_BLD: Tensor, state_lens_B: Tensor, texts: list[str]
+    ) -> tuple[ConnectorOutput, Tensor]:
+        """Return the speech tokens and ``ctc_loss`` of the same computation; not called without a CTC head."""
         ...
 
 

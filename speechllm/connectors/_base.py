@@ -1,8 +1,8 @@
 """Base class of the connectors."""
 
-from torch import nn
+from torch import Tensor, nn
 
-from speechllm.interfaces import Decoder, Encoder, SubwordUnits
+from speechllm.interfaces import ConnectorOutput, Decoder, Encoder, SubwordUnits
 
 
 class BaseConnector(nn.Module):
@@ -25,3 +25,13 @@ class BaseConnector(nn.Module):
 
     def bind(self, decoder: Decoder) -> None:
         """Ignore the LLM."""
+
+    def ctc_loss(self, states_BLD: Tensor, state_lens_B: Tensor, texts: list[str]) -> Tensor:
+        """Refuse: there is no CTC head."""
+        raise NotImplementedError
+
+    def with_ctc_loss(
+        self, states_BLD: Tensor, state_lens_B: Tensor, texts: list[str]
+    ) -> tuple[ConnectorOutput, Tensor]:
+        """Refuse: there is no CTC head."""
+        raise NotImplementedError

@@ -16,6 +16,7 @@ from torch.nn.functional import max_pool1d, pad
 from torch.nn.utils.rnn import pad_sequence
 
 from speechllm.connectors._base import BaseConnector
+from speechllm.ctc import ctc_objective
 from speechllm.errors import ConfigError
 from speechllm.interfaces import ConnectorOutput, Decoder, Posteriors
 from speechllm.lengths import ceil_div, length_mask
@@ -95,10 +96,26 @@ class SubwordCTC(BaseConnector):
 
     def forward(self, states_BLD: Tensor, state_lens_B: Tensor) -> ConnectorOutput:
         """Return embeds_BSE, their number for each utterance, and the posteriors of the stacked states."""
+        hidden_BMH, posteriors = self._posteriors(states_BLD, state_lens_B)
+        return ConnectorOutput(*self.embed(hidden_BMH, posteriors), posteriors)
+
+    def ctc_loss(self, states_BLD: Tensor, state_lens_B: Tensor, texts: list[str]) -> Tensor:
+        """Return the summed CTC loss of transcripts (nats)."""
+        _, posteriors = self._posteriors(states_BLD, state_lens_B)
+        return ctc_objective(posteriors, texts)
+
+    def with_ctc_loss(
+        self, states_BLD: Tensor, state_lens_B: Tensor, texts: list[str]
+    ) -> tuple[ConnectorOutput, Tensor]:
+        """Return the speech tokens and the summed CTC loss of transcripts (nats)."""
+        output = self(states_BLD, state_lens_B)
+        return output, ctc_objective(output.posteriors, texts)
+
+    def _posteriors(self, states_BLD: Tensor, state_lens_B: Tensor) -> tuple[Tensor, Posteriors]:
+        """Return the hidden states (B, M, H) and posteriors of the stacked states."""
         hidden_BMH = self.hidden_states(states_BLD, state_lens_B)
         log_probs_BMC = self.head(hidden_BMH).float().log_softmax(-1)
-        posteriors = Posteriors(log_probs_BMC, self.output_lengths(state_lens_B), self._units, self.stack)
-        return ConnectorOutput(*self.embed(hidden_BMH, posteriors), posteriors)
+        return hidden_BMH, Posteriors(log_probs_BMC, self.output_lengths(state_lens_B), self._units, self.stack)
 
     def hidden_states(self, states_BLD: Tensor, state_lens_B: Tensor) -> Tensor:
         """Return the hidden states (B, M, H) of the stacked states."""

@@ -1,24 +1,35 @@
 """Connector with a CTC head that begins with the layers of Whisper's decoder.
 
-Whisper's decoder (Radford et al., 2022, arXiv 2212.04356) writes one token after the other. Here all positions are
-computed at once: every stacked state has a copy of the same query, the last token of the decoder's prompt, and attends
-to the states around it (``_local_attention.py``). Without a text before it, the decoder names the word that is spoken
-there. The logits of the subword units are products with Whisper's token embeddings, and CTC removes repetitions.
-Layers and embeddings are frozen; LoRA adapters, the attention windows, the query and the blank are trained.
-``_ctc.py`` describes the speech tokens. This connector is not in the paper.
+Whisper's decoder (Radford et al., 2022, arXiv 2212.04356) writes one token after the other. Here words are computed at
+once, and the units of a word one after the other:
+
+1. Every stacked state has a copy of the same query, the last token of the decoder's prompt, and attends to the states
+   around it (``_local_attention.py``). Without a text before it, the decoder names the word that is spoken there. CTC
+   over the units that begin a word finds the words.
+2. Each word is continued as the decoder continues a text: the next position has the embedding of the unit before it,
+   and attends to the word's stacked state, to the positions between, and to the states around them. The unit of a next
+   word means that the word is complete.
+
+The logits of the units are products with Whisper's token embeddings. Layers and embeddings are frozen; LoRA adapters,
+the attention windows, the query and the blank are trained, with the CTC loss of the first units, and the cross-entropy
+of the further units after the states of a forced alignment. Posteriors of the positions that continue a word are
+inserted after the state of its first unit, so the search sees a longer sequence. ``_ctc.py`` describes the speech
+tokens. This connector is not in the paper.
 """
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout, gelu, linear, pad
+from torch.nn.functional import dropout, gelu, linear, nll_loss, pad, scaled_dot_product_attention
 
 from speechllm.base_models import load_whisper, reading
 from speechllm.connectors._ctc import CTCOptions, SubwordCTC
 from speechllm.connectors._local_attention import LocalAttention
-from speechllm.interfaces import Decoder, Encoder
+from speechllm.connectors._words import Words, locate, run_ends, split_words, with_insertions
+from speechllm.ctc import ctc_loss
+from speechllm.interfaces import ConnectorOutput, Decoder, Encoder, Posteriors
 from speechllm.lengths import length_mask
 from speechllm.lora import LoraOptions, merged, with_lora
 
@@ -27,13 +38,17 @@ if TYPE_CHECKING:
 
 LINEAR = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 """Names of the linear layers of Whisper's decoder."""
+MAX_FURTHER = 12
+"""Largest number of units after the first of a word."""
+IMPOSSIBLE = -1e4
+"""Log-probability of a unit that a position cannot name: finite, so that differences are."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(CTCOptions):
     """Subword units and adapters; the decoder is that of the encoder's Whisper model."""
 
-    bpe_merges: int = 30000
+    bpe_merges: int = 50000
     """Number of the tokenizer's first BPE merges that define the subword units."""
     lower_case: bool = True
     """Whether subword units have no capitals, and the CTC loss ignores case."""
@@ -54,6 +69,10 @@ class WhisperCTC(SubwordCTC):
         config: sizes.
     """
 
+    head: "EmbeddingHead"
+    positions_KH: Tensor
+    """Positional embeddings of the positions that continue a word."""
+
     def __init__(self, input_dim: int, output_dim: int, config: Config) -> None:
         super().__init__(input_dim, input_dim, output_dim, config)
         self._lora = config.lora
@@ -72,9 +91,12 @@ class WhisperCTC(SubwordCTC):
         self._tokenizer = _tokenizer(encoder.path, option)
         self._embeddings_VH = decoder.embed_tokens.weight
         prompt: list[int] = self._tokenizer.prefix_tokens
-        self.query_H = nn.Parameter(self._embeddings_VH[prompt[-1]] + decoder.embed_positions.weight[len(prompt) - 1])
+        positions_KH = decoder.embed_positions.weight.detach()[len(prompt) - 1 :][: 1 + MAX_FURTHER]
+        self.query_H = nn.Parameter(self._embeddings_VH[prompt[-1]] + positions_KH[0])
+        self.register_buffer("positions_KH", positions_KH[1:].clone(), persistent=False)
         self.own = self._local(decoder, rate=1, margin=16, centre=0.0, width=2.5)
         self.cross = self._local(decoder, rate=self.stack, margin=8, centre=1.5, width=1.25)
+        self.after = self._local(decoder, rate=self.stack, margin=8, centre=1.5, width=2.0)
         self.decoder = with_lora(_Layers(decoder), self._lora, "connector.lora")
 
     @property
@@ -94,37 +116,171 @@ class WhisperCTC(SubwordCTC):
         embeddings_VH = self._embeddings_VH.detach().to(self.residual.weight)
         tokens = self._tokenizer(self._units.texts, add_special_tokens=False)["input_ids"]
         units_CH = torch.stack([embeddings_VH[ids].mean(0) for ids in tokens])
-        self.head = EmbeddingHead(units_CH, embeddings_VH[self._tokenizer.eos_token_id])
+        self.head = EmbeddingHead(self._units.texts, units_CH, embeddings_VH[self._tokenizer.eos_token_id])
         del self._tokenizer, self._embeddings_VH  # 100 MB
 
     def merge_adapters(self) -> None:
         """Add the adapters to the weights of the decoder's layers."""
         self.decoder = merged(self.decoder)
 
-    def hidden_states(self, states_BLD: Tensor, state_lens_B: Tensor) -> Tensor:
-        """Return the hidden states (B, M, H) of the stacked states."""
+    def forward(self, states_BLD: Tensor, state_lens_B: Tensor) -> ConnectorOutput:
+        """Return embeds_BSE, their number for each utterance, and the posteriors of states and continuations."""
+        return self._speech_tokens(self._score(states_BLD, state_lens_B))
+
+    def ctc_loss(self, states_BLD: Tensor, state_lens_B: Tensor, texts: list[str]) -> Tensor:
+        """Return the summed loss of transcripts (nats): CTC of the first units, cross-entropy of the further units.
+
+        The loss of an utterance with too few states for its words is 0.
+        """
+        return self._loss(self._score(states_BLD, state_lens_B), texts)
+
+    def with_ctc_loss(
+        self, states_BLD: Tensor, state_lens_B: Tensor, texts: list[str]
+    ) -> tuple[ConnectorOutput, Tensor]:
+        """Return the speech tokens and ``ctc_loss``."""
+        scored = self._score(states_BLD, state_lens_B)
+        return self._speech_tokens(scored), self._loss(scored, texts)
+
+    def _score(self, states_BLD: Tensor, state_lens_B: Tensor) -> "_Scored":
+        """Compute the positions of the stacked states."""
         stacked_BMD, used_BM = self.stacked(states_BLD, state_lens_B)
         states_BLD = pad(states_BLD, (0, 0, 0, -states_BLD.shape[1] % self.stack))
         used_BL = length_mask(state_lens_B, states_BLD.shape[1]) & used_BM.repeat_interleave(self.stack, 1)
         hidden_BMH = self.query_H + self.input(stacked_BMD * used_BM[..., None])
-        valid_BM = length_mask(self.output_lengths(state_lens_B), used_BM.shape[1])
+        lens_B = self.output_lengths(state_lens_B)
+        valid_BM = length_mask(lens_B, used_BM.shape[1])
+        own_keys, cross_keys = [], []
         for layer, own, cross in zip(self.decoder.layers, self.own, self.cross, strict=True):
             normed_BMH = layer.self_attn_layer_norm(hidden_BMH)
-            hidden_BMH = hidden_BMH + self._attend(layer.self_attn, own, normed_BMH, normed_BMH, valid_BM)
+            own_keys.append(_project(layer.self_attn, normed_BMH))
+            attended_BMH = own(layer.self_attn.q_proj(normed_BMH), *own_keys[-1], valid_BM)
+            hidden_BMH = hidden_BMH + self._drop(layer.self_attn.out_proj(attended_BMH))
             normed_BMH = layer.encoder_attn_layer_norm(hidden_BMH)
-            hidden_BMH = hidden_BMH + self._attend(layer.encoder_attn, cross, normed_BMH, states_BLD, used_BL)
-            inner = gelu(layer.fc1(layer.final_layer_norm(hidden_BMH)))
-            hidden_BMH = hidden_BMH + self._drop(layer.fc2(inner))
-        normed_BMH = self.decoder.norm(hidden_BMH)
-        return normed_BMH
+            cross_keys.append(_project(layer.encoder_attn, states_BLD))
+            attended_BMH = cross(layer.encoder_attn.q_proj(normed_BMH), *cross_keys[-1], used_BL)
+            hidden_BMH = hidden_BMH + self._drop(layer.encoder_attn.out_proj(attended_BMH))
+            hidden_BMH = hidden_BMH + self._feed_forward(layer, hidden_BMH)
+        hidden_BMH = self.decoder.norm(hidden_BMH)
+        log_probs_BMW = self.head(hidden_BMH).float().log_softmax(-1)
+        return _Scored(hidden_BMH, log_probs_BMW, lens_B, used_BL, own_keys, cross_keys)
 
-    def _attend(self, layer: Any, local: nn.Module, queries: Tensor, states: Tensor, valid: Tensor) -> Tensor:
-        """Return the output of an attention layer of the decoder, computed with local attention."""
-        attended = local(layer.q_proj(queries), layer.k_proj(states), layer.v_proj(states), valid)
-        return self._drop(layer.out_proj(attended))
+    def _words(self, scored: "_Scored", utts_R: Tensor, states_R: Tensor) -> Words:
+        """Return words that begin at stacked states."""
+        past = [(keys[utts_R, states_R][:, None], values[utts_R, states_R][:, None]) for keys, values in scored.own]
+        return Words(utts_R, states_R, past)
+
+    def _next(self, scored: "_Scored", words: Words, units_R: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Append a position after a unit to each word.
+
+        Args:
+            scored: positions of the stacked states.
+            words: words; keys and values of the new position are appended.
+            units_R: indices of the units.
+            step: number of units before these in each word.
+
+        Returns:
+            Hidden states (R, H), and log-probabilities of the word's end (class 0) and of the further units.
+        """
+        hidden_RH = self.head.embeddings(units_R) + self.positions_KH[step]
+        for index, (layer, after) in enumerate(zip(self.decoder.layers, self.after, strict=True)):
+            normed_RH = layer.self_attn_layer_norm(hidden_RH)
+            past = words.append(index, *_project(layer.self_attn, normed_RH))
+            attended_RH = _attend_all(layer.self_attn.q_proj(normed_RH), *past, layer.self_attn.num_heads)
+            hidden_RH = hidden_RH + self._drop(layer.self_attn.out_proj(attended_RH))
+            queries_RH = layer.encoder_attn.q_proj(layer.encoder_attn_layer_norm(hidden_RH))
+            queries_BMH = torch.zeros_like(scored.hidden_BMH).index_put((words.utts_R, words.states_R), queries_RH)
+            attended_BMH = after(queries_BMH, *scored.cross[index], scored.used_BL)
+            attended_RH = attended_BMH[words.utts_R, words.states_R]
+            hidden_RH = hidden_RH + self._drop(layer.encoder_attn.out_proj(attended_RH))
+            hidden_RH = hidden_RH + self._feed_forward(layer, hidden_RH)
+        hidden_RH = self.decoder.norm(hidden_RH)
+        return hidden_RH, self.head.further(hidden_RH).float().log_softmax(-1)
+
+    def _loss(self, scored: "_Scored", texts: list[str]) -> Tensor:
+        """Return the summed loss of transcripts."""
+        head, device = self.head, scored.hidden_BMH.device
+        words = [split_words(self._units(text), head.begins) for text in texts]
+        labels = [[head.places[units[0]] for units in one] for one in words]
+        loss = ctc_loss(scored.log_probs_BMW, scored.lens_B, [torch.tensor(one, dtype=torch.long) for one in labels])
+        found = locate(scored.log_probs_BMW, scored.lens_B, labels, words)
+        continued = self._words(scored, found.utts_R, found.states_R)
+        for step in range(MAX_FURTHER):
+            number = found.longer(step)
+            if not number:
+                break
+            continued = continued.select(slice(number))
+            units = [one[step] for one in found.units[:number]]
+            targets = [head.places[one[step + 1]] if len(one) > step + 1 else 0 for one in found.units[:number]]
+            _, log_probs_RF = self._next(scored, continued, torch.tensor(units, device=device), step)
+            loss = loss + nll_loss(log_probs_RF, torch.tensor(targets, device=device), reduction="sum")
+        return loss
+
+    def _speech_tokens(self, scored: "_Scored") -> ConnectorOutput:
+        """Continue the best words with their best further units, and return the speech tokens."""
+        head, lens_B = self.head, scored.lens_B
+        best_BM = scored.log_probs_BMW.argmax(-1) * length_mask(lens_B, scored.hidden_BMH.shape[1])
+        words = self._words(scored, *run_ends(best_BM))
+        units_R = head.first_units_W[best_BM[words.utts_R, words.states_R]]
+        number_BM = torch.zeros_like(best_BM)
+        rows = []
+        for step in range(MAX_FURTHER):
+            if not len(units_R):
+                break
+            hidden_RH, log_probs_RF = self._next(scored, words, units_R, step)
+            number_BM[words.utts_R, words.states_R] += 1
+            log_probs_RC = head.all_classes(log_probs_RF, first=False)
+            rows.append((words.utts_R, words.states_R, step + 1, hidden_RH, log_probs_RC))
+            best_R = log_probs_RF.argmax(-1)
+            goes_on = best_R.nonzero()[:, 0]
+            words, units_R = words.select(goes_on), head.further_units_F[best_R[goes_on]]
+        utts_K, states_K = length_mask(lens_B, best_BM.shape[1]).nonzero(as_tuple=True)
+        log_probs_KC = head.all_classes(scored.log_probs_BMW[utts_K, states_K], first=True)
+        rows.append((utts_K, states_K, 0, scored.hidden_BMH[utts_K, states_K], log_probs_KC))
+        index_BM, lens_B = with_insertions(number_BM, lens_B)
+        utts, states = torch.cat([row[0] for row in rows]), torch.cat([row[1] for row in rows])
+        places = utts, torch.cat([index_BM[row[0], row[1]] + row[2] for row in rows])
+        hidden, log_probs = torch.cat([row[3] for row in rows]), torch.cat([row[4] for row in rows])
+        shape = len(lens_B), int(lens_B.max())
+        states_BM = best_BM.new_zeros(shape).index_put(places, states)
+        hidden_BMH = hidden.new_zeros(*shape, hidden.shape[1]).index_put(places, hidden)
+        log_probs_BMC = log_probs.new_zeros(*shape, log_probs.shape[1]).index_put(places, log_probs)
+        posteriors = Posteriors(log_probs_BMC, lens_B, self._units, self.stack, states_BM)
+        return ConnectorOutput(*self.embed(hidden_BMH, posteriors), posteriors)
+
+    def _feed_forward(self, layer: Any, hidden: Tensor) -> Tensor:
+        """Return the output of the feed-forward module of a layer."""
+        return self._drop(layer.fc2(gelu(layer.fc1(layer.final_layer_norm(hidden)))))
 
     def _drop(self, hidden: Tensor) -> Tensor:
         return dropout(hidden, self.options.dropout, self.training)
+
+
+class _Scored(NamedTuple):
+    """Positions of the stacked states, and all that continuations of words attend to."""
+
+    hidden_BMH: Tensor
+    log_probs_BMW: Tensor
+    """Log-probabilities of the blank (class 0) and the units that begin a word."""
+    lens_B: Tensor
+    """Number of valid stacked states."""
+    used_BL: Tensor
+    """Which encoder states are attended to."""
+    own: list[tuple[Tensor, Tensor]]
+    """Keys and values (B, M, H) of the stacked states in each layer."""
+    cross: list[tuple[Tensor, Tensor]]
+    """Keys and values (B, L, H) of the encoder states in each layer."""
+
+
+def _project(layer: Any, states: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the keys and values of an attention layer of the decoder."""
+    return layer.k_proj(states), layer.v_proj(states)
+
+
+def _attend_all(queries_RH: Tensor, keys_RKH: Tensor, values_RKH: Tensor, num_heads: int) -> Tensor:
+    """Return the values (R, H) attended to with one query for each row of keys."""
+    rows = queries_RH[:, None], keys_RKH, values_RKH
+    by_head = (one.unflatten(-1, (num_heads, -1)).transpose(1, 2) for one in rows)
+    return scaled_dot_product_attention(*by_head)[:, :, 0].flatten(1)
 
 
 class _Layers(nn.Module):
@@ -136,26 +292,54 @@ class _Layers(nn.Module):
 
 
 class EmbeddingHead(nn.Module):
-    """Logits of a blank and of units with frozen embeddings.
+    """Logits of a blank, of units that begin a word, and of further units, which have frozen embeddings.
 
     Args:
-        units_CH: embeddings of the units.
+        texts: texts of the units (U); that of a unit that begins a word begins with a space.
+        units_UH: embeddings of the units.
         blank_H: initial embedding of the blank.
     """
 
-    units_CH: Tensor
+    units_UH: Tensor
+    first_units_W: Tensor
+    further_units_F: Tensor
 
-    def __init__(self, units_CH: Tensor, blank_H: Tensor) -> None:
+    def __init__(self, texts: list[str], units_UH: Tensor, blank_H: Tensor) -> None:
         super().__init__()
-        self.register_buffer("units_CH", units_CH.detach(), persistent=False)
+        self.begins = [text.startswith(" ") for text in texts]
+        """Whether each unit begins a word."""
+        self.places = [0] * len(texts)
+        """Class of each unit among the first units or the further ones; class 0 is the blank or the word's end."""
+        for begins, name in ((True, "first_units_W"), (False, "further_units_F")):
+            units = [unit for unit, one in enumerate(self.begins) if one == begins]
+            for place, unit in enumerate(units, 1):
+                self.places[unit] = place
+            self.register_buffer(name, torch.tensor([-1, *units], device=units_UH.device), persistent=False)
+        self.register_buffer("units_UH", units_UH.detach(), persistent=False)
         self.blank_1H = nn.Parameter(blank_H.detach().clone()[None])
-        self.bias_C = nn.Parameter(units_CH.new_zeros(1 + len(units_CH)))
-        self.log_scale_1 = nn.Parameter(torch.zeros(1, device=units_CH.device, dtype=units_CH.dtype))
+        self.bias_C = nn.Parameter(units_UH.new_zeros(1 + len(units_UH)))
+        self.log_scale_1 = nn.Parameter(torch.zeros(1, device=units_UH.device, dtype=units_UH.dtype))
 
-    def forward(self, hidden_BMH: Tensor) -> Tensor:
-        """Return logits_BMC; class 0 is the blank."""
-        matrix_CH = torch.cat([self.blank_1H, self.units_CH])
-        return linear(hidden_BMH * self.log_scale_1.exp(), matrix_CH, self.bias_C)
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Return the logits of the blank (class 0) and the units that begin a word."""
+        matrix_WH = torch.cat([self.blank_1H, self.units_UH[self.first_units_W[1:]]])
+        return linear(hidden * self.log_scale_1.exp(), matrix_WH, self.bias_C[1 + self.first_units_W])
+
+    def further(self, hidden_RH: Tensor) -> Tensor:
+        """Return the logits of a word's end (class 0), the sum of all units that begin a word, and of further units."""
+        logits_RU = linear(hidden_RH * self.log_scale_1.exp(), self.units_UH, self.bias_C[1:]).float()
+        end_R1 = logits_RU[:, self.first_units_W[1:]].logsumexp(1, keepdim=True)
+        return torch.cat([end_R1, logits_RU[:, self.further_units_F[1:]]], 1)
+
+    def embeddings(self, units_R: Tensor) -> Tensor:
+        """Return the embeddings (R, H) of units."""
+        return self.units_UH[units_R]
+
+    def all_classes(self, log_probs: Tensor, *, first: bool) -> Tensor:
+        """Return log-probabilities (R, C) of the blank and all units; those without a class are ``IMPOSSIBLE``."""
+        units = self.first_units_W if first else self.further_units_F
+        whole_RC = log_probs.new_full((len(log_probs), 1 + len(self.units_UH)), IMPOSSIBLE)
+        return whole_RC.index_copy(1, 1 + units, log_probs)
 
 
 def _tokenizer(path: str, option: str) -> Any:

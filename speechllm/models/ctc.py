@@ -10,9 +10,8 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import ctc_loss
-from torch.nn.utils.rnn import pad_sequence
 
+from speechllm.ctc import ctc_loss
 from speechllm.errors import DataError
 from speechllm.interfaces import ConnectorOutput, Decoder, Posteriors, SubwordUnits
 from speechllm.lengths import length_mask
@@ -22,15 +21,6 @@ KERNEL_WIDTH = 0.25
 """Standard deviation of the Gaussian around each embedding, in units of the embedding matrix's standard deviation."""
 REGULARISER_WEIGHT = 1.0
 """Weight of the distance between a speech token and its expected embedding."""
-
-
-def ctc_objective(posteriors: Posteriors, texts: list[str]) -> Tensor:
-    """Return the summed CTC loss of transcripts (nats).
-
-    The loss of an utterance with too few states for its labels is 0.
-    """
-    labels = [torch.tensor(posteriors.subwords(text), dtype=torch.long) + 1 for text in texts]
-    return _ctc_loss(posteriors.log_probs_BMC, posteriors.stacked_lens_B, labels)
 
 
 def count_units(subwords: SubwordUnits, texts: list[str]) -> int:
@@ -85,7 +75,7 @@ class EmbeddingMatrixHead(nn.Module):
         distances_BS = (speech_BSE - expected_BSE).float().pow(2).sum(-1) / (2 * variance)
         valid_BS = length_mask(speech_lens_B, speech_BSE.shape[1]) & fits_B[:, None]
         regulariser = REGULARISER_WEIGHT * (distances_BS * valid_BS).sum()
-        return _ctc_loss(log_probs_BSV, speech_lens_B, labels) + regulariser
+        return ctc_loss(log_probs_BSV, speech_lens_B, labels) + regulariser
 
     def _labels(self, ids: list[int]) -> Tensor:
         """Return the classes (U,) of token ids on the CPU; tokens without a class are left out."""
@@ -97,16 +87,3 @@ def confidence(posteriors: Posteriors) -> Tensor:
     probs_BM, best_BM = posteriors.log_probs_BMC.exp().max(-1)
     non_blank_BM = (best_BM > 0) & length_mask(posteriors.stacked_lens_B, best_BM.shape[1])
     return (probs_BM * non_blank_BM).sum(1) / non_blank_BM.sum(1).clamp(min=1)
-
-
-def _ctc_loss(log_probs_BMC: Tensor, input_lens_B: Tensor, labels: list[Tensor]) -> Tensor:
-    """Return the summed CTC loss of label sequences; the loss of an utterance too short for its labels is 0."""
-    label_lens_B = torch.tensor([len(labels_U) for labels_U in labels])
-    return ctc_loss(
-        log_probs_BMC.transpose(0, 1),
-        to_device(pad_sequence(labels, batch_first=True), input_lens_B.device),
-        input_lens_B.cpu(),  # PyTorch would also copy the lengths to the CPU and wait
-        label_lens_B,
-        reduction="sum",
-        zero_infinity=True,
-    )

@@ -20,7 +20,7 @@ from speechllm.interfaces import (
     Utterances,
 )
 from speechllm.lengths import similar_lengths
-from speechllm.models.ctc import EmbeddingMatrixHead, confidence, count_units, ctc_objective
+from speechllm.models.ctc import EmbeddingMatrixHead, confidence, count_units
 from speechllm.models.hot_words import choose_hot_words
 from speechllm.models.prompt import Prompt, PromptConfig
 from speechllm.models.splice import splice, with_targets
@@ -128,9 +128,13 @@ class SpeechLLM(nn.Module):
             batch: utterances.
             by_length: whether to encode utterances in batches of similar lengths, which is faster on a CPU.
         """
+        return self.connector(*self._states(batch, by_length=by_length))
+
+    def _states(self, batch: Utterances, *, by_length: bool = False) -> tuple[Tensor, Tensor]:
+        """Return states_BLD in the connector's type, and state_lens_B."""
         states_BLD, state_lens_B = self._encode_by_length(batch) if by_length else self.encode(batch)
         dtype = next(self.connector.parameters()).dtype  # type: ignore[attr-defined]
-        return self.connector(states_BLD.to(dtype), state_lens_B)
+        return states_BLD.to(dtype), state_lens_B
 
     def prompts(
         self, batch: Utterances, output: ConnectorOutput, epoch: int | None = None, contexts: list[str] | None = None
@@ -194,22 +198,25 @@ class SpeechLLM(nn.Module):
         """
         counts = self.count_targets(batch.texts, objective) if per is None or objective == "ctc" else per
         per = per or counts
-        output = self.connect(batch)
         if objective == "ctc":
-            work = Work(int(self._state_lens(batch).sum()), output.embeds_BSE.shape[:2].numel())
-            return LossOutput(self._ctc_loss(output, batch.texts) / per.units, None, int(counts.units), work)
+            loss, work = self._ctc_loss(batch)
+            return LossOutput(loss / per.units, None, int(counts.units), work)
+        if not self.training or self.connector.subwords is None:
+            return self._llm_loss(batch, self.connect(batch), per)
+        output, ctc_loss = self.connector.with_ctc_loss(*self._states(batch), batch.texts)
         result = self._llm_loss(batch, output, per)
-        if self.training and output.posteriors is not None:
-            by_ctc = self._ctc_loss(output, batch.texts) / per.units
-            result = result._replace(loss=result.loss + self.connector.ctc_weight * by_ctc)
-        return result
+        return result._replace(loss=result.loss + self.connector.ctc_weight * ctc_loss / per.units)
 
-    def _ctc_loss(self, output: ConnectorOutput, texts: list[str]) -> Tensor:
-        """Return the summed CTC loss."""
-        if output.posteriors is not None:
-            return ctc_objective(output.posteriors, texts)
+    def _ctc_loss(self, batch: Utterances) -> tuple[Tensor, Work]:
+        """Return the summed CTC loss of the transcripts, and the sizes of its computation."""
+        state_lens_B = self._state_lens(batch)
+        states = int(state_lens_B.sum())
+        if self.connector.subwords is not None:
+            work = Work(states, int(self.connector.output_lengths(state_lens_B).sum()))
+            return self.connector.ctc_loss(*self._states(batch), batch.texts), work
         assert self.ctc_head is not None, "call add_ctc_head first"
-        return self.ctc_head(output, texts, self.decoder)
+        output = self.connect(batch)
+        return self.ctc_head(output, batch.texts, self.decoder), Work(states, output.embeds_BSE.shape[:2].numel())
 
     def _llm_loss(self, batch: Utterances, output: ConnectorOutput, per: Targets) -> LossOutput:
         """Return the LLM's loss of the transcripts, given prompts with the speech tokens of ``output``."""
@@ -252,10 +259,7 @@ class SpeechLLM(nn.Module):
             contexts = choose_hot_words(contexts, output.posteriors, options.hot_word_distance)
         prompts = self.prompts(batch, output, contexts=contexts)
         confident = (confidence(output.posteriors) >= options.ctc_confidence).nonzero()[:, 0]
-        posteriors = output.posteriors._replace(
-            log_probs_BMC=output.posteriors.log_probs_BMC[confident],
-            stacked_lens_B=output.posteriors.stacked_lens_B[confident],
-        )
+        posteriors = output.posteriors.select(confident)
         empty = Hypothesis(text="", score=0.0, num_tokens=0, truncated=False)
         found = [[empty] * options.nbest for _ in prompts]
         places = confident.tolist()
@@ -278,9 +282,10 @@ def _with_word_times(
 ) -> list[list[Hypothesis]]:
     """Return the n-best hypotheses with word times in the best one of each utterance."""
     timed = []
-    for nbest, log_probs_MC, length in zip(
-        found, posteriors.log_probs_BMC, posteriors.stacked_lens_B.tolist(), strict=True
-    ):
-        words = align_words(nbest[0].text, log_probs_MC[:length], posteriors.subwords, posteriors.stack / state_rate)
+    for utt, (nbest, length) in enumerate(zip(found, posteriors.stacked_lens_B.tolist(), strict=True)):
+        states_M = None if posteriors.states_BM is None else posteriors.states_BM[utt].tolist()
+        duration = posteriors.stack / state_rate
+        log_probs_MC = posteriors.log_probs_BMC[utt, :length]
+        words = align_words(nbest[0].text, log_probs_MC, posteriors.subwords, duration, states_M)
         timed.append([replace(nbest[0], words=words), *nbest[1:]])
     return timed

@@ -9,10 +9,11 @@ from torch.nn.functional import one_hot
 
 from speechllm.connectors import _ctc
 from speechllm.connectors.ctc import Config, CTCConnector
+from speechllm.ctc import ctc_objective
 from speechllm.decoders import causal_lm
 from speechllm.errors import ConfigError
 from speechllm.interfaces import Posteriors
-from speechllm.models.ctc import count_units, ctc_objective
+from speechllm.models.ctc import count_units
 
 SEGMENT = 24  # states
 

@@ -16,10 +16,9 @@ from speechllm.errors import ConfigError
 from speechllm.experiment import ExperimentConfig
 from speechllm.interfaces import Encoder
 from speechllm.lora import LoraOptions
-from speechllm.models.ctc import ctc_objective
 from speechllm.models.weights import load_weights, save_weights
 
-LORA = LoraOptions(rank=4, modules=("q_proj", "fc1"))
+LORA = LoraOptions(rank=8, modules=("q_proj", "v_proj", "fc1", "fc2"))
 TEXTS = ["she had", "all year"]
 
 
@@ -42,26 +41,38 @@ def scores(connector: WhisperCTC, states_BLD: Tensor) -> Tensor:
     return connector(states_BLD, lens_B).posteriors.log_probs_BMC
 
 
-def test_a_position_is_the_prompt_of_whispers_decoder(tiny_whisper: Path, decoder: causal_lm.CausalLM) -> None:
-    """With one state and no window, it is the decoder's own step at the second token, which sees itself alone."""
+def test_positions_are_those_of_whispers_decoder(tiny_whisper: Path, decoder: causal_lm.CausalLM) -> None:
+    """With one state and no window: the decoder's steps at the second token and after it, without the first token."""
     connector = made(tiny_whisper, decoder)
     model = WhisperForConditionalGeneration.from_pretrained(tiny_whisper).model.decoder.eval()
+    tokenizer = WhisperTokenizerFast.from_pretrained(tiny_whisper)
     states_BLD = torch.randn(1, 1, 64)
-    prompt = WhisperTokenizerFast.from_pretrained(tiny_whisper).prefix_tokens
-    hidden = model.embed_tokens(torch.tensor(prompt[-1:])) + model.embed_positions.weight[1]
+    units = connector.subwords("she had")[:2]
+    tokens = [tokenizer(connector.subwords.texts[one], add_special_tokens=False).input_ids for one in units]
+    embeds = [model.embed_tokens.weight[one].mean(0) for one in tokens]
+    query = model.embed_tokens.weight[tokenizer.prefix_tokens[-1]]
+    hidden = torch.stack([query, *embeds]) + model.embed_positions.weight[1 : 2 + len(units)]
     for layer in model.layers:
+        normed = layer.self_attn_layer_norm(hidden)[None]
+        mask = torch.full((3, 3), -torch.inf).triu(1)[None, None]
+        hidden = hidden + layer.self_attn(normed, attention_mask=mask)[0][0]
         # a key alone has the weight 1: attention is the projected value
-        attended = layer.self_attn.out_proj(layer.self_attn.v_proj(layer.self_attn_layer_norm(hidden)))
-        hidden = hidden + attended
         hidden = hidden + layer.encoder_attn.out_proj(layer.encoder_attn.v_proj(states_BLD[0]))
         hidden = hidden + layer.fc2(torch.nn.functional.gelu(layer.fc1(layer.final_layer_norm(hidden))))
     expected = model.layer_norm(hidden)
-    found = connector.hidden_states(states_BLD, torch.tensor([1]))[0]
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
-    unit = connector.subwords(" she")[0]
-    token = WhisperTokenizerFast.from_pretrained(tiny_whisper)(connector.subwords.texts[unit], add_special_tokens=False)
-    logit = connector.head(found)[0, 1 + unit]
-    torch.testing.assert_close(logit, (expected @ model.embed_tokens.weight[token.input_ids].mean(0))[0])
+    scored = connector._score(states_BLD, torch.tensor([1]))
+    torch.testing.assert_close(scored.hidden_BMH[0], expected[:1], atol=1e-5, rtol=0)
+    words = connector._words(scored, torch.tensor([0]), torch.tensor([0]))
+    for step, unit in enumerate(units):
+        hidden, log_probs = connector._next(scored, words, torch.tensor([unit]), step)
+        torch.testing.assert_close(hidden[0], expected[1 + step], atol=1e-5, rtol=0)
+    texts = connector.subwords.texts
+    pieces = [tokenizer(text, add_special_tokens=False).input_ids for text in texts]
+    logits_U = torch.stack([expected[-1] @ model.embed_tokens.weight[one].mean(0) for one in pieces])
+    begins_U = torch.tensor([text.startswith(" ") for text in texts])
+    torch.testing.assert_close(
+        log_probs[0, 1:] - log_probs[0, 0], logits_U[~begins_U] - logits_U[begins_U].logsumexp(0)
+    )
 
 
 def test_adapters_and_heads_learn_and_the_decoder_stays(tiny_whisper: Path, decoder: causal_lm.CausalLM) -> None:
@@ -70,15 +81,21 @@ def test_adapters_and_heads_learn_and_the_decoder_stays(tiny_whisper: Path, deco
     assert not any("base_layer" in name or "units_CH" in name for name in trained)
     frozen = {name: one.clone() for name, one in connector.named_parameters() if not one.requires_grad}
     states_BLD, lens_B = torch.randn(2, 40, 64), torch.tensor([40, 36])
-    optimizer = torch.optim.Adam(trained.values(), lr=1e-2)
+    optimizer = torch.optim.Adam(trained.values(), lr=3e-3)
     losses = []
-    for _ in range(60):
-        loss = ctc_objective(connector(states_BLD, lens_B).posteriors, TEXTS)
+    for _ in range(150):
+        loss = connector.ctc_loss(states_BLD, lens_B, TEXTS)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.2 * losses[0]
+    output, loss = connector.eval().with_ctc_loss(states_BLD, lens_B, TEXTS)
+    torch.testing.assert_close(loss, connector.ctc_loss(states_BLD, lens_B, TEXTS))
+    best = output.posteriors.log_probs_BMC.argmax(-1)
+    for best_M, length, text in zip(best, output.posteriors.stacked_lens_B.tolist(), TEXTS, strict=True):
+        found = [one - 1 for one in best_M[:length].unique_consecutive().tolist() if one > 0]
+        assert found == connector.subwords(text)
     assert all(one.equal(frozen[name]) for name, one in connector.named_parameters() if name in frozen)
 
 

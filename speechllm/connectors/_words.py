@@ -1,0 +1,92 @@
+"""Words found by CTC over first units, and positions that continue them with further units."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from speechllm.ctc import align
+from speechllm.transfer import to_device
+
+
+@dataclass
+class Words:
+    """Words of a batch (R), and the keys and values of their positions in each layer."""
+
+    utts_R: Tensor
+    """Utterance of each word."""
+    states_R: Tensor
+    """Stacked state that names the first unit."""
+    past: list[tuple[Tensor, Tensor]]
+    """Keys and values (R, K, H) of the stacked state and of the K - 1 positions after it, for each layer."""
+
+    def append(self, layer: int, keys_RH: Tensor, values_RH: Tensor) -> tuple[Tensor, Tensor]:
+        """Append keys and values of a new position to those of a layer, and return all of them."""
+        keys_RKH, values_RKH = self.past[layer]
+        self.past[layer] = torch.cat([keys_RKH, keys_RH[:, None]], 1), torch.cat([values_RKH, values_RH[:, None]], 1)
+        return self.past[layer]
+
+    def select(self, places: Tensor | slice) -> "Words":
+        """Return some of the words."""
+        past = [(keys_RKH[places], values_RKH[places]) for keys_RKH, values_RKH in self.past]
+        return Words(self.utts_R[places], self.states_R[places], past)
+
+
+class Transcribed(NamedTuple):
+    """Words of transcripts and their states, those with the most units first."""
+
+    utts_R: Tensor
+    states_R: Tensor
+    units: list[list[int]]
+    """Indices of the units of each word."""
+
+    def longer(self, number: int) -> int:
+        """Return the number of words with more than ``number`` units."""
+        return sum(len(units) > number for units in self.units)
+
+
+def split_words(units: list[int], begins: list[bool]) -> list[list[int]]:
+    """Split the units of a text into words; ``begins`` tells which units begin a word."""
+    words: list[list[int]] = []
+    for unit in units:
+        if begins[unit]:
+            words.append([unit])
+        elif words:
+            words[-1].append(unit)
+    return words
+
+
+def locate(log_probs_BMW: Tensor, lens_B: Tensor, labels: list[list[int]], words: list[list[list[int]]]) -> Transcribed:
+    """Return the words of transcripts with the last state of their first units on the best CTC path.
+
+    Words of an utterance with too few states are left out.
+
+    Args:
+        log_probs_BMW: log-probabilities of the blank (class 0) and the first units.
+        lens_B: number of valid states.
+        labels: classes of the first units of each transcript.
+        words: units of each word of each transcript.
+    """
+    found = []
+    for utt, length in enumerate(lens_B.tolist()):
+        spans = align(log_probs_BMW[utt, :length], labels[utt])
+        found += [(utt, span.end - 1, units) for span, units in zip(spans, words[utt], strict=False)]
+    found.sort(key=lambda one: -len(one[2]))
+    places_2R = torch.tensor([[utt for utt, _, _ in found], [state for _, state, _ in found]])
+    utts_R, states_R = to_device(places_2R, log_probs_BMW.device)
+    return Transcribed(utts_R, states_R, [units for _, _, units in found])
+
+
+def run_ends(best_BM: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the utterances and the last states of all runs of states with the same best label, blanks left out."""
+    ends_BM = (best_BM > 0) & (best_BM != pad(best_BM[:, 1:], (0, 1)))
+    utts_R, states_R = ends_BM.nonzero(as_tuple=True)
+    return utts_R, states_R
+
+
+def with_insertions(number_BM: Tensor, lens_B: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the new index of each state if ``number_BM`` positions are inserted after it, and the new lengths."""
+    index_BM = torch.arange(number_BM.shape[1], device=number_BM.device) + number_BM.cumsum(1) - number_BM
+    return index_BM, lens_B + number_BM.sum(1)
