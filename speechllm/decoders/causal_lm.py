@@ -2,7 +2,8 @@
 
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,8 @@ class CausalLM(nn.Module):
     def check(self) -> None:
         """Check on the first call that embeddings as input, and packing, change no logits.
 
-        It is called before the first use of the LLM, on the device of the LLM.
+        It is called before the first use of the LLM, on the device of the LLM. Adapters are off: they act on single
+        positions, and those of a trained model can enlarge rounding errors of half precision beyond any limit.
 
         Raises:
             ConfigError: if logits differ from those of token ids or padded sequences.
@@ -139,13 +141,22 @@ class CausalLM(nn.Module):
         ids_U = torch.tensor((self.tokenize(PROMPT, begin=True) * TOKENS)[:TOKENS], device=self.model.device)
         if "embeddings" not in self._checked:
             self._attend_by(self._own_attention)
-            with evaluating(self):
+            with evaluating(self), self._base():
                 check_embeddings(self._causal_lm(), self.embed, ids_U)
             self._checked.add("embeddings")
         if self.packs and "packing" not in self._checked:
-            with evaluating(self):
+            with evaluating(self), self._base():
                 check_packing(self._logits, self.model.config.model_type, self.embed(ids_U))
             self._checked.add("packing")
+
+    @contextmanager
+    def _base(self) -> Iterator[None]:
+        """Switch off the adapters, if there are any, within the block."""
+        trained = [(one, one.requires_grad) for one in self.model.parameters()]
+        with self.model.disable_adapter() if self.has_lora else nullcontext():
+            yield
+        for one, mode in trained:  # peft makes all adapters trainable when it switches them on
+            one.requires_grad_(mode)
 
     def compile_steps(self) -> None:
         """Enable compilation of the LLM's step of one token per row in ``generate``."""

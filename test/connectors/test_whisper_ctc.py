@@ -18,7 +18,7 @@ from speechllm.interfaces import Encoder
 from speechllm.lora import LoraOptions
 from speechllm.models.weights import load_weights, save_weights
 
-LORA = LoraOptions(rank=8, modules=("q_proj", "v_proj", "fc1", "fc2"))
+LORA = LoraOptions(rank=4, modules=("q_proj", "fc1"))
 TEXTS = ["she had", "all year"]
 
 
@@ -77,13 +77,14 @@ def test_positions_are_those_of_whispers_decoder(tiny_whisper: Path, decoder: ca
 
 def test_adapters_and_heads_learn_and_the_decoder_stays(tiny_whisper: Path, decoder: causal_lm.CausalLM) -> None:
     connector = made(tiny_whisper, decoder).train()
+    torch.nn.init.constant_(connector.head.log_scale_1, 3.0)  # embeddings of random models are small
     trained = {name: one for name, one in connector.named_parameters() if one.requires_grad}
     assert not any("base_layer" in name or "units_CH" in name for name in trained)
     frozen = {name: one.clone() for name, one in connector.named_parameters() if not one.requires_grad}
     states_BLD, lens_B = torch.randn(2, 40, 64), torch.tensor([40, 36])
-    optimizer = torch.optim.Adam(trained.values(), lr=3e-3)
+    optimizer = torch.optim.Adam(trained.values(), lr=1e-2)
     losses = []
-    for _ in range(150):
+    for _ in range(60):
         loss = connector.ctc_loss(states_BLD, lens_B, TEXTS)
         optimizer.zero_grad()
         loss.backward()

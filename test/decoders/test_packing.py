@@ -92,6 +92,27 @@ def test_in_bfloat16_the_loss_is_that_of_padded_sequences(tmp_path: Path, tiny_l
     assert losses[0] == pytest.approx(losses[1], rel=2e-2)
 
 
+def test_adapters_have_no_part_in_the_check(tiny_llm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a trained model can make rounding errors of half precision large."""
+    decoder = Config(path=str(tiny_llm), lora=LoraOptions(modules=("q_proj", "v_proj"))).build().eval()
+    for name, one in decoder.named_parameters():
+        if "lora" in name:
+            torch.nn.init.normal_(one)
+            one.requires_grad_("q_proj" in name)
+    embeds_BUE, mask_BU = torch.randn(1, 12, 48), torch.ones(1, 12, dtype=torch.bool)
+    checked = []
+    name = "speechllm.decoders.causal_lm.check_packing"
+    monkeypatch.setattr(name, lambda logits, *_: checked.append(logits(embeds_BUE, mask_BU, mask_BU, packed=False)))
+    modes = [one.requires_grad for one in decoder.parameters()]
+    decoder.pack_sequences()
+    assert [one.requires_grad for one in decoder.parameters()] == modes
+    adapted = decoder.logits(embeds_BUE, mask_BU, mask_BU)
+    with decoder.model.disable_adapter():
+        base = decoder.logits(embeds_BUE, mask_BU, mask_BU)
+    torch.testing.assert_close(checked[0], base)
+    assert not torch.allclose(adapted, base)
+
+
 def test_generation_is_the_same_after_packed_training(tiny_llm: Path) -> None:
     decoder = Config(path=str(tiny_llm)).build().eval()
     decoder.pack_sequences()
