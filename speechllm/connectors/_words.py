@@ -48,7 +48,7 @@ class Transcribed(NamedTuple):
 
 
 def split_words(units: list[int], begins: list[bool]) -> list[list[int]]:
-    """Split the units of a text into words; ``begins`` tells which units begin a word."""
+    """Split the units of a text into words; ``begins``: whether each unit begins a word."""
     words: list[list[int]] = []
     for unit in units:
         if begins[unit]:
@@ -86,7 +86,41 @@ def run_ends(best_BM: Tensor) -> tuple[Tensor, Tensor]:
     return utts_R, states_R
 
 
-def with_insertions(number_BM: Tensor, lens_B: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the new index of each state if ``number_BM`` positions are inserted after it, and the new lengths."""
-    index_BM = torch.arange(number_BM.shape[1], device=number_BM.device) + number_BM.cumsum(1) - number_BM
-    return index_BM, lens_B + number_BM.sum(1)
+class Positions(NamedTuple):
+    """Positions of one step: those of the stacked states (step 0), or those after the units of words."""
+
+    utts_R: Tensor
+    states_R: Tensor
+    """Stacked state of each position."""
+    step: int
+    """Number of positions between the stacked state and these."""
+    hidden_RH: Tensor
+    log_probs_RC: Tensor
+
+
+def in_order(steps: list[Positions], lens_B: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Insert the positions of further units after their stacked states.
+
+    Args:
+        steps: positions of all valid stacked states, and those of every further step.
+        lens_B: number of valid stacked states.
+
+    Returns:
+        Padded hidden states (B, M, H), log-probabilities (B, M, C) and stacked states (B, M) of all positions, and the
+        number of positions of each utterance.
+    """
+    number_BM = torch.zeros(len(lens_B), int(lens_B.max()), dtype=torch.long, device=lens_B.device)
+    for one in steps[1:]:
+        number_BM[one.utts_R, one.states_R] += 1
+    index_BM = torch.arange(number_BM.shape[1], device=lens_B.device) + number_BM.cumsum(1) - number_BM
+    lens_B = lens_B + number_BM.sum(1)
+    utts, states = torch.cat([one.utts_R for one in steps]), torch.cat([one.states_R for one in steps])
+    index = utts, torch.cat([index_BM[one.utts_R, one.states_R] + one.step for one in steps])
+    hidden, log_probs = torch.cat([one.hidden_RH for one in steps]), torch.cat([one.log_probs_RC for one in steps])
+    shape = len(lens_B), int(lens_B.max())
+    return (
+        hidden.new_zeros(*shape, hidden.shape[1]).index_put(index, hidden),
+        log_probs.new_zeros(*shape, log_probs.shape[1]).index_put(index, log_probs),
+        states.new_zeros(shape).index_put(index, states),
+        lens_B,
+    )

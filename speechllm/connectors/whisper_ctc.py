@@ -13,7 +13,7 @@ once, and the units of a word one after the other:
 The logits of the units are products with Whisper's token embeddings. Layers and embeddings are frozen; LoRA adapters,
 the attention windows, the query and the blank are trained, with the CTC loss of the first units, and the cross-entropy
 of the further units after the states of a forced alignment. Posteriors of the positions that continue a word are
-inserted after the state of its first unit, so the search sees a longer sequence. ``_ctc.py`` describes the speech
+inserted after the state of its first unit: the search has a longer sequence. ``_ctc.py`` describes the speech
 tokens. This connector is not in the paper.
 """
 
@@ -22,12 +22,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout, gelu, linear, nll_loss, pad, scaled_dot_product_attention
+from torch.nn.functional import dropout, gelu, nll_loss, pad, scaled_dot_product_attention
 
 from speechllm.base_models import load_whisper, reading
 from speechllm.connectors._ctc import CTCOptions, SubwordCTC
 from speechllm.connectors._local_attention import LocalAttention
-from speechllm.connectors._words import Words, locate, run_ends, split_words, with_insertions
+from speechllm.connectors._word_head import WordHead
+from speechllm.connectors._words import Positions, Words, in_order, locate, run_ends, split_words
 from speechllm.ctc import ctc_loss
 from speechllm.interfaces import ConnectorOutput, Decoder, Encoder, Posteriors
 from speechllm.lengths import length_mask
@@ -40,8 +41,6 @@ LINEAR = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 """Names of the linear layers of Whisper's decoder."""
 MAX_FURTHER = 12
 """Largest number of units after the first of a word."""
-IMPOSSIBLE = -1e4
-"""Log-probability of a unit that a position cannot name: finite, so that differences are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +68,7 @@ class WhisperCTC(SubwordCTC):
         config: sizes.
     """
 
-    head: "EmbeddingHead"
+    head: WordHead
     positions_KH: Tensor
     """Positional embeddings of the positions that continue a word."""
 
@@ -116,7 +115,7 @@ class WhisperCTC(SubwordCTC):
         embeddings_VH = self._embeddings_VH.detach().to(self.residual.weight)
         tokens = self._tokenizer(self._units.texts, add_special_tokens=False)["input_ids"]
         units_CH = torch.stack([embeddings_VH[ids].mean(0) for ids in tokens])
-        self.head = EmbeddingHead(self._units.texts, units_CH, embeddings_VH[self._tokenizer.eos_token_id])
+        self.head = WordHead(self._units.texts, units_CH, embeddings_VH[self._tokenizer.eos_token_id])
         del self._tokenizer, self._embeddings_VH  # 100 MB
 
     def merge_adapters(self) -> None:
@@ -217,33 +216,24 @@ class WhisperCTC(SubwordCTC):
 
     def _speech_tokens(self, scored: "_Scored") -> ConnectorOutput:
         """Continue the best words with their best further units, and return the speech tokens."""
-        head, lens_B = self.head, scored.lens_B
-        best_BM = scored.log_probs_BMW.argmax(-1) * length_mask(lens_B, scored.hidden_BMH.shape[1])
+        head = self.head
+        valid_BM = length_mask(scored.lens_B, scored.hidden_BMH.shape[1])
+        utts_R, states_R = valid_BM.nonzero(as_tuple=True)
+        log_probs_RC = head.all_classes(scored.log_probs_BMW[valid_BM], first=True)
+        positions = [Positions(utts_R, states_R, 0, scored.hidden_BMH[valid_BM], log_probs_RC)]
+        best_BM = scored.log_probs_BMW.argmax(-1) * valid_BM
         words = self._words(scored, *run_ends(best_BM))
         units_R = head.first_units_W[best_BM[words.utts_R, words.states_R]]
-        number_BM = torch.zeros_like(best_BM)
-        rows = []
         for step in range(MAX_FURTHER):
             if not len(units_R):
                 break
             hidden_RH, log_probs_RF = self._next(scored, words, units_R, step)
-            number_BM[words.utts_R, words.states_R] += 1
             log_probs_RC = head.all_classes(log_probs_RF, first=False)
-            rows.append((words.utts_R, words.states_R, step + 1, hidden_RH, log_probs_RC))
+            positions.append(Positions(words.utts_R, words.states_R, 1 + step, hidden_RH, log_probs_RC))
             best_R = log_probs_RF.argmax(-1)
             goes_on = best_R.nonzero()[:, 0]
             words, units_R = words.select(goes_on), head.further_units_F[best_R[goes_on]]
-        utts_K, states_K = length_mask(lens_B, best_BM.shape[1]).nonzero(as_tuple=True)
-        log_probs_KC = head.all_classes(scored.log_probs_BMW[utts_K, states_K], first=True)
-        rows.append((utts_K, states_K, 0, scored.hidden_BMH[utts_K, states_K], log_probs_KC))
-        index_BM, lens_B = with_insertions(number_BM, lens_B)
-        utts, states = torch.cat([row[0] for row in rows]), torch.cat([row[1] for row in rows])
-        places = utts, torch.cat([index_BM[row[0], row[1]] + row[2] for row in rows])
-        hidden, log_probs = torch.cat([row[3] for row in rows]), torch.cat([row[4] for row in rows])
-        shape = len(lens_B), int(lens_B.max())
-        states_BM = best_BM.new_zeros(shape).index_put(places, states)
-        hidden_BMH = hidden.new_zeros(*shape, hidden.shape[1]).index_put(places, hidden)
-        log_probs_BMC = log_probs.new_zeros(*shape, log_probs.shape[1]).index_put(places, log_probs)
+        hidden_BMH, log_probs_BMC, states_BM, lens_B = in_order(positions, scored.lens_B)
         posteriors = Posteriors(log_probs_BMC, lens_B, self._units, self.stack, states_BM)
         return ConnectorOutput(*self.embed(hidden_BMH, posteriors), posteriors)
 
@@ -289,57 +279,6 @@ class _Layers(nn.Module):
     def __init__(self, decoder: "WhisperDecoder") -> None:
         super().__init__()
         self.layers, self.norm = decoder.layers, decoder.layer_norm
-
-
-class EmbeddingHead(nn.Module):
-    """Logits of a blank, of units that begin a word, and of further units, which have frozen embeddings.
-
-    Args:
-        texts: texts of the units (U); that of a unit that begins a word begins with a space.
-        units_UH: embeddings of the units.
-        blank_H: initial embedding of the blank.
-    """
-
-    units_UH: Tensor
-    first_units_W: Tensor
-    further_units_F: Tensor
-
-    def __init__(self, texts: list[str], units_UH: Tensor, blank_H: Tensor) -> None:
-        super().__init__()
-        self.begins = [text.startswith(" ") for text in texts]
-        """Whether each unit begins a word."""
-        self.places = [0] * len(texts)
-        """Class of each unit among the first units or the further ones; class 0 is the blank or the word's end."""
-        for begins, name in ((True, "first_units_W"), (False, "further_units_F")):
-            units = [unit for unit, one in enumerate(self.begins) if one == begins]
-            for place, unit in enumerate(units, 1):
-                self.places[unit] = place
-            self.register_buffer(name, torch.tensor([-1, *units], device=units_UH.device), persistent=False)
-        self.register_buffer("units_UH", units_UH.detach(), persistent=False)
-        self.blank_1H = nn.Parameter(blank_H.detach().clone()[None])
-        self.bias_C = nn.Parameter(units_UH.new_zeros(1 + len(units_UH)))
-        self.log_scale_1 = nn.Parameter(torch.zeros(1, device=units_UH.device, dtype=units_UH.dtype))
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Return the logits of the blank (class 0) and the units that begin a word."""
-        matrix_WH = torch.cat([self.blank_1H, self.units_UH[self.first_units_W[1:]]])
-        return linear(hidden * self.log_scale_1.exp(), matrix_WH, self.bias_C[1 + self.first_units_W])
-
-    def further(self, hidden_RH: Tensor) -> Tensor:
-        """Return the logits of a word's end (class 0), the sum of all units that begin a word, and of further units."""
-        logits_RU = linear(hidden_RH * self.log_scale_1.exp(), self.units_UH, self.bias_C[1:]).float()
-        end_R1 = logits_RU[:, self.first_units_W[1:]].logsumexp(1, keepdim=True)
-        return torch.cat([end_R1, logits_RU[:, self.further_units_F[1:]]], 1)
-
-    def embeddings(self, units_R: Tensor) -> Tensor:
-        """Return the embeddings (R, H) of units."""
-        return self.units_UH[units_R]
-
-    def all_classes(self, log_probs: Tensor, *, first: bool) -> Tensor:
-        """Return log-probabilities (R, C) of the blank and all units; those without a class are ``IMPOSSIBLE``."""
-        units = self.first_units_W if first else self.further_units_F
-        whole_RC = log_probs.new_full((len(log_probs), 1 + len(self.units_UH)), IMPOSSIBLE)
-        return whole_RC.index_copy(1, 1 + units, log_probs)
 
 
 def _tokenizer(path: str, option: str) -> Any:

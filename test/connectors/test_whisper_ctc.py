@@ -100,6 +100,25 @@ def test_adapters_and_heads_learn_and_the_decoder_stays(tiny_whisper: Path, deco
     assert all(one.equal(frozen[name]) for name, one in connector.named_parameters() if name in frozen)
 
 
+def test_an_utterance_has_the_same_positions_alone(tiny_whisper: Path, decoder: causal_lm.CausalLM) -> None:
+    connector = made(tiny_whisper, decoder)
+    connector.head.bias_C.data[0] = -10.0  # a random model would find no word
+    states_BLD, lens_B = torch.randn(3, 41, 64), torch.tensor([41, 30, 7])
+    together = connector(states_BLD, lens_B)
+    posteriors = together.posteriors
+    for utt, length in enumerate(lens_B.tolist()):
+        alone = connector(states_BLD[utt : utt + 1, :length], lens_B[utt : utt + 1])
+        number = int(alone.posteriors.stacked_lens_B)
+        assert number == int(posteriors.stacked_lens_B[utt])
+        assert alone.posteriors.states_BM[0].equal(posteriors.states_BM[utt, :number])
+        assert alone.posteriors.states_BM.unique().tolist() == list(range(-(-length // 2)))
+        found_MC, expected_1MC = posteriors.log_probs_BMC[utt, :number], alone.posteriors.log_probs_BMC
+        torch.testing.assert_close(found_MC, expected_1MC[0], atol=1e-4, rtol=0)
+        speech = int(alone.speech_lens_B)
+        torch.testing.assert_close(together.embeds_BSE[utt, :speech], alone.embeds_BSE[0], atol=1e-4, rtol=0)
+    assert posteriors.states_BM.shape[1] > 21  # there are further positions
+
+
 def test_merged_adapters_change_no_score(tiny_whisper: Path, decoder: causal_lm.CausalLM) -> None:
     connector = made(tiny_whisper, decoder)
     with torch.no_grad():
