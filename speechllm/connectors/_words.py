@@ -10,6 +10,11 @@ from torch.nn.functional import pad
 from speechllm.ctc import align
 from speechllm.transfer import to_device
 
+BEGINNINGS = 3
+"""Largest number of first units that are continued for each word."""
+LEAST_SHARE = 0.1
+"""Least share (0 to 1) of a first unit that is continued beside the best one."""
+
 
 @dataclass
 class Words:
@@ -84,6 +89,41 @@ def run_ends(best_BM: Tensor) -> tuple[Tensor, Tensor]:
     ends_BM = (best_BM > 0) & (best_BM != pad(best_BM[:, 1:], (0, 1)))
     utts_R, states_R = ends_BM.nonzero(as_tuple=True)
     return utts_R, states_R
+
+
+def beginnings(log_probs_NW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the probable first units of words: the index of the word, the class, and the share of each.
+
+    The shares of a word are posteriors, normalised so that their sum is 1.
+
+    Args:
+        log_probs_NW: log-probabilities of the blank (class 0) and the first units at each word.
+    """
+    best_NK, classes_NK = log_probs_NW[:, 1:].topk(min(BEGINNINGS, log_probs_NW.shape[1] - 1))
+    posteriors_NK = best_NK.exp() / (1 - log_probs_NW[:, :1].exp())
+    used_NK = posteriors_NK >= posteriors_NK[:, :1].clamp(max=LEAST_SHARE)
+    shares_NK = posteriors_NK * used_NK / (posteriors_NK * used_NK).sum(1, keepdim=True)
+    return used_NK.nonzero()[:, 0], 1 + classes_NK[used_NK], shares_NK[used_NK]
+
+
+def mixture(word_R: Tensor, shares_R: Tensor, hidden_RH: Tensor, log_probs_RF: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the mixture of the beginnings of each word: index of the word, hidden state, and log-probabilities.
+
+    Args:
+        word_R: index of the word of each beginning that goes on; the others are at the end of the word (class 0).
+        shares_R: share of each beginning; the sum over all beginnings of a word is 1.
+        hidden_RH: hidden states.
+        log_probs_RF: log-probabilities of the word's end (class 0) and of further units.
+    """
+    word_N, row_R = word_R.unique(return_inverse=True)
+    weights_R1 = shares_R[:, None]
+    goes_on_N1 = shares_R.new_zeros(len(word_N), 1).index_add(0, row_R, weights_R1)
+    probs_NF = log_probs_RF.new_zeros(len(word_N), log_probs_RF.shape[1])
+    probs_NF = probs_NF.index_add(0, row_R, weights_R1 * log_probs_RF.exp())
+    ended_NF = pad(1 - goes_on_N1, (0, probs_NF.shape[1] - 1))
+    hidden_NH = hidden_RH.new_zeros(len(word_N), hidden_RH.shape[1])
+    hidden_NH = hidden_NH.index_add(0, row_R, (weights_R1 / goes_on_N1[row_R]).to(hidden_RH.dtype) * hidden_RH)
+    return word_N, hidden_NH, (probs_NF + ended_NF).clamp(min=torch.finfo(probs_NF.dtype).tiny).log()
 
 
 class Positions(NamedTuple):

@@ -8,13 +8,13 @@ once, and the units of a word one after the other:
    over the units that begin a word finds the words.
 2. Each word is continued as the decoder continues a text: the next position has the embedding of the unit before it,
    and attends to the word's stacked state, to the positions between, and to the states around them. The unit of a next
-   word means that the word is complete.
+   word means that the word is complete. A word with several probable first units is continued with each of them.
 
 The logits of the units are products with Whisper's token embeddings. Layers and embeddings are frozen; LoRA adapters,
 the attention windows, the query and the blank are trained, with the CTC loss of the first units, and the cross-entropy
 of the further units after the states of a forced alignment. Posteriors of the positions that continue a word are
-inserted after the state of its first unit: the search has a longer sequence. ``_ctc.py`` describes the speech
-tokens. This connector is not in the paper.
+inserted after the state of its first unit: the search has a longer sequence. ``_ctc.py`` describes the speech tokens.
+This connector is not in the paper.
 """
 
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ from speechllm.base_models import load_whisper, reading
 from speechllm.connectors._ctc import CTCOptions, SubwordCTC
 from speechllm.connectors._local_attention import LocalAttention
 from speechllm.connectors._word_head import WordHead
-from speechllm.connectors._words import Positions, Words, in_order, locate, run_ends, split_words
+from speechllm.connectors._words import Positions, Words, beginnings, in_order, locate, mixture, run_ends, split_words
 from speechllm.ctc import ctc_loss
 from speechllm.interfaces import ConnectorOutput, Decoder, Encoder, Posteriors
 from speechllm.lengths import length_mask
@@ -221,21 +221,31 @@ class WhisperCTC(SubwordCTC):
         utts_R, states_R = valid_BM.nonzero(as_tuple=True)
         log_probs_RC = head.all_classes(scored.log_probs_BMW[valid_BM], first=True)
         positions = [Positions(utts_R, states_R, 0, scored.hidden_BMH[valid_BM], log_probs_RC)]
-        best_BM = scored.log_probs_BMW.argmax(-1) * valid_BM
-        words = self._words(scored, *run_ends(best_BM))
-        units_R = head.first_units_W[best_BM[words.utts_R, words.states_R]]
+        positions += self._continued(scored, valid_BM)
+        hidden_BMH, log_probs_BMC, states_BM, lens_B = in_order(positions, scored.lens_B)
+        posteriors = Posteriors(log_probs_BMC, lens_B, self._units, self.stack, states_BM)
+        return ConnectorOutput(*self.embed(hidden_BMH, posteriors), posteriors)
+
+    def _continued(self, scored: "_Scored", valid_BM: Tensor) -> list[Positions]:
+        """Return the positions of further units after the words of the best labels."""
+        head = self.head
+        utts_N, states_N = run_ends(scored.log_probs_BMW.argmax(-1) * valid_BM)  # N: words
+        word_R, classes_R, shares_R = beginnings(scored.log_probs_BMW[utts_N, states_N])  # R: beginnings of words
+        words = self._words(scored, utts_N[word_R], states_N[word_R])
+        units_R = head.first_units_W[classes_R]
+        positions: list[Positions] = []
         for step in range(MAX_FURTHER):
             if not len(units_R):
                 break
             hidden_RH, log_probs_RF = self._next(scored, words, units_R, step)
-            log_probs_RC = head.all_classes(log_probs_RF, first=False)
-            positions.append(Positions(words.utts_R, words.states_R, 1 + step, hidden_RH, log_probs_RC))
+            word_N, hidden_NH, log_probs_NF = mixture(word_R, shares_R, hidden_RH, log_probs_RF)
+            log_probs_NC = head.all_classes(log_probs_NF, first=False)
+            positions.append(Positions(utts_N[word_N], states_N[word_N], 1 + step, hidden_NH, log_probs_NC))
             best_R = log_probs_RF.argmax(-1)
             goes_on = best_R.nonzero()[:, 0]
             words, units_R = words.select(goes_on), head.further_units_F[best_R[goes_on]]
-        hidden_BMH, log_probs_BMC, states_BM, lens_B = in_order(positions, scored.lens_B)
-        posteriors = Posteriors(log_probs_BMC, lens_B, self._units, self.stack, states_BM)
-        return ConnectorOutput(*self.embed(hidden_BMH, posteriors), posteriors)
+            word_R, shares_R = word_R[goes_on], shares_R[goes_on]
+        return positions
 
     def _feed_forward(self, layer: Any, hidden: Tensor) -> Tensor:
         """Return the output of the feed-forward module of a layer."""

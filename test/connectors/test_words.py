@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from speechllm.connectors._words import Positions, in_order, locate, run_ends, split_words
+from speechllm.connectors._words import Positions, beginnings, in_order, locate, mixture, run_ends, split_words
 
 
 def log_probs(*utts: list[int], classes: int = 4) -> Tensor:
@@ -54,3 +54,21 @@ def test_further_positions_follow_their_state() -> None:
     assert hidden_BMH[0, :, 0].tolist() == [0, 5, 8, 1, 2, 6]
     assert hidden_BMH[1, :3, 0].tolist() == [3, 4, 7]
     assert log_probs_BMC.equal(-hidden_BMH)
+
+
+def test_a_word_goes_on_with_its_probable_first_units() -> None:
+    probs_NW = torch.tensor([[0.2, 0.4, 0.06, 0.3, 0.04], [0.0, 0.02, 0.02, 0.95, 0.01]])
+    word_R, classes_R, shares_R = beginnings(probs_NW.log())
+    assert (word_R.tolist(), classes_R.tolist()) == ([0, 0, 1], [1, 3, 3])
+    torch.testing.assert_close(shares_R, torch.tensor([4 / 7, 3 / 7, 1.0]))
+
+
+def test_beginnings_that_ended_are_counted_as_the_end() -> None:
+    probs_RF = torch.tensor([[0.5, 0.5, 0.0], [0.1, 0.2, 0.7], [0.25, 0.25, 0.5]])
+    hidden_RH = torch.tensor([[1.0], [4.0], [9.0]])
+    shares_R = torch.tensor([0.4, 0.2, 1.0])  # 0.4 of the first word ended
+    word_N, hidden_NH, log_probs_NF = mixture(torch.tensor([3, 3, 5]), shares_R, hidden_RH, probs_RF.log())
+    assert word_N.tolist() == [3, 5]
+    expected = torch.tensor([[0.4 * 0.5 + 0.2 * 0.1 + 0.4, 0.4 * 0.5 + 0.2 * 0.2, 0.2 * 0.7], [0.25, 0.25, 0.5]])
+    torch.testing.assert_close(log_probs_NF.exp(), expected)
+    torch.testing.assert_close(hidden_NH, torch.tensor([[2.0], [9.0]]))
