@@ -1,6 +1,7 @@
 """Attention to positions near each query, with a Gaussian bias for each head."""
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,20 @@ BLOCK = 16
 """Number of queries that share a window of keys."""
 MASKED = -1e4
 """Score of a masked key: finite also in half precision, so that a window without valid keys gives no NaN."""
+
+
+class Windows(NamedTuple):
+    """Keys and values of the windows of all blocks (P) of a batch, for each head (A)."""
+
+    keys_PAWD: Tensor
+    values_PAWD: Tensor
+    valid_PW: Tensor
+    blocks: int
+    """Number of blocks of an utterance."""
+
+    def select(self, used_P: Tensor) -> "Windows":
+        """Return the windows of some blocks, given by their indices."""
+        return Windows(self.keys_PAWD[used_P], self.values_PAWD[used_P], self.valid_PW[used_P], self.blocks)
 
 
 class LocalAttention(nn.Module):
@@ -34,26 +49,47 @@ class LocalAttention(nn.Module):
         self.centre_H = nn.Parameter(torch.full((num_heads,), float(centre)))
         self.log_width_H = nn.Parameter(torch.full((num_heads,), math.log(width)))
 
-    def forward(self, queries_BMH: Tensor, keys_BLH: Tensor, values_BLH: Tensor, valid_BL: Tensor) -> Tensor:
+    def forward(self, queries_BMH: Tensor, windows: Windows) -> Tensor:
         """Return the attended values, one vector for each query.
 
         Args:
             queries_BMH: projected queries.
-            keys_BLH: projected keys, ``rate`` times as many.
-            values_BLH: projected values.
-            valid_BL: which keys are attended to.
+            windows: keys and values, ``rate`` times as many, as returned by ``windows``.
         """
         batch, length, dim = queries_BMH.shape
-        blocks = -(-length // BLOCK)
-        queries = pad(queries_BMH, (0, 0, 0, blocks * BLOCK - length)).reshape(batch * blocks, BLOCK, dim)
-        keys, values = self._windows(keys_BLH, blocks), self._windows(values_BLH, blocks)
-        valid_PW = self._windows(valid_BL[..., None], blocks)[..., 0]
-        queries, keys, values = (self._by_head(one) for one in (queries, keys, values))
-        scores = torch.bmm(queries * queries.shape[-1] ** -0.5, keys.mT).unflatten(0, (-1, self.num_heads))
-        scores = scores + self._bias(keys.shape[1]).to(scores.dtype)
-        scores = scores.masked_fill(~valid_PW[:, None, None], MASKED).float().softmax(-1).to(values.dtype)
-        attended = torch.bmm(scores.flatten(0, 1), values).unflatten(0, (-1, self.num_heads))
-        return attended.transpose(1, 2).reshape(batch, blocks * BLOCK, dim)[:, :length]
+        queries_BMH = pad(queries_BMH, (0, 0, 0, windows.blocks * BLOCK - length))
+        bias_AQW = self._bias(windows.keys_PAWD.shape[2])
+        attended_PMH = self._attend(queries_BMH.reshape(-1, BLOCK, dim), windows, bias_AQW)
+        return attended_PMH.reshape(batch, -1, dim)[:, :length]
+
+    def at(self, queries_RH: Tensor, utts_R: Tensor, places_R: Tensor, windows: Windows) -> Tensor:
+        """Return the attended values of queries at some places of some utterances; a place may be repeated."""
+        used_P, block_R, counts_P = (utts_R * windows.blocks + places_R // BLOCK).unique(
+            return_inverse=True, return_counts=True
+        )
+        order_R = block_R.argsort(stable=True)
+        starts_P = counts_P.cumsum(0) - counts_P
+        slots_R = torch.empty_like(block_R)
+        slots_R[order_R] = torch.arange(len(block_R), device=block_R.device) - starts_P[block_R[order_R]]
+        index = block_R, slots_R
+        shape = len(used_P), int(counts_P.max())
+        queries_PQH = queries_RH.new_zeros(*shape, queries_RH.shape[1]).index_put(index, queries_RH)
+        offsets_PQ = places_R.new_zeros(shape).index_put(index, places_R % BLOCK)
+        bias_PAQW = self._bias(windows.keys_PAWD.shape[2])[:, offsets_PQ].transpose(0, 1)
+        return self._attend(queries_PQH, windows.select(used_P), bias_PAQW)[index]
+
+    def windows(self, keys_BLH: Tensor, values_BLH: Tensor, valid_BL: Tensor) -> Windows:
+        """Return the windows of projected keys and values; ``valid_BL``: which keys are attended to."""
+        blocks = -(-keys_BLH.shape[1] // (BLOCK * self.rate))
+        keys_PAWD, values_PAWD = (self._by_head(self._windows(one, blocks)) for one in (keys_BLH, values_BLH))
+        return Windows(keys_PAWD, values_PAWD, self._windows(valid_BL[..., None], blocks)[..., 0], blocks)
+
+    def _attend(self, queries_PQH: Tensor, windows: Windows, bias: Tensor) -> Tensor:
+        """Return the attended values of blocks of queries; the bias has the last dimensions (A, Q, W)."""
+        queries_PAQD = self._by_head(queries_PQH)
+        scores = (queries_PAQD * queries_PAQD.shape[-1] ** -0.5) @ windows.keys_PAWD.mT + bias.to(queries_PQH.dtype)
+        scores = scores.masked_fill(~windows.valid_PW[:, None, None], MASKED).float().softmax(-1)
+        return (scores.to(queries_PQH.dtype) @ windows.values_PAWD).transpose(1, 2).flatten(2)
 
     def _windows(self, keys_BLH: Tensor, blocks: int) -> Tensor:
         """Return the windows (B * blocks, W, H) of all blocks, padded with zeros."""
@@ -66,11 +102,11 @@ class LocalAttention(nn.Module):
         return windows.reshape(batch * blocks, -1, dim)
 
     def _by_head(self, vectors_PWH: Tensor) -> Tensor:
-        """Return vectors (P * heads, W, H / heads)."""
-        return vectors_PWH.unflatten(-1, (self.num_heads, -1)).transpose(1, 2).flatten(0, 1)
+        """Return vectors (P, A, W, D) of the A heads."""
+        return vectors_PWH.unflatten(-1, (self.num_heads, -1)).transpose(1, 2).contiguous()
 
     def _bias(self, window: int) -> Tensor:
-        """Return the biases (heads, BLOCK, W)."""
+        """Return the biases (A, BLOCK, W)."""
         device = self.centre_H.device
         queries_M1 = torch.arange(BLOCK, device=device)[:, None] + 0.5
         keys_W = (torch.arange(window, device=device) - self.chunk + 0.5) / self.rate

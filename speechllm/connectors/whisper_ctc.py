@@ -26,7 +26,7 @@ from torch.nn.functional import dropout, gelu, nll_loss, pad, scaled_dot_product
 
 from speechllm.base_models import load_whisper, reading
 from speechllm.connectors._ctc import CTCOptions, SubwordCTC
-from speechllm.connectors._local_attention import LocalAttention
+from speechllm.connectors._local_attention import LocalAttention, Windows
 from speechllm.connectors._word_head import WordHead
 from speechllm.connectors._words import Positions, Words, beginnings, in_order, locate, mixture, run_ends, split_words
 from speechllm.ctc import ctc_loss
@@ -148,20 +148,22 @@ class WhisperCTC(SubwordCTC):
         hidden_BMH = self.query_H + self.input(stacked_BMD * used_BM[..., None])
         lens_B = self.output_lengths(state_lens_B)
         valid_BM = length_mask(lens_B, used_BM.shape[1])
-        own_keys, cross_keys = [], []
+        own_keys, windows = [], []
+        own: Any  # ModuleList has no type of its items
+        cross: Any
         for layer, own, cross in zip(self.decoder.layers, self.own, self.cross, strict=True):
             normed_BMH = layer.self_attn_layer_norm(hidden_BMH)
             own_keys.append(_project(layer.self_attn, normed_BMH))
-            attended_BMH = own(layer.self_attn.q_proj(normed_BMH), *own_keys[-1], valid_BM)
+            attended_BMH = own(layer.self_attn.q_proj(normed_BMH), own.windows(*own_keys[-1], valid_BM))
             hidden_BMH = hidden_BMH + self._drop(layer.self_attn.out_proj(attended_BMH))
             normed_BMH = layer.encoder_attn_layer_norm(hidden_BMH)
-            cross_keys.append(_project(layer.encoder_attn, states_BLD))
-            attended_BMH = cross(layer.encoder_attn.q_proj(normed_BMH), *cross_keys[-1], used_BL)
+            windows.append(cross.windows(*_project(layer.encoder_attn, states_BLD), used_BL))
+            attended_BMH = cross(layer.encoder_attn.q_proj(normed_BMH), windows[-1])
             hidden_BMH = hidden_BMH + self._drop(layer.encoder_attn.out_proj(attended_BMH))
             hidden_BMH = hidden_BMH + self._feed_forward(layer, hidden_BMH)
         hidden_BMH = self.decoder.norm(hidden_BMH)
         log_probs_BMW = self.head(hidden_BMH).float().log_softmax(-1)
-        return _Scored(hidden_BMH, log_probs_BMW, lens_B, used_BL, own_keys, cross_keys)
+        return _Scored(hidden_BMH, log_probs_BMW, lens_B, own_keys, windows)
 
     def _words(self, scored: "_Scored", utts_R: Tensor, states_R: Tensor) -> Words:
         """Return words that begin at stacked states."""
@@ -181,15 +183,14 @@ class WhisperCTC(SubwordCTC):
             Hidden states (R, H), and log-probabilities of the word's end (class 0) and of the further units.
         """
         hidden_RH = self.head.embeddings(units_R) + self.positions_KH[step]
+        after: Any
         for index, (layer, after) in enumerate(zip(self.decoder.layers, self.after, strict=True)):
             normed_RH = layer.self_attn_layer_norm(hidden_RH)
             past = words.append(index, *_project(layer.self_attn, normed_RH))
             attended_RH = _attend_all(layer.self_attn.q_proj(normed_RH), *past, layer.self_attn.num_heads)
             hidden_RH = hidden_RH + self._drop(layer.self_attn.out_proj(attended_RH))
             queries_RH = layer.encoder_attn.q_proj(layer.encoder_attn_layer_norm(hidden_RH))
-            queries_BMH = torch.zeros_like(scored.hidden_BMH).index_put((words.utts_R, words.states_R), queries_RH)
-            attended_BMH = after(queries_BMH, *scored.cross[index], scored.used_BL)
-            attended_RH = attended_BMH[words.utts_R, words.states_R]
+            attended_RH = after.at(queries_RH, words.utts_R, words.states_R, scored.windows[index])
             hidden_RH = hidden_RH + self._drop(layer.encoder_attn.out_proj(attended_RH))
             hidden_RH = hidden_RH + self._feed_forward(layer, hidden_RH)
         hidden_RH = self.decoder.norm(hidden_RH)
@@ -263,12 +264,10 @@ class _Scored(NamedTuple):
     """Log-probabilities of the blank (class 0) and the units that begin a word."""
     lens_B: Tensor
     """Number of valid stacked states."""
-    used_BL: Tensor
-    """Which encoder states are attended to."""
     own: list[tuple[Tensor, Tensor]]
     """Keys and values (B, M, H) of the stacked states in each layer."""
-    cross: list[tuple[Tensor, Tensor]]
-    """Keys and values (B, L, H) of the encoder states in each layer."""
+    windows: list[Windows]
+    """Keys and values of the encoder states in each layer."""
 
 
 def _project(layer: Any, states: Tensor) -> tuple[Tensor, Tensor]:

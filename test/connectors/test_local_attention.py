@@ -42,7 +42,8 @@ def test_it_is_dense_attention_inside_the_windows(rate: int, length: int) -> Non
     queries, keys, values = torch.randn(length, DIM), *torch.randn(2, length * rate, DIM)
     valid = length * rate - rate // 2
     valid_BL = (torch.arange(length * rate) < valid)[None]
-    found = attention(queries[None], keys[None], values[None], valid_BL)[0]
+    windows = attention.windows(keys[None], values[None], valid_BL)
+    found = attention(queries[None], windows)[0]
     torch.testing.assert_close(found, dense(attention, queries, keys, values, valid), atol=1e-5, rtol=0)
 
 
@@ -50,12 +51,27 @@ def test_a_distant_key_has_no_influence() -> None:
     attention = made(1)
     inputs = torch.randn(3, 1, 6 * BLOCK, DIM)
     valid_BL = torch.ones(1, 6 * BLOCK, dtype=torch.bool)
-    before = attention(*inputs, valid_BL)
+    before = attention(inputs[0], attention.windows(*inputs[1:], valid_BL))
     inputs[1:, :, -1] += 100
-    assert attention(*inputs, valid_BL)[:, : 5 * BLOCK - MARGIN].equal(before[:, : 5 * BLOCK - MARGIN])
+    after = attention(inputs[0], attention.windows(*inputs[1:], valid_BL))
+    assert after[:, : 5 * BLOCK - MARGIN].equal(before[:, : 5 * BLOCK - MARGIN])
+
+
+def test_some_places_of_some_utterances_are_those_of_all() -> None:
+    attention = made(2)
+    queries_BMH, keys_BLH, values_BLH = (torch.randn(3, number, DIM) for number in (40, 80, 80))
+    valid_BL = torch.arange(80) < torch.tensor([80, 50, 7])[:, None]
+    windows = attention.windows(keys_BLH, values_BLH, valid_BL)
+    everywhere = attention(queries_BMH, windows)
+    places = torch.tensor([2, 0, 0, 0, 2]), torch.tensor([1, 39, 17, 18, 0])
+    torch.testing.assert_close(attention.at(queries_BMH[places], *places, windows), everywhere[places])
+    twice = attention.at(torch.randn(2, DIM), torch.tensor([1, 1]), torch.tensor([20, 20]), windows)
+    assert not torch.allclose(*twice)
 
 
 def test_a_window_without_valid_keys_stays_finite() -> None:
     attention = made(1)
-    outputs = attention(*torch.randn(3, 1, 3 * BLOCK, DIM), torch.zeros(1, 3 * BLOCK, dtype=torch.bool))
+    queries_BMH, *keys_and_values = torch.randn(3, 1, 3 * BLOCK, DIM)
+    windows = attention.windows(*keys_and_values, torch.zeros(1, 3 * BLOCK, dtype=torch.bool))
+    outputs = attention(queries_BMH, windows)
     assert outputs.isfinite().all()
