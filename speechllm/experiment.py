@@ -168,6 +168,8 @@ def check_same(exp_dir: Path, config: ExperimentConfig) -> None:
     changed += [
         f"train.{key}" for key in new["train"] if key not in MAY_CHANGE and old["train"][key] != new["train"][key]
     ]
+    if all(one["train"]["ctc_steps"] == one["train"]["max_steps"] for one in (old, new)):
+        changed = [one for one in changed if one != "train.ctc_steps"]  # max_steps under another name
     if changed:
         raise ConfigError(
             f"{exp_dir}: was trained with another {' and '.join(changed)}; choose another --tag, or remove it"

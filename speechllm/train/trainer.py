@@ -192,8 +192,8 @@ class Trainer:
     def _validate_and_save(self) -> None:
         """Compute the validation loss, write a resume checkpoint, and write the weights if they are among the best.
 
-        Weights of CTC pre-training are not written, because the LLM's loss is not yet trained; if all steps are CTC
-        pre-training, those of the last step are written.
+        Weights of CTC pre-training are written only if all steps are CTC pre-training: otherwise their losses would be
+        compared with those of the LLM.
         """
         start = time.perf_counter()
         objective = self._objective(self.step - 1)
@@ -211,7 +211,7 @@ class Trainer:
             self.metrics.say(self.validator.sentence(self.step, values, examples))
             self.metrics.plot()
         metadata = {"step": self.step, "valid_loss": loss, "bases": self.bases}
-        counts = objective == "llm" or self.step == self.config.max_steps
+        counts = objective == "llm" or self.config.ctc_steps == self.config.max_steps
         if self.engine.global_rank == 0 and counts:
             with self.engine.checkpoint_engine.recorded_failure():
                 self.best = save_best(self.exp_dir, state, self.best, self.config.keep_best, metadata)

@@ -111,7 +111,7 @@ def test_a_connector_that_ctc_alone_has_aligned_is_one_to_begin_from(toy: Toy, t
     result = toy.run(aligned, "train.ctc_steps=8", "connector.num_queries=24")
     assert result.returncode == 0, result.stderr[-3000:]
     assert all("ctc_loss" in row for row in read_metrics(aligned / "metrics.jsonl"))
-    assert "average of steps 8" in average(aligned)  # whose temperature and pull are the last
+    assert "average of steps 6, 8" in average(aligned)
     still = [f"train.init_from={aligned}", "connector.num_queries=24", "train.max_steps=1", "train.lr=1e-12"]
     result = toy.run(exp_dir, *still)
     assert result.returncode == 0, result.stderr[-3000:]
@@ -124,6 +124,26 @@ def test_a_connector_that_ctc_alone_has_aligned_is_one_to_begin_from(toy: Toy, t
     result = toy.run(aligned, *goes_on)
     assert result.returncode == 0, result.stderr[-3000:]
     assert sorted(path.stem for path in (aligned / "best").iterdir()) == ["step_00000009", "step_00000010"]
+
+
+def test_ctc_pre_training_alone_can_end_early(toy: Toy, tmp_path: Path) -> None:
+    exp_dir, steps = tmp_path / "exp", lambda number: [f"train.ctc_steps={number}", f"train.max_steps={number}"]
+    position = end_after_the_first_checkpoint(
+        toy.start(exp_dir, *steps(8), "connector.num_queries=24"), exp_dir, signal.SIGTERM
+    )
+    assert "average of steps 3" in average(exp_dir)
+    fewer = position["step"] + 1
+    result = toy.run(exp_dir, *steps(fewer), "connector.num_queries=24")
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert f"resumed at step {position['step']} of {fewer}" in result.stdout
+    assert json.loads((exp_dir / "checkpoints/resume.json").read_text())["position"]["step"] == fewer
+    more = f"train.max_steps={fewer + 1}"  # one step with the LLM
+    result = toy.run(exp_dir, f"train.ctc_steps={fewer + 1}", more, "connector.num_queries=24", "seed=2")
+    assert "was trained with another seed; " in result.stderr
+    result = toy.run(exp_dir, f"train.ctc_steps={fewer - 1}", more, "connector.num_queries=24")
+    assert "was trained with another train.ctc_steps; " in result.stderr
+    result = toy.run(exp_dir, f"train.ctc_steps={fewer}", more, "connector.num_queries=24")
+    assert result.returncode == 0, result.stderr[-3000:]
 
 
 @pytest.mark.slow
