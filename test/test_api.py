@@ -133,7 +133,7 @@ def test_the_base_model_of_a_connector_has_8_bit_layers(tmp_path: Path, tiny_whi
     assert layers.count("Int8Linear") == 2 * 10 and "Linear" not in layers  # two layers of Whisper's decoder
     states_BLD, lens_B = torch.randn(1, 40, 64), torch.tensor([40])
     with torch.inference_mode():
-        found, expected = (one.hidden_states(states_BLD, lens_B) for one in (connector, precise))
+        found, expected = (one._score(states_BLD, lens_B).hidden_BMH for one in (connector, precise))
     assert (found - expected).norm() < 0.04 * expected.norm()  # measured: 0.012
 
 

@@ -66,7 +66,8 @@ class CTCOptions:
 class SubwordCTC(BaseConnector):
     """Base class of connectors with a CTC head; see the module's docstring.
 
-    A subclass defines ``hidden_states``, and ``head``, a module from hidden states to the logits of C classes.
+    A subclass defines ``head``, a module from hidden states to logits, and ``hidden_states``, unless it replaces
+    ``forward``, ``ctc_loss`` and ``with_ctc_loss``.
 
     Args:
         input_dim: dimension D of the states.
