@@ -206,7 +206,7 @@ class Connector(Module, Protocol):
         ...
 
     def output_lengths(self, state_lens_B: Tensor) -> Tensor:
-        """Return the number of speech tokens for each number of states, or a high estimate if it depends on words."""
+        """Return the number of speech tokens for each number of states, or a high estimate."""
         ...
 
     def __call__(self, states_BLD: Tensor, state_lens_B: Tensor) -> ConnectorOutput:

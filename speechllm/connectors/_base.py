@@ -27,11 +27,11 @@ class BaseConnector(nn.Module):
         """Ignore the LLM."""
 
     def ctc_loss(self, states_BLD: Tensor, state_lens_B: Tensor, texts: list[str]) -> Tensor:
-        """Refuse: there is no CTC head."""
+        """Raise NotImplementedError: there is no CTC head."""
         raise NotImplementedError
 
     def with_ctc_loss(
         self, states_BLD: Tensor, state_lens_B: Tensor, texts: list[str]
     ) -> tuple[ConnectorOutput, Tensor]:
-        """Refuse: there is no CTC head."""
+        """Raise NotImplementedError: there is no CTC head."""
         raise NotImplementedError

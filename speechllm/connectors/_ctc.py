@@ -92,7 +92,7 @@ class SubwordCTC(BaseConnector):
         self._embed = decoder.embed
 
     def output_lengths(self, state_lens_B: Tensor) -> Tensor:
-        """Return the number of stacked states, which is above the number of speech tokens."""
+        """Return the number of stacked states, usually more than the speech tokens."""
         return ceil_div(state_lens_B, self.stack)
 
     def forward(self, states_BLD: Tensor, state_lens_B: Tensor) -> ConnectorOutput:

@@ -1,9 +1,9 @@
-"""CTC objective of posteriors of the blank and subword units (Graves et al., 2006).
+"""CTC pre-training of connectors without a CTC head, and the confidence of posteriors.
 
-A connector with a CTC head returns posteriors. For CTC pre-training of other connectors, ``EmbeddingMatrixHead``
-computes posteriors of speech tokens over the LLM's embedding matrix. From random weights, the LLM's loss of a connector
-stays on a plateau for thousands of steps; CTC pre-training, which needs no pass through the LLM, ends that plateau.
-Both are not in the paper.
+For CTC pre-training of a connector without a CTC head (Graves et al., 2006), ``EmbeddingMatrixHead`` computes
+posteriors of speech tokens over the LLM's embedding matrix. From random weights, the LLM's loss of a connector stays on
+a plateau for thousands of steps; CTC pre-training, which needs no pass through the LLM, ends that plateau. Both are not
+in the paper.
 """
 
 from collections.abc import Iterable

@@ -172,7 +172,7 @@ class SpeechLLM(nn.Module):
         return self.encoder.output_lengths(batch.feat_lens_B)
 
     def speech_tokens(self, lens_B: Tensor) -> Tensor:
-        """Return the largest number of speech tokens for each length of the inputs, in frames or dumped states."""
+        """Return ``Connector.output_lengths`` for each length of the inputs, in frames or dumped states."""
         state_lens_B = lens_B if self.encoder is None else self.encoder.output_lengths(lens_B)
         return self.connector.output_lengths(state_lens_B)
 
