@@ -141,6 +141,10 @@ class SubwordUnits(Protocol):
         """Return the indices in ``ids`` of the units of a token of the LLM; ``first``: the token begins a text."""
         ...
 
+    def token(self, place: int, first: bool = False) -> int:
+        """Return the LLM's token that is a unit; ``first``: the token begins a text, without a space if it can."""
+        ...
+
 
 class Posteriors(NamedTuple):
     """Log-probabilities of a CTC head for a blank and subword units (C classes) in each stacked state (M).
@@ -241,7 +245,7 @@ class GenerationOptions:
     ctc_weight: float = 0.0
     """Weight of the CTC head in joint decoding (0 to 1)."""
     ctc_candidates: int = 20
-    """Number of the LLM's most probable tokens that joint decoding scores."""
+    """Number of the LLM's tokens that joint decoding scores; CTC proposes others."""
     ctc_confidence: float = 0.0
     """Least mean non-blank CTC posterior (0 to 1); below: empty hypotheses."""
     hot_word_distance: float | None = None

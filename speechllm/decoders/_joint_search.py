@@ -1,8 +1,8 @@
 """Joint decoding: the score of each token combines the LLM and the connector's CTC head.
 
 Hori, Watanabe and Hershey (2017), "Joint CTC/attention decoding for end-to-end speech recognition". CTC scores of loops
-and early ends are low; the LLM corrects errors of CTC by context. Sums over all alignments are computed as cumulative
-sums in double precision, without a loop over time.
+and early ends are low; the LLM corrects errors of CTC by context. The most probable tokens of both are scored. Sums
+over all alignments are computed as cumulative sums in double precision, without a loop over time.
 """
 
 from typing import NamedTuple
@@ -16,6 +16,10 @@ from speechllm.lengths import length_mask
 
 NEG_INF = float("-inf")
 IMPOSSIBLE = -1e4  # replaces -inf in sums of scores
+PROPOSED = 10
+"""Number of units that CTC proposes for each next token."""
+NAMED = 500
+"""Number of units in an utterance from which CTC proposes, those with the highest posterior in any state."""
 
 
 class Prefixes(NamedTuple):
@@ -44,9 +48,10 @@ class CTCPrefixScorer:
     """
 
     def __init__(self, log_probs_BMC: Tensor, lens_B: Tensor) -> None:
-        self._log_probs_BCM = log_probs_BMC.double().transpose(1, 2)
+        self._log_probs_BCM = log_probs_BMC.transpose(1, 2)
         self._lens_B = lens_B
-        self._blanks_BM = pad(self._log_probs_BCM[:, 0].cumsum(-1), (1, 0))
+        self._blanks_BM = pad(log_probs_BMC[..., 0].double().cumsum(-1), (1, 0))
+        self._named_BP, self._probs_BPM = self._named()
 
     def begin(self) -> Prefixes:
         """Return the empty prefix of each utterance (B)."""
@@ -62,7 +67,7 @@ class CTCPrefixScorer:
             classes_RK: classes of the units.
             utts_R: index of the utterance of each row.
         """
-        unit_RKM = self._log_probs_BCM[utts_R[:, None], classes_RK.clamp(min=0)]
+        unit_RKM = self._log_probs_BCM[utts_R[:, None], classes_RK.clamp(min=0)].double()
         sums_RKM = pad(unit_RKM.cumsum(-1), (1, 0))
         again_RK1 = (classes_RK == prefixes.last)[..., None]  # between two equal units, CTC needs a blank
         before_RKM = torch.where(again_RK1, NEG_INF, prefixes.non_blank_M).logaddexp(prefixes.blank_M)
@@ -76,6 +81,28 @@ class CTCPrefixScorer:
             *(torch.where(_like(kept_RK, new), old, new) for old, new in zip(prefixes, longer, strict=True))
         )
 
+    def propose(self, prefixes: Prefixes, utts_R: Tensor) -> Tensor:
+        """Return the classes (R, K) of the K most probable units after each prefix.
+
+        The probability of the last unit again, which needs a blank before it, is too high.
+        """
+        before_RM = prefixes.non_blank_M.logaddexp(prefixes.blank_M)[:, :-1]
+        highest_R1 = before_RM.amax(-1, keepdim=True).clamp(min=IMPOSSIBLE)
+        shares_RM1 = (before_RM - highest_R1).exp().to(self._probs_BPM.dtype)[..., None]
+        places_RK = (self._probs_BPM[utts_R] @ shares_RM1)[..., 0].topk(min(PROPOSED, self._named_BP.shape[1])).indices
+        return self._named_BP[utts_R[:, None], places_RK]
+
+    def _named(self) -> tuple[Tensor, Tensor]:
+        """Return the classes (B, P) of the units with the highest posteriors, and their posteriors (B, P, M)."""
+        units_BCM = self._log_probs_BCM[:, 1:]
+        if not units_BCM.shape[-1]:
+            return self._lens_B.new_zeros(len(units_BCM), 0), units_BCM[:, :0]
+        outside_B1M = ~length_mask(self._lens_B, units_BCM.shape[-1])[:, None]
+        highest_BC = units_BCM.masked_fill(outside_B1M, NEG_INF).amax(-1)
+        places_BP = highest_BC.topk(min(NAMED, highest_BC.shape[1])).indices
+        log_probs_BPM = units_BCM.take_along_dim(places_BP[..., None], 1)
+        return 1 + places_BP, log_probs_BPM.masked_fill(outside_B1M, NEG_INF).exp()
+
     def complete(self, prefixes: Prefixes, utts_R: Tensor) -> Tensor:
         """Return the log-probability (R) of the prefix of each row as a complete transcript."""
         end_R1 = self._lens_B[utts_R, None]
@@ -83,7 +110,7 @@ class CTCPrefixScorer:
 
 
 class JointScores:
-    """Combine the scores of the LLM and of CTC for the LLM's most probable tokens, and exclude all other tokens.
+    """Combine the scores of the LLM and of CTC for the most probable tokens of both, and exclude all other tokens.
 
     The score of a token is (1 - w) times its log-probability by the LLM plus w times the change of the CTC
     log-probability of the transcript's prefix; w is ``options.ctc_weight``. At the start, there is one row per
@@ -109,7 +136,9 @@ class JointScores:
         """Return the scores (N, V) of the next token of the rows ``rows_N``; the first call needs all rows."""
         prefixes_N, utts_N = self._prefixes_R.take(rows_N), self._utts_R[rows_N]
         log_probs_NV = scores_NV.float().log_softmax(-1)
-        self._candidates_NK = log_probs_NV.topk(min(self._number, log_probs_NV.shape[1])).indices
+        probable_NK = log_probs_NV.topk(min(self._number, log_probs_NV.shape[1])).indices
+        proposed_NK = self._tokens(self._scorer.propose(prefixes_N, utts_N), first=self._is_first)
+        self._candidates_NK = torch.cat([probable_NK, proposed_NK], 1)
         classes_NKP = self._classes(self._candidates_NK, first=self._is_first)
         self._extended_NK = Prefixes(*(each[:, None] for each in prefixes_N))
         for classes_NK in classes_NKP.unbind(-1):
@@ -146,6 +175,11 @@ class JointScores:
         """Return the combined scores; they are finite, so that a search can end at ``max_new_tokens``."""
         both = llm.clamp(min=IMPOSSIBLE), ctc.clamp(min=IMPOSSIBLE).to(llm.dtype)
         return (1 - self._weight) * both[0] + self._weight * both[1]
+
+    def _tokens(self, classes_RK: Tensor, first: bool) -> Tensor:
+        """Return the tokens (R, K) with one unit each."""
+        tokens = [self._subwords.token(one - 1, first=first) for one in classes_RK.flatten().tolist()]
+        return classes_RK.new_tensor(tokens).reshape(classes_RK.shape)
 
     def _classes(self, ids_RK: Tensor, first: bool) -> Tensor:
         """Return the classes (R, K, P) of the units of each token, -1 after the last unit."""

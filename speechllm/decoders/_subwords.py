@@ -54,6 +54,8 @@ class SubwordUnits:
         self._space = self._tokens[self._tokenizer.encode(" a", add_special_tokens=False).ids[0]][0]
         self.texts = [self._tokens[one].replace(self._space, " ") for one in self.ids]
         """Text of each unit, with a space before the first unit of a word; bytes beyond ASCII as in the vocabulary."""
+        by_token = {token: i for i, token in self._tokens.items()}
+        self._without_space = [by_token.get(self._tokens[one].removeprefix(self._space), one) for one in self.ids]
         self._known: dict[tuple[int, bool], list[int]] = {}
 
     def __call__(self, text: str) -> list[int]:
@@ -80,3 +82,10 @@ class SubwordUnits:
             found = self._tokenizer.model.tokenize(text) if text else []
             self._known[token, first] = [self._places[piece.id] for piece in found]
         return self._known[token, first]
+
+    def token(self, place: int, first: bool = False) -> int:
+        """Return the LLM's token that is the unit ``ids[place]``; as the first of a text, without a space before it.
+
+        A unit that is no token without its space keeps it.
+        """
+        return self._without_space[place] if first else self.ids[place]

@@ -53,6 +53,18 @@ def test_beginnings_have_the_probability_of_all_that_begins_so(pieces: tuple[int
     assert scorer.complete(prefix, FIRST).exp().item() == pytest.approx(transcripts.get(pieces, 0.0), abs=1e-12)
 
 
+def test_the_most_probable_units_are_proposed() -> None:
+    torch.manual_seed(0)
+    log_probs_BMC = torch.randn(1, 9, 40).double().mul(3).log_softmax(-1)
+    scorer = CTCPrefixScorer(log_probs_BMC, torch.tensor([7]))
+    before = Prefixes(*(each[:, None] for each in extended(scorer, (3, 1))))
+    units_1K = torch.tensor([[one for one in range(1, 40) if one != 1]])  # not the last unit again
+    expected = units_1K[0, scorer.extend(before, units_1K, FIRST).total[0].argsort(descending=True)].tolist()
+    proposed = [one for one in scorer.propose(before.take(FIRST, FIRST), FIRST)[0].tolist() if one != 1]
+    assert len(proposed) >= 9
+    assert proposed == expected[: len(proposed)]
+
+
 def test_a_long_transcript_has_the_probability_of_the_loss() -> None:
     torch.manual_seed(0)
     log_probs_BMC = torch.randn(1, 400, CLASSES).double().mul(8).log_softmax(-1)
@@ -93,16 +105,16 @@ def test_what_ctc_is_sure_of_is_written_whatever_the_llm_would_write(
 ) -> None:
     torch.manual_seed(0)
     prompts = [torch.randn(length, decoder.embedding_dim) for length in (7, 3, 5)]
-    vocabulary = decoder.model.get_input_embeddings().num_embeddings
-    options = GenerationOptions(num_beams=num_beams, length_penalty=0, ctc_weight=0.9, ctc_candidates=vocabulary)
+    candidates = 2 * num_beams  # so that most tokens of the transcripts are proposed by CTC alone
+    options = GenerationOptions(num_beams=num_beams, length_penalty=0, ctc_weight=0.9, ctc_candidates=candidates)
     posteriors = posteriors_of(decoder, TEXTS)
-    found = decoder.generate(prompts, [12, 12, 12], options, posteriors)
+    found = decoder.generate(prompts, [20, 20, 20], options, posteriors)
     assert [nbest[0].text for nbest in found] == TEXTS
     assert not any(nbest[0].truncated for nbest in found)
     capped = decoder.generate(prompts, [2, 2, 2], options, posteriors)
     assert all(nbest[0].num_tokens <= 2 for nbest in capped)
     second = Posteriors(posteriors.log_probs_BMC[1:2], posteriors.stacked_lens_B[1:2], posteriors.subwords)
-    alone = decoder.generate(prompts[1:2], [12], options, second)
+    alone = decoder.generate(prompts[1:2], [20], options, second)
     assert alone[0][0].score == pytest.approx(found[1][0].score, abs=1e-5)
 
 

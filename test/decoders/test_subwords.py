@@ -58,6 +58,15 @@ def test_the_units_of_a_texts_tokens_are_those_of_the_text(tokenizer: PreTrained
     assert subwords.units(tokenizer.eos_token_id) == []
 
 
+def test_the_first_token_of_a_text_has_no_space(tokenizer: PreTrainedTokenizerFast) -> None:
+    subwords = SubwordUnits(tokenizer, 100_000)
+    for place, text in enumerate(subwords.texts):
+        token = subwords.token(place, first=True)
+        assert subwords.token(place) == subwords.ids[place]
+        assert not text.isascii() or tokenizer.decode([token]) in (text, text.removeprefix(" "))
+    assert any(subwords.token(place, first=True) != one for place, one in enumerate(subwords.ids))
+
+
 def test_units_in_lower_case_ignore_case(tokenizer: PreTrainedTokenizerFast) -> None:
     subwords = SubwordUnits(tokenizer, 100_000, lower_case=True)
     assert not any(character in string.ascii_uppercase for text in subwords.texts for character in text)
