@@ -1,4 +1,4 @@
-"""Words found by CTC over first units, and positions that continue them with further units."""
+"""Words found by CTC over their first tokens, and the spellings of words."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,10 +10,10 @@ from torch.nn.functional import pad
 from speechllm.ctc import align
 from speechllm.transfer import to_device
 
-BEGINNINGS = 3
-"""Largest number of first units that are continued for each word."""
+CHOICES = 3
+"""Largest number of first tokens of a word, and of tokens after each of its spellings."""
 LEAST_SHARE = 0.1
-"""Least share (0 to 1) of a first unit that is continued beside the best one."""
+"""Least probability of a spelling, relative to that of the word's best spelling."""
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Words:
     utts_R: Tensor
     """Utterance of each word."""
     states_R: Tensor
-    """Stacked state that names the first unit."""
+    """Stacked state that names the first token."""
     past: list[tuple[Tensor, Tensor]]
     """Keys and values (R, K, H) of the stacked state and of the K - 1 positions after it, for each layer."""
 
@@ -40,127 +40,107 @@ class Words:
 
 
 class Transcribed(NamedTuple):
-    """Words of transcripts and their states, those with the most units first."""
+    """Words of transcripts and their states, those with the most tokens first."""
 
     utts_R: Tensor
     states_R: Tensor
-    units: list[list[int]]
-    """Indices of the units of each word."""
+    tokens: list[list[int]]
+    """Tokens of each word."""
 
     def longer(self, number: int) -> int:
-        """Return the number of words with more than ``number`` units."""
-        return sum(len(units) > number for units in self.units)
-
-
-def split_words(units: list[int], begins: list[bool]) -> list[list[int]]:
-    """Split the units of a text into words; ``begins``: whether each unit begins a word."""
-    words: list[list[int]] = []
-    for unit in units:
-        if begins[unit]:
-            words.append([unit])
-        elif words:
-            words[-1].append(unit)
-    return words
+        """Return the number of words with more than ``number`` tokens."""
+        return sum(len(tokens) > number for tokens in self.tokens)
 
 
 def locate(log_probs_BMW: Tensor, lens_B: Tensor, labels: list[list[int]], words: list[list[list[int]]]) -> Transcribed:
-    """Return the words of transcripts with the last state of their first units on the best CTC path.
+    """Return the words of transcripts with the last state of their first tokens on the best CTC path.
 
     Words of an utterance with too few states are left out.
 
     Args:
-        log_probs_BMW: log-probabilities of the blank (class 0) and the first units.
+        log_probs_BMW: log-probabilities of the blank (class 0) and the first tokens.
         lens_B: number of valid states.
-        labels: classes of the first units of each transcript.
-        words: units of each word of each transcript.
+        labels: classes of the first tokens of each transcript.
+        words: tokens of each word of each transcript.
     """
     found = []
     for utt, length in enumerate(lens_B.tolist()):
         spans = align(log_probs_BMW[utt, :length], labels[utt])
-        found += [(utt, span.end - 1, units) for span, units in zip(spans, words[utt], strict=False)]
+        found += [(utt, span.end - 1, tokens) for span, tokens in zip(spans, words[utt], strict=False)]
     found.sort(key=lambda one: -len(one[2]))
     places_2R = torch.tensor([[utt for utt, _, _ in found], [state for _, state, _ in found]])
     utts_R, states_R = to_device(places_2R, log_probs_BMW.device)
-    return Transcribed(utts_R, states_R, [units for _, _, units in found])
+    return Transcribed(utts_R, states_R, [tokens for _, _, tokens in found])
 
 
-def run_ends(best_BM: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the utterances and the last states of all runs of states with the same best label, blanks left out."""
-    ends_BM = (best_BM > 0) & (best_BM != pad(best_BM[:, 1:], (0, 1)))
-    utts_R, states_R = ends_BM.nonzero(as_tuple=True)
-    return utts_R, states_R
+class Runs(NamedTuple):
+    """Runs of states with the same best label, blanks left out (N)."""
+
+    utts_N: Tensor
+    firsts_N: Tensor
+    """First state of each run."""
+    lasts_N: Tensor
+    """Last state of each run."""
 
 
-def beginnings(log_probs_NW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the probable first units of words: the index of the word, the class, and the share of each.
-
-    The shares of a word are posteriors, normalised so that their sum is 1.
-
-    Args:
-        log_probs_NW: log-probabilities of the blank (class 0) and the first units at each word.
-    """
-    best_NK, classes_NK = log_probs_NW[:, 1:].topk(min(BEGINNINGS, log_probs_NW.shape[1] - 1))
-    posteriors_NK = best_NK.exp() / (1 - log_probs_NW[:, :1].exp())
-    used_NK = posteriors_NK >= posteriors_NK[:, :1].clamp(max=LEAST_SHARE)
-    shares_NK = posteriors_NK * used_NK / (posteriors_NK * used_NK).sum(1, keepdim=True)
-    return used_NK.nonzero()[:, 0], 1 + classes_NK[used_NK], shares_NK[used_NK]
+def best_runs(best_BM: Tensor) -> Runs:
+    """Return the runs of best labels; label 0 is the blank."""
+    named_BM = best_BM > 0
+    changes_BM = best_BM[:, 1:] != best_BM[:, :-1]
+    utts_N, firsts_N = (named_BM & pad(changes_BM, (1, 0), value=True)).nonzero(as_tuple=True)
+    lasts_N = (named_BM & pad(changes_BM, (0, 1), value=True)).nonzero(as_tuple=True)[1]
+    return Runs(utts_N, firsts_N, lasts_N)
 
 
-def mixture(word_R: Tensor, shares_R: Tensor, hidden_RH: Tensor, log_probs_RF: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the mixture of the beginnings of each word: index of the word, hidden state, and log-probabilities.
+class Spelling(NamedTuple):
+    """Tokens of a word, and their probability."""
 
-    Args:
-        word_R: index of the word of each beginning that goes on; the others are at the end of the word (class 0).
-        shares_R: share of each beginning; the sum over all beginnings of a word is 1.
-        hidden_RH: hidden states.
-        log_probs_RF: log-probabilities of the word's end (class 0) and of further units.
-    """
-    word_N, row_R = word_R.unique(return_inverse=True)
-    weights_R1 = shares_R[:, None]
-    goes_on_N1 = shares_R.new_zeros(len(word_N), 1).index_add(0, row_R, weights_R1)
-    probs_NF = log_probs_RF.new_zeros(len(word_N), log_probs_RF.shape[1])
-    probs_NF = probs_NF.index_add(0, row_R, weights_R1 * log_probs_RF.exp())
-    ended_NF = pad(1 - goes_on_N1, (0, probs_NF.shape[1] - 1))
-    hidden_NH = hidden_RH.new_zeros(len(word_N), hidden_RH.shape[1])
-    hidden_NH = hidden_NH.index_add(0, row_R, (weights_R1 / goes_on_N1[row_R]).to(hidden_RH.dtype) * hidden_RH)
-    return word_N, hidden_NH, (probs_NF + ended_NF).clamp(min=torch.finfo(probs_NF.dtype).tiny).log()
+    tokens: tuple[int, ...]
+    prob: float
 
 
-class Positions(NamedTuple):
-    """Positions of one step: those of the stacked states (step 0), or those after the units of words."""
+class SpellingSearch:
+    """Search for the probable spellings of words (N), token by token.
 
-    utts_R: Tensor
-    states_R: Tensor
-    """Stacked state of each position."""
-    step: int
-    """Number of positions between the stacked state and these."""
-    hidden_RH: Tensor
-    log_probs_RC: Tensor
-
-
-def in_order(steps: list[Positions], lens_B: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Insert the positions of further units after their stacked states.
+    A spelling is left out if its probability is below ``LEAST_SHARE`` of that of the word's best spelling.
 
     Args:
-        steps: positions of all valid stacked states, and those of every further step.
-        lens_B: number of valid stacked states.
-
-    Returns:
-        Padded hidden states (B, M, H), log-probabilities (B, M, C) and stacked states (B, M) of all positions, and the
-        number of positions of each utterance.
+        number: number of words.
+        device: device of the scores.
     """
-    number_BM = torch.zeros(len(lens_B), int(lens_B.max()), dtype=torch.long, device=lens_B.device)
-    for one in steps[1:]:
-        number_BM[one.utts_R, one.states_R] += 1
-    index_BM = torch.arange(number_BM.shape[1], device=lens_B.device) + number_BM.cumsum(1) - number_BM
-    lens_B = lens_B + number_BM.sum(1)
-    utts, states = torch.cat([one.utts_R for one in steps]), torch.cat([one.states_R for one in steps])
-    index = utts, torch.cat([index_BM[one.utts_R, one.states_R] + one.step for one in steps])
-    hidden, log_probs = torch.cat([one.hidden_RH for one in steps]), torch.cat([one.log_probs_RC for one in steps])
-    shape = len(lens_B), int(lens_B.max())
-    return (
-        hidden.new_zeros(*shape, hidden.shape[1]).index_put(index, hidden),
-        log_probs.new_zeros(*shape, log_probs.shape[1]).index_put(index, log_probs),
-        states.new_zeros(shape).index_put(index, states),
-        lens_B,
-    )
+
+    def __init__(self, number: int, device: torch.device) -> None:
+        self.words_R = torch.arange(number, device=device)
+        """Word of each spelling that is not complete."""
+        self.tokens_RS = torch.empty(number, 0, dtype=torch.long, device=device)
+        """Tokens of these spellings."""
+        self._probs_R = torch.ones(number, device=device)
+        self._best_N = torch.zeros(number, device=device)
+        self._complete: list[list[Spelling]] = [[] for _ in range(number)]
+
+    def extend(self, log_probs_RC: Tensor, tokens_C: Tensor) -> Tensor:
+        """Append the probable next tokens, and return the index of the spelling before each that is not complete.
+
+        Args:
+            log_probs_RC: log-probabilities of the classes after each spelling.
+            tokens_C: token of each class; -1 for the end of the word.
+        """
+        top_RK, classes_RK = log_probs_RC.detach().topk(min(CHOICES, log_probs_RC.shape[1]))
+        probs_RK = self._probs_R[:, None] * top_RK.exp()
+        self._best_N = self._best_N.scatter_reduce(0, self.words_R, probs_RK[:, 0], "amax")
+        used_RK = probs_RK >= LEAST_SHARE * self._best_N[self.words_R, None]
+        rows_Q, tokens_Q, probs_Q = used_RK.nonzero()[:, 0], tokens_C[classes_RK[used_RK]], probs_RK[used_RK]
+        ends_Q = tokens_Q < 0
+        self._add(self.words_R[rows_Q[ends_Q]], self.tokens_RS[rows_Q[ends_Q]], probs_Q[ends_Q])
+        rows_Q, tokens_Q, self._probs_R = rows_Q[~ends_Q], tokens_Q[~ends_Q], probs_Q[~ends_Q]
+        self.words_R, self.tokens_RS = self.words_R[rows_Q], torch.cat([self.tokens_RS[rows_Q], tokens_Q[:, None]], 1)
+        return rows_Q
+
+    def finish(self) -> list[list[Spelling]]:
+        """Return the spellings of each word."""
+        self._add(self.words_R, self.tokens_RS, self._probs_R)
+        return self._complete
+
+    def _add(self, words_Q: Tensor, tokens_QS: Tensor, probs_Q: Tensor) -> None:
+        for word, tokens, prob in zip(words_Q.tolist(), tokens_QS.tolist(), probs_Q.tolist(), strict=True):
+            self._complete[word].append(Spelling(tuple(tokens), prob))

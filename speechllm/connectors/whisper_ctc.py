@@ -1,20 +1,21 @@
 """Connector with a CTC head that begins with the layers of Whisper's decoder.
 
 Whisper's decoder (Radford et al., 2022, arXiv 2212.04356) writes one token after the other. Here words are computed at
-once, and the units of a word one after the other:
+once, and the tokens of a word one after the other:
 
 1. Every stacked state has a copy of the same query, the last token of the decoder's prompt, and attends to the states
    around it (``_local_attention.py``). Without a text before it, the decoder names the word that is spoken there. CTC
-   over the units that begin a word finds the words.
-2. Each word is continued as the decoder continues a text: the next position has the embedding of the unit before it,
-   and attends to the word's stacked state, to the positions between, and to the states around them. The unit of a next
-   word means that the word is complete. A word with several probable first units is continued with each of them.
+   over the tokens that begin a word finds the words.
+2. Each word is continued as the decoder continues a text: the next position has the embedding of the token before it,
+   and attends to the word's stacked state, to the positions between, and to the states around them. The token of a next
+   word means that the word is complete. Its probable spellings are searched (``_words.py``).
+3. Posteriors over Whisper's tokens become posteriors over the LLM's units (``_respelling.py``): the further units of a
+   word are inserted after its last state, so that the search has a longer sequence. ``_ctc.py`` describes the speech
+   tokens.
 
-The logits of the units are products with Whisper's token embeddings. Layers and embeddings are frozen; LoRA adapters,
-the attention windows, the query and the blank are trained, with the CTC loss of the first units, and the cross-entropy
-of the further units after the states of a forced alignment. Posteriors of the positions that continue a word are
-inserted after the state of its first unit: the search has a longer sequence. ``_ctc.py`` describes the speech tokens.
-This connector is not in the paper.
+The logits are products with Whisper's token embeddings. Layers and embeddings are frozen; LoRA adapters, the attention
+windows, the query and the blank are trained, with the CTC loss of the first tokens, and the cross-entropy of the
+further tokens after the states of a forced alignment. This connector is not in the paper.
 """
 
 from dataclasses import dataclass, field
@@ -27,8 +28,10 @@ from torch.nn.functional import dropout, gelu, nll_loss, pad, scaled_dot_product
 from speechllm.base_models import load_whisper, reading
 from speechllm.connectors._ctc import CTCOptions, SubwordCTC
 from speechllm.connectors._local_attention import LocalAttention, Windows
+from speechllm.connectors._respelling import Respelling
+from speechllm.connectors._whisper_tokens import WhisperTokens
 from speechllm.connectors._word_head import WordHead
-from speechllm.connectors._words import Positions, Words, beginnings, in_order, locate, mixture, run_ends, split_words
+from speechllm.connectors._words import Runs, Spelling, SpellingSearch, Words, best_runs, locate
 from speechllm.ctc import ctc_loss
 from speechllm.interfaces import ConnectorOutput, Decoder, Encoder, Posteriors
 from speechllm.lengths import length_mask
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
 LINEAR = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 """Names of the linear layers of Whisper's decoder."""
 MAX_FURTHER = 12
-"""Largest number of units after the first of a word."""
+"""Largest number of tokens after the first of a word."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +53,7 @@ class Config(CTCOptions):
     bpe_merges: int = 50000
     """Number of the tokenizer's first BPE merges that define the subword units."""
     lower_case: bool = True
-    """Whether subword units have no capitals, and the CTC loss ignores case."""
+    """Whether subword units have no capitals; the CTC loss always ignores case."""
     lora: LoraOptions = field(default_factory=lambda: LoraOptions(rank=32, alpha=64.0, dropout=0.0, modules=LINEAR))
     """Adapters of the decoder's layers."""
 
@@ -87,11 +90,15 @@ class WhisperCTC(SubwordCTC):
         like = self.residual.weight
         option = "connector.type: whisper_ctc: encoder.path"
         decoder = load_whisper("decoder", encoder.path, like.dtype, option=option).to(like.device).requires_grad_(False)
-        self._tokenizer = _tokenizer(encoder.path, option)
-        self._embeddings_VH = decoder.embed_tokens.weight
-        prompt: list[int] = self._tokenizer.prefix_tokens
+        tokenizer = _tokenizer(encoder.path, option)
+        self._tokens = WhisperTokens(tokenizer)
+        embeddings_VH = decoder.embed_tokens.weight.detach()
+        self.head = WordHead(
+            self._tokens.begins, embeddings_VH[self._tokens.ids], embeddings_VH[tokenizer.eos_token_id]
+        )
+        prompt: list[int] = tokenizer.prefix_tokens
         positions_KH = decoder.embed_positions.weight.detach()[len(prompt) - 1 :][: 1 + MAX_FURTHER]
-        self.query_H = nn.Parameter(self._embeddings_VH[prompt[-1]] + positions_KH[0])
+        self.query_H = nn.Parameter(embeddings_VH[prompt[-1]] + positions_KH[0])
         self.register_buffer("positions_KH", positions_KH[1:].clone(), persistent=False)
         self.own = self._local(decoder, rate=1, margin=16, centre=0.0, width=2.5)
         self.cross = self._local(decoder, rate=self.stack, margin=8, centre=1.5, width=1.25)
@@ -110,13 +117,9 @@ class WhisperCTC(SubwordCTC):
         return nn.ModuleList(LocalAttention(heads, **options) for _ in decoder.layers)
 
     def bind(self, decoder: Decoder) -> None:
-        """Store the LLM's subword units and embeddings, and build the CTC head for the units."""
+        """Store the LLM's subword units and embeddings, and build the CTC head."""
         super().bind(decoder)
-        embeddings_VH = self._embeddings_VH.detach().to(self.residual.weight)
-        tokens = self._tokenizer(self._units.texts, add_special_tokens=False)["input_ids"]
-        units_CH = torch.stack([embeddings_VH[ids].mean(0) for ids in tokens])
-        self.head = WordHead(self._units.texts, units_CH, embeddings_VH[self._tokenizer.eos_token_id])
-        del self._tokenizer, self._embeddings_VH  # 100 MB
+        self._respelling = Respelling(self._tokens, self._units, self.head.first_W)
 
     def merge_adapters(self) -> None:
         """Add the adapters to the weights of the decoder's layers."""
@@ -127,7 +130,7 @@ class WhisperCTC(SubwordCTC):
         return self._speech_tokens(self._score(states_BLD, state_lens_B))
 
     def ctc_loss(self, states_BLD: Tensor, state_lens_B: Tensor, texts: list[str]) -> Tensor:
-        """Return the summed loss of transcripts (nats): CTC of the first units, cross-entropy of the further units.
+        """Return the summed loss of transcripts (nats): CTC of the first tokens, cross-entropy of the further tokens.
 
         The loss of an utterance with too few states for its words is 0.
         """
@@ -170,19 +173,19 @@ class WhisperCTC(SubwordCTC):
         past = [(keys[utts_R, states_R][:, None], values[utts_R, states_R][:, None]) for keys, values in scored.own]
         return Words(utts_R, states_R, past)
 
-    def _next(self, scored: "_Scored", words: Words, units_R: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """Append a position after a unit to each word.
+    def _next(self, scored: "_Scored", words: Words, tokens_R: Tensor, step: int) -> Tensor:
+        """Append a position after a token to each word.
 
         Args:
             scored: positions of the stacked states.
             words: words; keys and values of the new position are appended.
-            units_R: indices of the units.
-            step: number of units before these in each word.
+            tokens_R: the tokens.
+            step: number of tokens before these in each word.
 
         Returns:
-            Hidden states (R, H), and log-probabilities of the word's end (class 0) and of the further units.
+            Log-probabilities of the word's end (class 0) and of the further tokens.
         """
-        hidden_RH = self.head.embeddings(units_R) + self.positions_KH[step]
+        hidden_RH = self.head.embeddings(tokens_R) + self.positions_KH[step]
         after: Any
         for index, (layer, after) in enumerate(zip(self.decoder.layers, self.after, strict=True)):
             normed_RH = layer.self_attn_layer_norm(hidden_RH)
@@ -193,14 +196,13 @@ class WhisperCTC(SubwordCTC):
             attended_RH = after.at(queries_RH, words.utts_R, words.states_R, scored.windows[index])
             hidden_RH = hidden_RH + self._drop(layer.encoder_attn.out_proj(attended_RH))
             hidden_RH = hidden_RH + self._feed_forward(layer, hidden_RH)
-        hidden_RH = self.decoder.norm(hidden_RH)
-        return hidden_RH, self.head.further(hidden_RH).float().log_softmax(-1)
+        return self.head.further(self.decoder.norm(hidden_RH)).float().log_softmax(-1)
 
     def _loss(self, scored: "_Scored", texts: list[str]) -> Tensor:
         """Return the summed loss of transcripts."""
         head, device = self.head, scored.hidden_BMH.device
-        words = [split_words(self._units(text), head.begins) for text in texts]
-        labels = [[head.places[units[0]] for units in one] for one in words]
+        words = [self._tokens.words(text) for text in texts]
+        labels = [[head.classes[tokens[0]] for tokens in one] for one in words]
         loss = ctc_loss(scored.log_probs_BMW, scored.lens_B, [torch.tensor(one, dtype=torch.long) for one in labels])
         found = locate(scored.log_probs_BMW, scored.lens_B, labels, words)
         continued = self._words(scored, found.utts_R, found.states_R)
@@ -209,44 +211,35 @@ class WhisperCTC(SubwordCTC):
             if not number:
                 break
             continued = continued.select(slice(number))
-            units = [one[step] for one in found.units[:number]]
-            targets = [head.places[one[step + 1]] if len(one) > step + 1 else 0 for one in found.units[:number]]
-            _, log_probs_RF = self._next(scored, continued, torch.tensor(units, device=device), step)
+            tokens = [one[step] for one in found.tokens[:number]]
+            targets = [head.classes[one[step + 1]] if len(one) > step + 1 else 0 for one in found.tokens[:number]]
+            log_probs_RF = self._next(scored, continued, torch.tensor(tokens, device=device), step)
             loss = loss + nll_loss(log_probs_RF, torch.tensor(targets, device=device), reduction="sum")
         return loss
 
     def _speech_tokens(self, scored: "_Scored") -> ConnectorOutput:
-        """Continue the best words with their best further units, and return the speech tokens."""
-        head = self.head
+        """Spell the words of the best labels, and return the speech tokens."""
         valid_BM = length_mask(scored.lens_B, scored.hidden_BMH.shape[1])
-        utts_R, states_R = valid_BM.nonzero(as_tuple=True)
-        log_probs_RC = head.all_classes(scored.log_probs_BMW[valid_BM], first=True)
-        positions = [Positions(utts_R, states_R, 0, scored.hidden_BMH[valid_BM], log_probs_RC)]
-        positions += self._continued(scored, valid_BM)
-        hidden_BMH, log_probs_BMC, states_BM, lens_B = in_order(positions, scored.lens_B)
-        posteriors = Posteriors(log_probs_BMC, lens_B, self._units, self.stack, states_BM)
-        return ConnectorOutput(*self.embed(hidden_BMH, posteriors), posteriors)
+        runs = best_runs(scored.log_probs_BMW.argmax(-1) * valid_BM)
+        spellings = self._spellings(scored, runs)
+        log_probs_BPC, states_BP, lens_B = self._respelling(scored.log_probs_BMW, scored.lens_B, runs, spellings)
+        hidden_BPH = scored.hidden_BMH[torch.arange(len(states_BP), device=states_BP.device)[:, None], states_BP]
+        posteriors = Posteriors(log_probs_BPC, lens_B, self._units, self.stack, states_BP)
+        return ConnectorOutput(*self.embed(hidden_BPH, posteriors), posteriors)
 
-    def _continued(self, scored: "_Scored", valid_BM: Tensor) -> list[Positions]:
-        """Return the positions of further units after the words of the best labels."""
-        head = self.head
-        utts_N, states_N = run_ends(scored.log_probs_BMW.argmax(-1) * valid_BM)  # N: words
-        word_R, classes_R, shares_R = beginnings(scored.log_probs_BMW[utts_N, states_N])  # R: beginnings of words
-        words = self._words(scored, utts_N[word_R], states_N[word_R])
-        units_R = head.first_units_W[classes_R]
-        positions: list[Positions] = []
+    def _spellings(self, scored: "_Scored", runs: Runs) -> list[list[Spelling]]:
+        """Return the probable spellings of the words, which begin at the last states of their runs."""
+        log_probs_NW = scored.log_probs_BMW[runs.utts_N, runs.lasts_N]
+        search = SpellingSearch(len(log_probs_NW), log_probs_NW.device)
+        before_R = search.extend(log_probs_NW[:, 1:], self.head.first_W[1:])
+        words = self._words(scored, runs.utts_N[before_R], runs.lasts_N[before_R])
         for step in range(MAX_FURTHER):
-            if not len(units_R):
+            if not len(before_R):
                 break
-            hidden_RH, log_probs_RF = self._next(scored, words, units_R, step)
-            word_N, hidden_NH, log_probs_NF = mixture(word_R, shares_R, hidden_RH, log_probs_RF)
-            log_probs_NC = head.all_classes(log_probs_NF, first=False)
-            positions.append(Positions(utts_N[word_N], states_N[word_N], 1 + step, hidden_NH, log_probs_NC))
-            best_R = log_probs_RF.argmax(-1)
-            goes_on = best_R.nonzero()[:, 0]
-            words, units_R = words.select(goes_on), head.further_units_F[best_R[goes_on]]
-            word_R, shares_R = word_R[goes_on], shares_R[goes_on]
-        return positions
+            log_probs_RF = self._next(scored, words, search.tokens_RS[:, -1], step)
+            before_R = search.extend(log_probs_RF, self.head.further_F)
+            words = words.select(before_R)
+        return search.finish()
 
     def _feed_forward(self, layer: Any, hidden: Tensor) -> Tensor:
         """Return the output of the feed-forward module of a layer."""
@@ -261,7 +254,7 @@ class _Scored(NamedTuple):
 
     hidden_BMH: Tensor
     log_probs_BMW: Tensor
-    """Log-probabilities of the blank (class 0) and the units that begin a word."""
+    """Log-probabilities of the blank (class 0) and the tokens that begin a word."""
     lens_B: Tensor
     """Number of valid stacked states."""
     own: list[tuple[Tensor, Tensor]]

@@ -1,15 +1,12 @@
 """Subword units: a small set of frequent tokens of the LLM."""
 
 import json
-import string
 from typing import Any
 
 from tokenizers import Tokenizer
 
+from speechllm.byte_level import LOWER
 from speechllm.errors import ConfigError
-
-LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
-"""Lower case of ASCII letters alone; byte-level vocabularies use other letters for bytes."""
 
 
 class SubwordUnits:

@@ -1,0 +1,50 @@
+"""Tokens of Whisper without case, and the words that they spell."""
+
+from typing import Any
+
+from speechllm.byte_level import LOWER
+
+
+class WhisperTokens:
+    """Vocabulary of Whisper, without special tokens; tokens with the same lower case are one.
+
+    Args:
+        tokenizer: tokenizer of Whisper.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+        vocabulary = {piece: i for piece, i in tokenizer.get_vocab().items() if i not in special}
+        ids: dict[str, int] = {}
+        for piece, i in sorted(vocabulary.items(), key=lambda one: one[1]):  # more frequent ones first
+            lower = piece.translate(LOWER)
+            ids.setdefault(lower, vocabulary.get(lower, i))
+        self.ids = list(ids.values())
+        """Id of each token: that of its lower case, or of its most frequent form if there is none."""
+        self._pieces = list(ids)
+        self._places = {piece: place for place, piece in enumerate(ids)}
+        self._space = tokenizer.tokenize(" a")[0][0]
+        self.begins = [piece.startswith(self._space) for piece in ids]
+        """Whether each token begins a word."""
+        self._spelled: dict[str, list[int]] = {}
+
+    def words(self, text: str) -> list[list[int]]:
+        """Return the tokens of each word of a text, as indices in ``ids``."""
+        return [self._word(word) for word in text.lower().split()]
+
+    def text(self, places: tuple[int, ...]) -> str:
+        """Return the text of some tokens."""
+        decoded: str = self._tokenizer.backend_tokenizer.decoder.decode([self._pieces[place] for place in places])
+        return decoded
+
+    def _word(self, word: str) -> list[int]:
+        """Return the tokens of a word: those of its lower case, or of its capitalised form if these are fewer.
+
+        Most names are one token with a capital letter.
+        """
+        if word not in self._spelled:
+            forms = (self._tokenizer.tokenize(f" {form}") for form in (word, word.capitalize()))
+            pieces = min(forms, key=len)
+            self._spelled[word] = [self._places[piece.translate(LOWER)] for piece in pieces]
+        return self._spelled[word]
