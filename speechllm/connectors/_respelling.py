@@ -89,16 +89,16 @@ class Respelling:
                 its own text, and their share of its posterior.
         """
         self._unit_W = self._unit_W.to(probs_BMW.device)
-        probs_BMC = probs_BMW.new_zeros(*probs_BMW.shape[:2], 1 + len(self._units.ids))
-        probs_BMC.scatter_add_(2, self._unit_W.expand_as(probs_BMW), probs_BMW)
-        if corrections:
-            utts_Q, states_Q, tokens_Q, units_Q, shares_Q = (
-                to_device(torch.tensor(each), probs_BMW.device) for each in zip(*corrections, strict=True)
-            )
-            moved_Q = shares_Q * probs_BMW[utts_Q, states_Q, tokens_Q]
-            probs_BMC.index_put_((utts_Q, states_Q, self._unit_W[tokens_Q]), -moved_Q, accumulate=True)
-            probs_BMC.index_put_((utts_Q, states_Q, units_Q), moved_Q, accumulate=True)
-        return probs_BMC
+        shape = *probs_BMW.shape[:2], 1 + len(self._units.ids)
+        if not corrections:
+            return probs_BMW.new_zeros(shape).scatter_add(2, self._unit_W.expand_as(probs_BMW), probs_BMW)
+        utts_Q, states_Q, tokens_Q, units_Q, shares_Q = (
+            to_device(torch.tensor(each), probs_BMW.device) for each in zip(*corrections, strict=True)
+        )
+        moved_Q = shares_Q * probs_BMW[utts_Q, states_Q, tokens_Q]
+        probs_BMW = probs_BMW.index_put((utts_Q, states_Q, tokens_Q), -moved_Q, accumulate=True)
+        probs_BMC = probs_BMW.new_zeros(shape).scatter_add(2, self._unit_W.expand_as(probs_BMW), probs_BMW)
+        return probs_BMC.index_put((utts_Q, states_Q, units_Q), moved_Q, accumulate=True)
 
     def _corrections(self, spellings: list[Spelling]) -> list[tuple[int, int, float]]:
         """Return class of a token, unit and share for all spellings with another first unit than their first token."""

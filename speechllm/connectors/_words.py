@@ -102,7 +102,8 @@ class Spelling(NamedTuple):
 class SpellingSearch:
     """Search for the probable spellings of words (N), token by token.
 
-    A spelling is left out if its probability is below ``LEAST_SHARE`` of that of the word's best spelling.
+    A spelling is left out if its probability is below ``LEAST_SHARE`` of that of the word's best spelling, which is a
+    complete one, or one with the same number of tokens.
 
     Args:
         number: number of words.
@@ -115,7 +116,7 @@ class SpellingSearch:
         self.tokens_RS = torch.empty(number, 0, dtype=torch.long, device=device)
         """Tokens of these spellings."""
         self._probs_R = torch.ones(number, device=device)
-        self._best_N = torch.zeros(number, device=device)
+        self._best_complete_N = torch.zeros(number, device=device)
         self._complete: list[list[Spelling]] = [[] for _ in range(number)]
 
     def extend(self, log_probs_RC: Tensor, tokens_C: Tensor) -> Tensor:
@@ -127,8 +128,8 @@ class SpellingSearch:
         """
         top_RK, classes_RK = log_probs_RC.detach().topk(min(CHOICES, log_probs_RC.shape[1]))
         probs_RK = self._probs_R[:, None] * top_RK.exp()
-        self._best_N = self._best_N.scatter_reduce(0, self.words_R, probs_RK[:, 0], "amax")
-        used_RK = probs_RK >= LEAST_SHARE * self._best_N[self.words_R, None]
+        best_N = self._best_complete_N.scatter_reduce(0, self.words_R, probs_RK[:, 0], "amax")
+        used_RK = probs_RK >= LEAST_SHARE * best_N[self.words_R, None]
         rows_Q, tokens_Q, probs_Q = used_RK.nonzero()[:, 0], tokens_C[classes_RK[used_RK]], probs_RK[used_RK]
         ends_Q = tokens_Q < 0
         self._add(self.words_R[rows_Q[ends_Q]], self.tokens_RS[rows_Q[ends_Q]], probs_Q[ends_Q])
@@ -142,5 +143,6 @@ class SpellingSearch:
         return self._complete
 
     def _add(self, words_Q: Tensor, tokens_QS: Tensor, probs_Q: Tensor) -> None:
+        self._best_complete_N = self._best_complete_N.scatter_reduce(0, words_Q, probs_Q, "amax")
         for word, tokens, prob in zip(words_Q.tolist(), tokens_QS.tolist(), probs_Q.tolist(), strict=True):
             self._complete[word].append(Spelling(tuple(tokens), prob))

@@ -1,9 +1,10 @@
-"""Words of transcripts, their states, and the order of the positions that continue them."""
+"""Words of transcripts and their states, and the search for spellings."""
 
+import pytest
 import torch
 from torch import Tensor
 
-from speechllm.connectors._words import Positions, beginnings, in_order, locate, mixture, run_ends, split_words
+from speechllm.connectors._words import SpellingSearch, best_runs, locate
 
 
 def log_probs(*utts: list[int], classes: int = 4) -> Tensor:
@@ -14,17 +15,11 @@ def log_probs(*utts: list[int], classes: int = 4) -> Tensor:
     return probs_BMC.log()
 
 
-def test_units_without_a_word_before_them_are_left_out() -> None:
-    assert split_words([1, 0, 2, 1, 3, 1, 0], [False, True, False, True]) == [[1, 0, 2], [1], [3], [1, 0]]
-    assert split_words([0, 2, 1], [False, True, False]) == [[1]]
-    assert split_words([], [True]) == []
-
-
 def test_words_are_at_the_last_state_of_their_first_unit() -> None:
     log_probs_BMW = log_probs([0, 1, 1, 0, 3, 0], [2, 0, 2, 0], [0, 0])
     words = [[[5], [7, 8]], [[6, 9, 9], [6]], [[5], [5]]]
     found = locate(log_probs_BMW, torch.tensor([6, 4, 2]), [[1, 3], [2, 2], [1, 1]], words)
-    places = list(zip(found.utts_R.tolist(), found.states_R.tolist(), found.units, strict=True))
+    places = list(zip(found.utts_R.tolist(), found.states_R.tolist(), found.tokens, strict=True))
     # the third utterance is too short: CTC needs a blank between two equal units
     assert places == [(1, 0, [6, 9, 9]), (0, 4, [7, 8]), (0, 2, [5]), (1, 2, [6])]
     assert [found.longer(number) for number in range(4)] == [4, 2, 1, 0]
@@ -32,43 +27,46 @@ def test_words_are_at_the_last_state_of_their_first_unit() -> None:
 
 def test_transcripts_without_words_have_no_places() -> None:
     found = locate(log_probs([0, 0]), torch.tensor([2]), [[]], [[]])
-    assert (len(found.utts_R), len(found.states_R), found.units, found.longer(0)) == (0, 0, [], 0)
+    assert (len(found.utts_R), len(found.states_R), found.tokens, found.longer(0)) == (0, 0, [], 0)
 
 
 def test_a_run_ends_before_another_label() -> None:
-    utts_R, states_R = run_ends(torch.tensor([[0, 1, 1, 2, 0, 3], [0, 0, 0, 0, 0, 0], [4, 4, 0, 4, 0, 0]]))
-    assert list(zip(utts_R.tolist(), states_R.tolist(), strict=True)) == [(0, 2), (0, 3), (0, 5), (2, 1), (2, 3)]
+    runs = best_runs(torch.tensor([[0, 1, 1, 2, 0, 3], [0, 0, 0, 0, 0, 0], [4, 4, 0, 4, 0, 0]]))
+    places = list(zip(*(one.tolist() for one in runs), strict=True))
+    assert places == [(0, 1, 2), (0, 3, 3), (0, 5, 5), (2, 0, 1), (2, 3, 3)]
 
 
-def test_further_positions_follow_their_state() -> None:
-    """Two utterances of 3 and 2 states; a word of two further positions, and two words of one."""
-    places = [([0, 0, 0, 1, 1], [0, 1, 2, 0, 1]), ([0, 0, 1], [0, 2, 1]), ([0], [0])]
-    steps, value = [], 0
-    for step, (utts, states) in enumerate(places):
-        values_R = torch.arange(value, value + len(utts), dtype=torch.float)
-        value += len(utts)
-        steps.append(Positions(torch.tensor(utts), torch.tensor(states), step, values_R[:, None], -values_R[:, None]))
-    hidden_BMH, log_probs_BMC, states_BM, lens_B = in_order(steps, torch.tensor([3, 2]))
-    assert lens_B.tolist() == [6, 3]
-    assert states_BM.tolist() == [[0, 0, 0, 1, 2, 2], [0, 1, 1, 0, 0, 0]]
-    assert hidden_BMH[0, :, 0].tolist() == [0, 5, 8, 1, 2, 6]
-    assert hidden_BMH[1, :3, 0].tolist() == [3, 4, 7]
-    assert log_probs_BMC.equal(-hidden_BMH)
+def test_probable_spellings_are_complete_with_their_probabilities() -> None:
+    """Two words; tokens 10 and 11 begin words, 20 and 21 continue them."""
+    search = SpellingSearch(2, torch.device("cpu"))
+    first_W, further_F = torch.tensor([10, 11]), torch.tensor([-1, 20, 21])
+    before_R = search.extend(torch.tensor([[0.6, 0.05], [0.4, 0.3]]).log(), first_W)
+    assert before_R.tolist() == [0, 1, 1]  # 0.05 is less than a tenth of 0.6
+    assert search.tokens_RS.tolist() == [[10], [10], [11]]
+    before_R = search.extend(torch.tensor([[0.0, 0.9, 0.1], [0.96, 0.04, 0.0], [0.5, 0.3, 0.2]]).log(), further_F)
+    assert before_R.tolist() == [0, 0, 2, 2]  # the second is complete: 0.4 * 0.04 is less than a tenth of 0.4 * 0.96
+    assert search.tokens_RS.tolist() == [[10, 20], [10, 21], [11, 20], [11, 21]]
+    assert search.words_R.tolist() == [0, 0, 1, 1]
+    probs_RF = torch.tensor([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0], [0.9, 0.1, 0.0], [0.1, 0.1, 0.8]])
+    before_R = search.extend(probs_RF.log(), further_F)
+    assert before_R.tolist() == [0, 3]
+    first, second = search.finish()
+    assert [tokens for tokens, _ in first] == [(10, 20), (10, 21), (10, 20, 20)]
+    assert [prob for _, prob in first] == pytest.approx([0.27, 0.06, 0.27])
+    assert [tokens for tokens, _ in second] == [(10,), (11,), (11, 20), (11, 21, 21)]
+    assert [prob for _, prob in second] == pytest.approx([0.384, 0.15, 0.081, 0.048])
 
 
-def test_a_word_goes_on_with_its_probable_first_units() -> None:
-    probs_NW = torch.tensor([[0.2, 0.4, 0.06, 0.3, 0.04], [0.0, 0.02, 0.02, 0.95, 0.01]])
-    word_R, classes_R, shares_R = beginnings(probs_NW.log())
-    assert (word_R.tolist(), classes_R.tolist()) == ([0, 0, 1], [1, 3, 3])
-    torch.testing.assert_close(shares_R, torch.tensor([4 / 7, 3 / 7, 1.0]))
+def test_a_word_has_a_spelling_if_no_token_is_probable() -> None:
+    search = SpellingSearch(1, torch.device("cpu"))
+    search.extend(torch.tensor([[0.9, 0.1]]).log(), torch.tensor([10, 11]))
+    for _ in range(2):
+        search.extend(torch.full((len(search.words_R), 50), 0.02).log(), torch.arange(-1, 49))
+    (spellings,) = search.finish()
+    assert spellings
 
 
-def test_beginnings_that_ended_are_counted_as_the_end() -> None:
-    probs_RF = torch.tensor([[0.5, 0.5, 0.0], [0.1, 0.2, 0.7], [0.25, 0.25, 0.5]])
-    hidden_RH = torch.tensor([[1.0], [4.0], [9.0]])
-    shares_R = torch.tensor([0.4, 0.2, 1.0])  # 0.4 of the first word ended
-    word_N, hidden_NH, log_probs_NF = mixture(torch.tensor([3, 3, 5]), shares_R, hidden_RH, probs_RF.log())
-    assert word_N.tolist() == [3, 5]
-    expected = torch.tensor([[0.4 * 0.5 + 0.2 * 0.1 + 0.4, 0.4 * 0.5 + 0.2 * 0.2, 0.2 * 0.7], [0.25, 0.25, 0.5]])
-    torch.testing.assert_close(log_probs_NF.exp(), expected)
-    torch.testing.assert_close(hidden_NH, torch.tensor([[2.0], [9.0]]))
+def test_nothing_has_no_spellings() -> None:
+    search = SpellingSearch(0, torch.device("cpu"))
+    assert search.extend(torch.empty(0, 2), torch.tensor([10, 11])).tolist() == []
+    assert search.finish() == []
