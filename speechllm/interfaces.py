@@ -36,8 +36,6 @@ if TYPE_CHECKING:  # so that verbs for data and configurations start without tor
     from torch import Tensor
 
 Seconds: TypeAlias = float
-
-
 _Self = TypeVar("_Self")
 
 
@@ -327,10 +325,7 @@ class Decoder(Module, Protocol):
         ...
 
     def subword_units(self, merges: int, lower_case: bool = False) -> SubwordUnits:
-        """Return the subword units that the first ``merges`` BPE merges of the LLM's tokenizer define.
-
-        With ``lower_case``, they have no capitals, and texts are converted to lower case.
-        """
+        """Return the units that the first ``merges`` BPE merges define; ``lower_case``: without capitals, as texts."""
         ...
 
     def chat(self, message: str) -> str:

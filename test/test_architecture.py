@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "config": ["registry", "interfaces"],
     "interfaces": [],
     "base_models": [],
+    "byte_level": [],
     "lengths": [],
     "layers": [],
     "lora": ["layers"],
@@ -26,8 +27,8 @@ MAY_IMPORT = {
     "ctc": ["interfaces", "transfer"],
     "frontends": ["interfaces"],
     "encoders": ["interfaces", "lengths", "base_models", "lora"],
-    "connectors": ["interfaces", "lengths", "ctc", "transfer", "base_models", "lora"],
-    "decoders": ["interfaces", "lengths", "layers", "lora", "transfer", "base_models"],
+    "connectors": ["interfaces", "byte_level", "lengths", "ctc", "transfer", "base_models", "lora"],
+    "decoders": ["interfaces", "byte_level", "lengths", "layers", "lora", "transfer", "base_models"],
     "models": ["interfaces", "lengths", "ctc", "transfer", "config"],
     "data": ["interfaces", "transfer", "config", "score.transcripts"],
     "corpora": ["data", "interfaces", "score"],  # the references of a corpus may be those of its score

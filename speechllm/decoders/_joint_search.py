@@ -19,7 +19,7 @@ IMPOSSIBLE = -1e4  # replaces -inf in sums of scores
 PROPOSED = 10
 """Number of units that CTC proposes for each next token."""
 NAMED = 500
-"""Number of units in an utterance from which CTC proposes, those with the highest posterior in any state."""
+"""Number of units of an utterance that CTC can propose: those with the highest posteriors in any state."""
 
 
 class Prefixes(NamedTuple):
