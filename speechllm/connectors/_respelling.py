@@ -46,7 +46,8 @@ class Respelling:
         self._tokens, self._units = tokens, units
         self._known: dict[tuple[int, ...], list[int]] = {}
         self._token_class = {token: place for place, token in enumerate(first_W.tolist())}
-        self._unit_W = torch.tensor([0, *(self._classes((token,))[0] for token in first_W[1:].tolist())])
+        self._first_units = [0, *(self._classes((token,))[0] for token in first_W[1:].tolist())]
+        self._first_units_W = torch.tensor(self._first_units, device=first_W.device)
 
     def __call__(self, log_probs_BMW: Tensor, lens_B: Tensor, runs: Runs, spellings: list[list[Spelling]]) -> Respelled:
         """Return the posteriors over the LLM's units.
@@ -88,16 +89,16 @@ class Respelling:
             corrections: utterance, state, class of a token, unit of words that begin with it but not with the unit of
                 its own text, and their share of its posterior.
         """
-        self._unit_W = self._unit_W.to(probs_BMW.device)
+        self._first_units_W = self._first_units_W.to(probs_BMW.device)
         shape = *probs_BMW.shape[:2], 1 + len(self._units.ids)
         if not corrections:
-            return probs_BMW.new_zeros(shape).scatter_add(2, self._unit_W.expand_as(probs_BMW), probs_BMW)
+            return probs_BMW.new_zeros(shape).scatter_add(2, self._first_units_W.expand_as(probs_BMW), probs_BMW)
         utts_Q, states_Q, tokens_Q, units_Q, shares_Q = (
             to_device(torch.tensor(each), probs_BMW.device) for each in zip(*corrections, strict=True)
         )
         moved_Q = shares_Q * probs_BMW[utts_Q, states_Q, tokens_Q]
         probs_BMW = probs_BMW.index_put((utts_Q, states_Q, tokens_Q), -moved_Q, accumulate=True)
-        probs_BMC = probs_BMW.new_zeros(shape).scatter_add(2, self._unit_W.expand_as(probs_BMW), probs_BMW)
+        probs_BMC = probs_BMW.new_zeros(shape).scatter_add(2, self._first_units_W.expand_as(probs_BMW), probs_BMW)
         return probs_BMC.index_put((utts_Q, states_Q, units_Q), moved_Q, accumulate=True)
 
     def _corrections(self, spellings: list[Spelling]) -> list[tuple[int, int, float]]:
@@ -108,7 +109,7 @@ class Respelling:
         found = []
         for tokens, prob in spellings:
             token, unit = self._token_class[tokens[0]], self._classes(tokens)[0]
-            if unit != self._unit_W[token]:
+            if unit != self._first_units[token]:
                 found.append((token, unit, prob / totals[tokens[0]]))
         return found
 
