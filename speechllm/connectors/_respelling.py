@@ -46,8 +46,8 @@ class Respelling:
         self._tokens, self._units = tokens, units
         self._known: dict[tuple[int, ...], list[int]] = {}
         self._token_class = {token: place for place, token in enumerate(first_W.tolist())}
-        self._first_units = [0, *(self._classes((token,))[0] for token in first_W[1:].tolist())]
-        self._first_units_W = torch.tensor(self._first_units, device=first_W.device)
+        self._unit_of = [0, *(self._classes((token,))[0] for token in first_W[1:].tolist())]
+        self._first_units_W = torch.tensor(self._unit_of, device=first_W.device)
 
     def __call__(self, log_probs_BMW: Tensor, lens_B: Tensor, runs: Runs, spellings: list[list[Spelling]]) -> Respelled:
         """Return the posteriors over the LLM's units.
@@ -109,7 +109,7 @@ class Respelling:
         found = []
         for tokens, prob in spellings:
             token, unit = self._token_class[tokens[0]], self._classes(tokens)[0]
-            if unit != self._first_units[token]:
+            if unit != self._unit_of[token]:
                 found.append((token, unit, prob / totals[tokens[0]]))
         return found
 
