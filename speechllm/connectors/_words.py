@@ -14,6 +14,8 @@ CHOICES = 3
 """Largest number of first tokens of a word, and of tokens after each of its spellings."""
 LEAST_SHARE = 0.1
 """Least probability of a spelling, relative to that of the word's best spelling."""
+MOST_SPELLINGS = 5
+"""Largest number of spellings of a word after each token."""
 
 
 @dataclass
@@ -103,7 +105,7 @@ class SpellingSearch:
     """Search for the probable spellings of words (N), token by token.
 
     A spelling is left out if its probability is below ``LEAST_SHARE`` of that of the word's best spelling, which is a
-    complete one, or one with the same number of tokens.
+    complete one, or one with the same number of tokens; and all but the ``MOST_SPELLINGS`` best ones after each token.
 
     Args:
         number: number of words.
@@ -130,7 +132,10 @@ class SpellingSearch:
         probs_RK = self._probs_R[:, None] * top_RK.exp()
         best_N = self._best_complete_N.scatter_reduce(0, self.words_R, probs_RK[:, 0], "amax")
         used_RK = probs_RK >= LEAST_SHARE * best_N[self.words_R, None]
-        rows_Q, tokens_Q, probs_Q = used_RK.nonzero()[:, 0], tokens_C[classes_RK[used_RK]], probs_RK[used_RK]
+        rows_Q, places_Q = used_RK.nonzero(as_tuple=True)
+        best_Q = _best(self.words_R[rows_Q], probs_RK[rows_Q, places_Q], MOST_SPELLINGS)
+        rows_Q, places_Q = rows_Q[best_Q], places_Q[best_Q]
+        tokens_Q, probs_Q = tokens_C[classes_RK[rows_Q, places_Q]], probs_RK[rows_Q, places_Q]
         ends_Q = tokens_Q < 0
         self._add(self.words_R[rows_Q[ends_Q]], self.tokens_RS[rows_Q[ends_Q]], probs_Q[ends_Q])
         rows_Q, tokens_Q, self._probs_R = rows_Q[~ends_Q], tokens_Q[~ends_Q], probs_Q[~ends_Q]
@@ -146,3 +151,13 @@ class SpellingSearch:
         self._best_complete_N = self._best_complete_N.scatter_reduce(0, words_Q, probs_Q, "amax")
         for word, tokens, prob in zip(words_Q.tolist(), tokens_QS.tolist(), probs_Q.tolist(), strict=True):
             self._complete[word].append(Spelling(tuple(tokens), prob))
+
+
+def _best(groups_Q: Tensor, scores_Q: Tensor, number: int) -> Tensor:
+    """Return the indices of the ``number`` highest scores of each group, in ascending order."""
+    order_Q = scores_Q.argsort(descending=True)
+    order_Q = order_Q[groups_Q[order_Q].argsort(stable=True)]
+    sizes_G = groups_Q.bincount()
+    firsts_G = sizes_G.cumsum(0) - sizes_G
+    ranks_Q = torch.arange(len(order_Q), device=order_Q.device) - firsts_G[groups_Q[order_Q]]
+    return order_Q[ranks_Q < number].sort().values

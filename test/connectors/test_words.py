@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from speechllm.connectors._words import SpellingSearch, best_runs, locate
+from speechllm.connectors._words import MOST_SPELLINGS, SpellingSearch, best_runs, locate
 
 
 def log_probs(*utts: list[int], classes: int = 4) -> Tensor:
@@ -60,10 +60,21 @@ def test_probable_spellings_are_complete_with_their_probabilities() -> None:
 def test_a_word_has_a_spelling_if_no_token_is_probable() -> None:
     search = SpellingSearch(1, torch.device("cpu"))
     search.extend(torch.tensor([[0.9, 0.1]]).log(), torch.tensor([10, 11]))
-    for _ in range(2):
-        search.extend(torch.full((len(search.words_R), 50), 0.02).log(), torch.arange(-1, 49))
+    for _ in range(12):
+        search.extend(torch.full((len(search.words_R), 50), 0.02).log(), torch.arange(49, -1, -1))
     (spellings,) = search.finish()
-    assert spellings
+    assert len(spellings) == MOST_SPELLINGS
+
+
+def test_the_best_spellings_of_each_word_go_on() -> None:
+    search = SpellingSearch(2, torch.device("cpu"))
+    search.extend(torch.tensor([[0.5, 0.3, 0.2], [0.2, 0.5, 0.3]]).log(), torch.tensor([10, 11, 12]))
+    probs_RF = torch.tensor([[0.4, 0.35, 0.25]] * 6)
+    before_R = search.extend(probs_RF.log(), torch.tensor([20, 21, 22]))
+    assert MOST_SPELLINGS == 5
+    assert search.words_R.tolist() == [0] * 5 + [1] * 5
+    assert before_R.tolist() == [0, 0, 0, 1, 1, 3, 3, 3, 4, 4]  # 0.2 times 0.4 is less than 0.3 times 0.35
+    assert search.tokens_RS[:5].tolist() == [[10, 20], [10, 21], [10, 22], [11, 20], [11, 21]]
 
 
 def test_nothing_has_no_spellings() -> None:
