@@ -1,4 +1,4 @@
-"""Tokens of Whisper without case, and the words that they spell."""
+"""Tokens of Whisper without case, and the tokens of each word of a text."""
 
 from typing import Any
 
