@@ -325,7 +325,7 @@ class Decoder(Module, Protocol):
         ...
 
     def subword_units(self, merges: int, lower_case: bool = False) -> SubwordUnits:
-        """Return the units that the first ``merges`` BPE merges define; ``lower_case``: without capitals, as texts."""
+        """Return the units of the first ``merges`` BPE merges; ``lower_case``: units and texts have no capitals."""
         ...
 
     def chat(self, message: str) -> str:
