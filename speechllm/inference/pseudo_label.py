@@ -118,6 +118,8 @@ def _label(
     reason = keep.reason(hypothesis, utt.duration)
     text = normalizer(hypothesis.text)
     if keep.max_wer is None:
+        if reason is None and normalizer.ignores_characters(hypothesis.text):
+            reason = f"deleted characters: {normalizer.name} deletes digits or letters of the hypothesis"
         return replace(utt, text=text), reason or (None if text else "empty")
     if reason is None and (wer := _wer(normalizer(utt.text or ""), text)) > keep.max_wer:
         reason = f"disagreement: {wer:.0f}% WER"

@@ -91,6 +91,14 @@ def test_hypotheses_that_pass_are_the_transcripts(speech: Path, capsys: pytest.C
     assert "dropped 1 utterances (empty 1)" in capsys.readouterr().err
 
 
+def test_a_transcript_without_the_digits_of_the_hypothesis_is_dropped(speech: Path) -> None:
+    nbest = speech.with_name("decoded") / "nbest.jsonl"
+    nbest.write_text(nbest.read_text().replace(f"{GOOD}.", f"{GOOD} for 12."))
+    out = label(speech, Filter())
+    assert [utt.utt_id for utt in read_data_dir(out).utts] == ["s-2"]
+    assert read_table(out / "dropped")["s-1"].startswith("deleted characters: librispeech")
+
+
 def test_transcripts_that_agree_with_the_hypothesis_are_kept(speech: Path) -> None:
     out = label(speech, Filter(max_wer=20))
     assert [utt.text for utt in read_data_dir(out).utts] == ["HE HOPED THERE WOULD BE STEW"]
