@@ -52,8 +52,8 @@ def load(
     """Load a trained model.
 
     Args:
-        name: an experiment (``exp/...``), a packed directory, the name of a shipped model, or a hub id; None: the first
-            shipped model.
+        name: an experiment (``exp/...``), a packed directory, the name of a shipped model, or a hub id; None: the
+            shipped model ``DEFAULT``.
         device: ``cpu``, ``cuda``, ``cuda:1``, ...; ``auto``: a GPU if there is one.
         overrides: ``section.key=value`` strings for the search (``decode.search.num_beams=4``), the precision
             (``decode.dtype=bfloat16``), the prompt, or the paths of the base models (``encoder.path=...``).

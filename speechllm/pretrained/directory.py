@@ -28,6 +28,8 @@ EXPERIMENT = "config.yaml"
 WEIGHTS = "model.safetensors"
 ABOUT = "about"  # key of config.json in addition to the sections of the experiment
 SHIPPED = Path(__file__).parent / "shipped"
+DEFAULT = "base-smollm2-whisper-ctc"
+"""Name of the shipped model that is used if none is named."""
 BASES = Path(__file__).parents[2] / "downloads" / "models"
 """Folder of base models downloaded by ``tools/offline_models/fetch_models.py`` in a checkout."""
 BASES_VARIABLE = "SPEECHLLM_MODELS"
@@ -58,15 +60,17 @@ def shipped() -> list[str]:
 def find_model(name: str | os.PathLike[str] | None) -> Path:
     """Return the directory of a trained model: a path, a shipped model, or a download from the hub.
 
-    Without a name, it is that of the first shipped model.
+    Without a name, it is that of the shipped model ``DEFAULT``.
 
     Raises:
         ConfigError: if the model does not exist, or its configuration or weights are missing.
     """
     if name is None:
-        if not shipped():
-            raise ConfigError("model: found no name and no shipped model, expected a trained model; name one")
-        name = shipped()[0]
+        if DEFAULT not in shipped():
+            raise ConfigError(
+                f"model: found no name and no shipped model {DEFAULT}, expected a trained model; name one"
+            )
+        name = DEFAULT
     path = Path(name)
     if not path.is_dir():
         path = SHIPPED / name if str(name) in shipped() else _download(str(name))

@@ -13,7 +13,7 @@ from speechllm.bin import main
 from speechllm.data.audio.read import read_audio
 from speechllm.data.derive.non_speech import SAMPLE_RATE as RATE
 from speechllm.data.derive.non_speech import brown, hum, pink
-from speechllm.pretrained.directory import BASES, SHIPPED, read_model, shipped
+from speechllm.pretrained.directory import BASES, DEFAULT, SHIPPED, read_model, shipped
 from speechllm.score.normalize import normalizer
 from speechllm.score.wer import count, score
 
@@ -50,10 +50,10 @@ def test_the_card_says_what_a_user_must_know(name: str) -> None:
 
 
 @needs_bases
-def test_the_first_is_described(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_default_is_described(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info"]) == 0
-    name = capsys.readouterr().out.split()[0]
-    assert main(["info", name]) == 0
+    assert DEFAULT in capsys.readouterr().out.split()
+    assert main(["info", DEFAULT]) == 0
     printed = capsys.readouterr().out
     for word in ("whisper-base.en", "smollm2-135m-instruct", "ctc (", "prompt", "test_other"):
         assert word in printed, word
@@ -63,7 +63,7 @@ def test_the_first_is_described(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.slow
 @needs_bases
 @pytest.mark.parametrize("noise", [pink, brown, hum])
-def test_the_first_writes_nothing_in_noise(noise: Callable[[int, np.random.Generator], np.ndarray]) -> None:
+def test_the_default_writes_nothing_in_noise(noise: Callable[[int, np.random.Generator], np.ndarray]) -> None:
     noise_N = noise(10 * RATE, np.random.default_rng(7))
     result = load().transcribe((0.02 * noise_N / np.std(noise_N), RATE))
     assert (result.text, result.segments[0].warnings) == ("", ["empty"])
@@ -72,7 +72,7 @@ def test_the_first_writes_nothing_in_noise(noise: Callable[[int, np.random.Gener
 @pytest.mark.slow
 @needs_bases
 @pytest.mark.skipif(not RECORDINGS.is_dir(), reason="needs Debian's pocketsphinx-testdata")
-def test_the_first_reads_a_book_that_it_never_heard() -> None:
+def test_the_default_transcribes_unseen_speakers() -> None:
     reference = {}
     for line in (RECORDINGS / "transcription").read_text().splitlines():
         text, name = re.fullmatch(r"<s> (.*) </s> \((.*)\)", line.strip()).groups()
@@ -89,13 +89,15 @@ def test_the_first_reads_a_book_that_it_never_heard() -> None:
 @pytest.mark.slow
 @needs_bases
 @pytest.mark.skipif(not RECORDINGS.is_dir(), reason="needs Debian's pocketsphinx-testdata")
-def test_words_of_the_first_have_times_within_known_speech() -> None:
+def test_words_have_times_within_known_speech() -> None:
     """Five utterances with two seconds of silence between; a stacked state is 80 ms."""
     paths = sorted(RECORDINGS.glob("*.wav"))
     parts = [read_audio(path, RATE) for path in paths]
     silence_N = np.zeros(2 * RATE, np.float32)
     samples_N = np.concatenate([one for part in parts for one in (part, silence_N)])
-    result = load(overrides=["decode.word_times=true", "decode.search.num_beams=1"]).transcribe((samples_N, RATE))
+    result = load("base-smollm2-ctc", overrides=["decode.word_times=true", "decode.search.num_beams=1"]).transcribe(
+        (samples_N, RATE)
+    )
     assert len(result.segments) > 1
     words = [word for segment in result.segments for word in segment.words]
     assert " ".join(word.word for word in words) == result.text and not any(word.start is None for word in words)
