@@ -85,6 +85,10 @@ class Frontend(Protocol):
         """Return feats_TF (float32), the content of a dump."""
         ...
 
+    def levels(self, feats_TF: np.ndarray) -> np.ndarray:
+        """Return the level (dB) of every 10 ms of features."""
+        ...
+
     def fingerprint(self) -> dict[str, object]:
         """Return the settings that a dump and a model must share."""
         ...
@@ -145,15 +149,12 @@ class SubwordUnits(Protocol):
 
 
 class Posteriors(NamedTuple):
-    """Log-probabilities of a CTC head for a blank and subword units (C classes) in each stacked state (M).
-
-    A connector may add positions between states; lengths then include them.
-    """
+    """Log-probabilities of a CTC head for a blank and subword units (C classes) in each stacked state (M)."""
 
     log_probs_BMC: Tensor
     """Class 0 is the blank, class i + 1 is the unit ``subwords.ids[i]``."""
     stacked_lens_B: Tensor
-    """Number of valid stacked states."""
+    """Number of valid stacked states, and of positions between them that a connector may add."""
     subwords: SubwordUnits
     stack: int = 1
     """Number of encoder states in each stacked state."""

@@ -74,6 +74,10 @@ class LogMel:
         feats_FT = (self._mel_FK @ energy_KT).clamp(min=10**SILENCE).log10()
         return feats_FT.T.contiguous().numpy()
 
+    def levels(self, feats_TF: np.ndarray) -> np.ndarray:
+        """Return the mean level (dB) of the mel bins of each frame."""
+        return 10 * feats_TF.mean(1, dtype=np.float32)
+
     def fingerprint(self) -> dict[str, Any]:
         """Return the settings that a dump and a model must share."""
         return {"type": "log_mel", "num_mels": self.feature_dim, "sample_rate": SAMPLE_RATE, "hop": HOP}

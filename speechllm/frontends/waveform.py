@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 SAMPLE_RATE = 16000  # Hz
+HOP = 160  # samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,11 @@ class Waveform:
         """Return the samples as feats_TF, float32, with T = N."""
         assert len(samples_N) > 0, "no samples"
         return np.ascontiguousarray(samples_N, np.float32)[:, None]
+
+    def levels(self, feats_TF: np.ndarray) -> np.ndarray:
+        """Return the level (dB) of every 10 ms of samples; a shorter rest is left out."""
+        power_T = np.square(feats_TF[: len(feats_TF) // HOP * HOP].reshape(-1, HOP)).mean(1)
+        return 10 * np.log10(power_T + 1e-10)
 
     def fingerprint(self) -> dict[str, Any]:
         """Return the settings that a dump and a model must share."""

@@ -1,8 +1,10 @@
 """Recognition of batches of utterances with the search of an experiment."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeAlias
 
+import numpy as np
 import torch
 
 from speechllm.build import Built
@@ -10,6 +12,7 @@ from speechllm.data.dataset import Example
 from speechllm.errors import ConfigError
 from speechllm.inference.config import DecodeConfig
 from speechllm.interfaces import Hypothesis
+from speechllm.models.word_times import extend_words
 
 Recognizer: TypeAlias = Callable[[list[Example]], list[list[Hypothesis]]]
 """Function from a batch of utterances to the n-best hypotheses of each, best first."""
@@ -40,6 +43,15 @@ def recognizer(built: Built, config: DecodeConfig, device: torch.device) -> Reco
 
     def recognize(examples: list[Example]) -> list[list[Hypothesis]]:
         max_new_tokens = [config.max_new_tokens(example.duration) for example in examples]
-        return model.generate(collate(examples).to(device), max_new_tokens, config.search, state_rate)
+        found = model.generate(collate(examples).to(device), max_new_tokens, config.search, state_rate)
+        if config.word_times and not collate.encoded:
+            levels = (built.frontend.levels(example.inputs_TF) for example in examples)
+            found = [_extended(nbest, levels_T) for nbest, levels_T in zip(found, levels, strict=True)]
+        return found
 
     return recognize
+
+
+def _extended(nbest: list[Hypothesis], levels_T: np.ndarray) -> list[Hypothesis]:
+    """Return the n-best hypotheses with ends of words that include all speech before the next word."""
+    return [replace(nbest[0], words=extend_words(nbest[0].words, levels_T)), *nbest[1:]]

@@ -1,83 +1,116 @@
-"""Error of word times on utterances with silences of known length around them.
+"""Error of word times before and after pauses of synthesised speech, whose phones have known times.
 
-    python test/benchmarks/word_times.py base-smollm2-ctc DATA...
+    python test/benchmarks/word_times.py base-smollm2-whisper-ctc [MODEL...]
 
-Two utterances of a data directory and three silences of 0.6 s make a recording, whose posteriors are aligned with the
-transcripts. The first word of an utterance should begin where its speech does, the last end with it. Speech is bounded
-by energy: frames of 10 ms above the mean of the 5th and the 95th percentile of their level in dB. Background noise
-moves these bounds, so medians mean more than means.
+Three voices of the program flite speak three phrases in each recording. The posteriors are aligned with the text. The
+first word of a phrase should begin with its first phone, the last word should end with its last one. White noise of 20
+dB SNR is added in the second half of the rows.
 """
 
 import argparse
-import statistics
+import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from speechllm import load
+from speechllm.api import Model
 from speechllm.data.audio.read import read_audio
 from speechllm.data.batch import Collate
 from speechllm.data.dataset import change_case, example_of
-from speechllm.data.kaldi.data_dir import read_data_dir
-from speechllm.models.word_times import align_words
+from speechllm.interfaces import TimedWord
+from speechllm.models.word_times import align_words, extend_words
 
-SILENCE = 0.6
-LONGEST = 28.0
+VOICES = ("slt", "rms", "awb")
 RATE = 16000
-FRAME = RATE // 100
+SNR = 20  # dB
+PHRASES = """
+the rain stopped, we walked down to the harbour, most of the ships had gone
+a single boat was left, its captain waved at us, nobody answered him
+the light over the water was weak, we counted eleven gulls, one of them was asleep
+my brother took off his hat, it fell into the sea, the wind carried it off
+later we found a small house, its windows were open, an old woman gave us bread
+she asked for the news, we told her what we had seen, she laughed for a long time
+the road back was steep, our lamps went out twice, a dog followed us home
+it slept behind the stove, in the morning it was gone, we never saw it again
+""".strip().splitlines()
+Phrase = tuple[str, float, float]
+"""Text, start and end (seconds)."""
 
 
 def main() -> None:
-    """Print a table of errors in milliseconds for each data directory."""
+    """Print a table of errors in milliseconds for each model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="trained model whose connector has a CTC head")
-    parser.add_argument("data", nargs="+", type=Path, help="data directories")
+    parser.add_argument("models", nargs="+", help="trained models whose connectors have a CTC head")
     args = parser.parse_args()
-    model = load(args.model, merge_lora=True)
-    print("|data|utterances|of|median|median absolute|90% absolute|\n|---|---|---|---|---|---|")
-    for data in args.data:
-        utts = read_data_dir(data).utts
-        errors: tuple[list[float], list[float]] = ([], [])
-        for first, second in zip(utts[::2], utts[1::2], strict=False):
-            parts = [_speech(read_audio(utt.path, RATE, utt.start, utt.end)) for utt in (first, second)]
-            if sum(map(len, parts)) < LONGEST * RATE:
-                case = model.config.data.transcript
-                texts = [change_case(utt.text or "", case) for utt in (first, second)]
-                for start, end in _errors(model, parts, texts):
-                    errors[0].append(start)
-                    errors[1].append(end)
-        for name, found in zip(("start", "end"), errors, strict=True):
-            sizes = [abs(one) for one in found]
-            cells = (statistics.median(found), statistics.median(sizes), float(np.percentile(sizes, 90)))
-            print(f"|{data.name}|{len(found)}|{name}|" + "|".join(f"{cell:.0f} ms" for cell in cells) + "|", flush=True)
+    recordings = list(_recordings())
+    print("|model|noise|of|number|median|median absolute|90% absolute|\n|---|---|---|---|---|---|---|")
+    for name in args.models:
+        model = load(name, merge_lora=True)
+        for noise in (False, True):
+            errors = np.concatenate([_errors(model, *one, noise=noise) for one in recordings])
+            for of, found in zip(("start", "end"), errors.T, strict=True):
+                cells = (np.median(found), np.median(np.abs(found)), np.percentile(np.abs(found), 90))
+                row = (name, f"{SNR} dB" if noise else "", of, len(found), *(f"{cell:.0f} ms" for cell in cells))
+                print("|" + "|".join(map(str, row)) + "|", flush=True)
+
+
+def _recordings() -> Iterator[tuple[np.ndarray, list[Phrase]]]:
+    """Yield the samples and the phrases of each recording whose pauses are between the phrases."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "speech.wav"
+        for voice in VOICES:
+            for text in PHRASES:
+                command = ["flite", "-voice", voice, "-psdur", "-t", f"{text}.", "-o", str(path)]
+                phones = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+                bounds, texts = _between_pauses(phones), text.split(", ")
+                if len(bounds) == len(texts):
+                    phrases = [(one, *times) for one, times in zip(texts, bounds, strict=True)]
+                    yield read_audio(path, RATE), phrases
+
+
+def _between_pauses(phones: list[str]) -> list[tuple[float, float]]:
+    """Return start and end of the speech between pauses, given ``phone:end`` of each phone and pause."""
+    bounds: list[tuple[float, float]] = []
+    before, start = "pau", 0.0
+    for one in phones:
+        phone, end = one.split(":")
+        if phone != "pau":
+            bounds = [*bounds, (start, float(end))] if before == "pau" else [*bounds[:-1], (bounds[-1][0], float(end))]
+        before, start = phone, float(end)
+    return bounds
 
 
 @torch.inference_mode()
-def _errors(model, parts: list[np.ndarray], texts: list[str]) -> list[tuple[float, float]]:  # type: ignore[no-untyped-def]
-    """Return the errors of start and end of each utterance in a recording (ms)."""
-    silence_N = np.zeros(round(SILENCE * RATE), np.float32)
-    samples_N = np.concatenate([silence_N, *(one for part in parts for one in (part, silence_N))])
-    batch = Collate(encoded=False)([example_of(samples_N, model.frontend)]).to(model.device)
-    posteriors = model.speech_llm.connect(batch).posteriors
-    duration = posteriors.stack / model.speech_llm.encoder.frame_rate
-    words = align_words(" ".join(texts), posteriors.log_probs_BMC[0], posteriors.subwords, duration)
-    found, begin = [], SILENCE
-    for part, text in zip(parts, texts, strict=True):
+def _errors(model: Model, samples_N: np.ndarray, phrases: list[Phrase], *, noise: bool) -> list[tuple[float, float]]:
+    """Return the errors of start and end of each phrase of a recording (ms)."""
+    if noise:
+        power = np.square(samples_N).mean() / 10 ** (SNR / 10)
+        samples_N = samples_N + np.float32(power**0.5) * np.random.default_rng(0).standard_normal(
+            len(samples_N), np.float32
+        )
+    words = _aligned(model, samples_N, " ".join(text for text, _, _ in phrases))
+    found = []
+    for text, start, end in phrases:
         mine, words = words[: len(text.split())], words[len(text.split()) :]
-        end = begin + len(part) / RATE
-        if mine[0].start is not None and mine[-1].end is not None:
-            found.append((1000 * (mine[0].start - begin), 1000 * (mine[-1].end - end)))
-        begin = end + SILENCE
+        assert mine[0].start is not None and mine[-1].end is not None, f"no times: {text}"
+        found.append((1000 * (mine[0].start - start), 1000 * (mine[-1].end - end)))
     return found
 
 
-def _speech(samples_N: np.ndarray) -> np.ndarray:
-    """Return samples without the background noise before and behind the speech."""
-    power_T = np.square(samples_N[: len(samples_N) // FRAME * FRAME].reshape(-1, FRAME)).mean(1)
-    level_T = 10 * np.log10(np.convolve(power_T, np.full(3, 1 / 3), "same") + 1e-12)
-    speech = np.flatnonzero(level_T > np.percentile(level_T, [5, 95]).mean())
-    return samples_N[speech[0] * FRAME : (speech[-1] + 1) * FRAME]
+def _aligned(model: Model, samples_N: np.ndarray, text: str) -> list[TimedWord]:
+    """Return the words of a text with their times in a recording."""
+    example = example_of(samples_N, model.frontend)
+    posteriors = model.speech_llm.connect(Collate(encoded=False)([example]).to(model.device)).posteriors
+    assert posteriors is not None, "the connector has no CTC head"
+    duration = posteriors.stack / model.speech_llm.encoder.frame_rate
+    states_M = None if posteriors.states_BM is None else posteriors.states_BM[0].tolist()
+    text = change_case(text, model.config.data.transcript)
+    words = align_words(text, posteriors.log_probs_BMC[0], posteriors.subwords, duration, states_M)
+    return extend_words(words, model.frontend.levels(example.inputs_TF))
 
 
 if __name__ == "__main__":

@@ -41,3 +41,11 @@ def test_a_frontend_without_bins_is_refused() -> None:
 def test_fingerprint_tells_frontends_apart() -> None:
     assert Config(num_mels=80).build().fingerprint() != Config(num_mels=128).build().fingerprint()
     assert Config().build().fingerprint()["type"] == "log_mel"
+
+
+def test_twice_the_amplitude_is_6_db_more() -> None:
+    frontend = Config().build()
+    samples_N = signal("noise", 16_000)
+    quiet_T, loud_T = (frontend.levels(frontend.extract(gain * samples_N)) for gain in (0.1, 0.2))
+    assert len(quiet_T) == 102
+    np.testing.assert_allclose(loud_T[:100] - quiet_T[:100], 20 * np.log10(2), atol=1e-3)

@@ -10,3 +10,10 @@ def test_the_samples_are_the_features() -> None:
     assert feats_TF.shape == (1234, frontend.feature_dim) and feats_TF.dtype == np.float32
     np.testing.assert_array_equal(feats_TF[:, 0], samples_N.astype(np.float32))
     assert frontend.frame_rate == frontend.sample_rate == 16_000
+
+
+def test_levels_are_those_of_10_ms() -> None:
+    feats_TF = np.repeat(np.array([0.1, 0.0, 1.0], np.float32), 160)[:, None]
+    np.testing.assert_allclose(
+        Config().build().levels(np.concatenate([feats_TF, feats_TF[:159]])), [-20, -100, 0], rtol=1e-5
+    )

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from speechllm.decoders import causal_lm
 from speechllm.interfaces import SubwordUnits, TimedWord
-from speechllm.models.word_times import align_words
+from speechllm.models.word_times import align_words, extend_words
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +68,21 @@ def test_equal_units_need_a_blank_between(subwords: SubwordUnits) -> None:
     two, three = (align_words("a a", one_MC, always_one, 0.08) for one_MC in states)  # type: ignore[arg-type]
     assert [one.start for one in two] == [None, None]
     assert [(one.start, one.end) for one in three] == [(0.0, 0.08), (0.16, 0.24)]
+
+
+def test_a_word_ends_with_the_speech_before_the_next_word() -> None:
+    """Speech from 0.1 to 0.5 s and from 0.8 to 1.2 s; the level at a bound is that of three frames of 10 ms."""
+    levels_T = np.full(150, -60.0)
+    levels_T[10:50] = levels_T[80:120] = -20.0
+    words = [
+        TimedWord(word="one", start=0.08, end=0.16),
+        TimedWord(word="two", start=0.32, end=0.40),
+        TimedWord(word="?"),
+        TimedWord(word="three", start=0.80, end=0.88),
+        TimedWord(word="four", start=1.04, end=1.36),
+    ]
+    found = extend_words(words, levels_T)
+    assert [(one.word, one.start) for one in found] == [(one.word, one.start) for one in words]
+    assert [one.end for one in found] == [0.32, 0.5, None, 1.04, 1.36]
+    assert extend_words(words, np.full(150, -64.0)) == words
+    assert extend_words([], levels_T) == []
