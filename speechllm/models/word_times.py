@@ -87,8 +87,8 @@ def extend_words(words: Sequence[TimedWord], levels_T: np.ndarray) -> list[Timed
     extended, following = [], len(levels_T)
     for word in reversed(words):
         if word.start is not None and word.end is not None:
-            pause = pauses_K[min(np.searchsorted(pauses_K, round(word.end * LEVELS_PER_SECOND)), len(pauses_K) - 1)]
-            end = min(int(pause), following) / LEVELS_PER_SECOND
+            place = int(np.searchsorted(pauses_K, round(word.end * LEVELS_PER_SECOND)))
+            end = min(int(pauses_K[min(place, len(pauses_K) - 1)]), following) / LEVELS_PER_SECOND
             following = int(word.start * LEVELS_PER_SECOND)
             word = replace(word, end=max(word.end, end))
         extended.append(word)

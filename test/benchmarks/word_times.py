@@ -105,7 +105,7 @@ def _aligned(model: Model, samples_N: np.ndarray, text: str) -> list[TimedWord]:
     """Return the words of a text with their times in a recording."""
     example = example_of(samples_N, model.frontend)
     posteriors = model.speech_llm.connect(Collate(encoded=False)([example]).to(model.device)).posteriors
-    assert posteriors is not None, "the connector has no CTC head"
+    assert posteriors is not None and model.speech_llm.encoder is not None, "the connector has no CTC head"
     duration = posteriors.stack / model.speech_llm.encoder.frame_rate
     states_M = None if posteriors.states_BM is None else posteriors.states_BM[0].tolist()
     text = change_case(text, model.config.data.transcript)
