@@ -18,7 +18,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 exec ../../utils/recipe.sh \
   --corpus open_asr_leaderboard \
   --corpus_dir "${OPEN_ASR_LEADERBOARD:-}" \
-  --trained base-smollm2-ctc \
+  --trained base-smollm2-whisper-ctc \
   --test_sets "ami earnings22 gigaspeech librispeech_clean librispeech_other spgispeech tedlium voxpopuli" \
   --normalizer whisper-english \
   --baseline en \
