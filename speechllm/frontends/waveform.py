@@ -32,9 +32,9 @@ class Waveform:
         return np.ascontiguousarray(samples_N, np.float32)[:, None]
 
     def levels(self, feats_TF: np.ndarray) -> np.ndarray:
-        """Return the level (dB) of every 10 ms of samples; a shorter rest is left out."""
-        power_T = np.square(feats_TF[: len(feats_TF) // HOP * HOP].reshape(-1, HOP)).mean(1)
-        return 10 * np.log10(power_T + 1e-10)
+        """Return the level (dB) of every 10 ms of samples, the last 10 ms with zeros after the end."""
+        samples_N = np.pad(feats_TF[:, 0], (0, -len(feats_TF) % HOP))
+        return 10 * np.log10(np.square(samples_N).reshape(-1, HOP).mean(1) + 1e-10)
 
     def fingerprint(self) -> dict[str, Any]:
         """Return the settings that a dump and a model must share."""

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -11,13 +12,14 @@ from torch.nn.functional import cross_entropy
 from speechllm.build import Built
 from speechllm.connectors import ctc, fc
 from speechllm.data.batch import Batch
+from speechllm.data.dataset import Example
 from speechllm.decoders import causal_lm
 from speechllm.encoders import whisper
 from speechllm.errors import ConfigError
 from speechllm.frontends import log_mel
 from speechllm.inference.config import DecodeConfig
 from speechllm.inference.recognize import recognizer
-from speechllm.interfaces import ConnectorOutput, GenerationOptions
+from speechllm.interfaces import ConnectorOutput, GenerationOptions, Hypothesis, TimedWord
 from speechllm.models.prompt import PromptConfig
 from speechllm.models.speech_llm import Objective, SpeechLLM, Targets
 
@@ -221,6 +223,21 @@ def built_of(model: SpeechLLM) -> Built:
 def test_word_times_need_a_ctc_head(model: SpeechLLM) -> None:
     with pytest.raises(ConfigError, match="decode.word_times: found true, .* the connector has none; expected false"):
         recognizer(built_of(model), DecodeConfig(word_times=True), torch.device("cpu"))
+
+
+def test_levels_of_features_move_the_ends_of_words(ctc_model: SpeechLLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two seconds of speech and one of silence; dumped states have no levels, and keep the ends of the CTC path."""
+    feats_TF = np.full((300, 80), -6, np.float32)
+    feats_TF[:200] = -2
+    words = (TimedWord(word="one", start=0.08, end=0.16), TimedWord(word="two", start=1.04, end=1.12))
+    hypothesis = Hypothesis(text="one two", score=0.0, num_tokens=2, truncated=False, words=words)
+    monkeypatch.setattr(ctc_model, "generate", lambda *_: [[hypothesis, hypothesis]])
+    example = Example("a", feats_TF, "", 3.0)
+    for dump, ends in (("features", [1.04, 2.0]), ("encoder", [0.16, 1.12])):
+        built = replace(built_of(ctc_model), dump_fingerprint={"dump": dump})
+        ((best, second),) = recognizer(built, DecodeConfig(word_times=True), torch.device("cpu"))([example])
+        assert [word.end for word in best.words] == ends
+        assert second == hypothesis
 
 
 def test_batches_change_no_word_time(ctc_model: SpeechLLM) -> None:
