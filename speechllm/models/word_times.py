@@ -3,7 +3,7 @@
 The Viterbi path assigns each stacked state to a subword unit or to the blank. A word begins with the first state of its
 first unit and ends with the last state of its last unit, so times are multiples of the duration of a stacked state:
 80 ms for Whisper's 50 states per second, stacked by 4. As CTC may assign few states of a word to its units, the end is
-then moved to the next pause or the next word, if features are at hand.
+then moved to the next pause or the next word; not with dumped encoder states, which have no levels.
 """
 
 from collections.abc import Sequence
