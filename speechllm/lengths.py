@@ -28,6 +28,16 @@ def similar_lengths(lens: Sequence[int], difference: int) -> list[list[int]]:
     return groups
 
 
+def ranks(groups_R: Tensor) -> Tensor:
+    """Return the number of earlier elements of the same group for each element."""
+    order_R = groups_R.argsort(stable=True)
+    sizes_G = groups_R.bincount()
+    firsts_G = sizes_G.cumsum(0) - sizes_G
+    ranks_R = torch.empty_like(order_R)
+    ranks_R[order_R] = torch.arange(len(order_R), device=order_R.device) - firsts_G[groups_R[order_R]]
+    return ranks_R
+
+
 def map_segments(function: Callable[[Tensor, Tensor], Tensor], inputs_BLD: Tensor, lens_B: Tensor, size: int) -> Tensor:
     """Apply a function to each segment of each utterance and concatenate the results of an utterance.
 

@@ -226,8 +226,8 @@ def test_fine_tuning(recipe: Path) -> None:
     assert result.returncode == 0, result.stderr
     trained = re.findall(r"speechllm train .* (\S+)$", result.stdout, re.MULTILINE)
     assert trained == ["exp/train", "exp/train_600"]
-    assert re.findall(r"speechllm results (\S+)", result.stderr) == ["exp/base-smollm2-ctc", *trained]
-    assert "compared exp/base-smollm2-ctc exp/train\n" in result.stdout
+    assert re.findall(r"speechllm results (\S+)", result.stderr) == ["exp/base-smollm2-whisper-ctc", *trained]
+    assert "compared exp/base-smollm2-whisper-ctc exp/train\n" in result.stdout
 
 
 def test_interpolation_with_the_initial_weights(recipe: Path) -> None:

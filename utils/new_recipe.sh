@@ -7,7 +7,7 @@
 # on the corpus. They run unchanged on ROOT/{train,dev,test}.tsv, tables of path, text and optionally speaker; for another
 # layout, rewrite `parse` in speechllm/corpora/NAME.py. Existing files are not overwritten.
 #
-#   --from MODEL   experiment, packed model or hub id to fine-tune in conf/train.yaml, instead of base-smollm2-ctc
+#   --from MODEL   experiment, packed model or hub id to fine-tune in conf/train.yaml, instead of base-smollm2-whisper-ctc
 set -euo pipefail
 export LC_ALL=C # a-z are the 26 ASCII letters
 

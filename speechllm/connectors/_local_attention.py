@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from speechllm.lengths import ranks
+
 BLOCK = 16
 """Number of queries that share a window of keys."""
 MASKED = -1e4
@@ -67,11 +69,7 @@ class LocalAttention(nn.Module):
         used_P, block_R, counts_P = (utts_R * windows.blocks + places_R // BLOCK).unique(
             return_inverse=True, return_counts=True
         )
-        order_R = block_R.argsort(stable=True)
-        starts_P = counts_P.cumsum(0) - counts_P
-        slots_R = torch.empty_like(block_R)
-        slots_R[order_R] = torch.arange(len(block_R), device=block_R.device) - starts_P[block_R[order_R]]
-        index = block_R, slots_R
+        index = block_R, ranks(block_R)
         shape = len(used_P), int(counts_P.max())
         queries_PQH = queries_RH.new_zeros(*shape, queries_RH.shape[1]).index_put(index, queries_RH)
         offsets_PQ = places_R.new_zeros(shape).index_put(index, places_R % BLOCK)

@@ -4,6 +4,9 @@ from typing import Any
 
 from speechllm.byte_level import LOWER
 
+INSIDE = "'\ufffd"
+"""Characters inside words: the apostrophe, and the mark of bytes that are a part of a letter."""
+
 
 class WhisperTokens:
     """Vocabulary of Whisper, without special tokens; tokens with the same lower case are one.
@@ -16,17 +19,21 @@ class WhisperTokens:
         self._tokenizer = tokenizer
         special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
         vocabulary = {piece: i for piece, i in tokenizer.get_vocab().items() if i not in special}
-        ids: dict[str, int] = {}
+        forms: dict[str, list[int]] = {}
         for piece, i in sorted(vocabulary.items(), key=lambda one: one[1]):  # more frequent ones first
-            lower = piece.translate(LOWER)
-            ids.setdefault(lower, vocabulary.get(lower, i))
-        self.ids = list(ids.values())
+            forms.setdefault(piece.translate(LOWER), []).append(i)
+        self.forms = list(forms.values())
+        """Ids of each token in all cases, the most frequent one first."""
+        self.ids = [vocabulary.get(piece, ids[0]) for piece, ids in forms.items()]
         """Id of each token: that of its lower case, or of its most frequent form if there is none."""
-        self._pieces = list(ids)
-        self._places = {piece: place for place, piece in enumerate(ids)}
+        self._pieces = list(forms)
+        self._places = {piece: place for place, piece in enumerate(forms)}
         self._space = tokenizer.tokenize(" a")[0][0]
-        self.begins = [piece.startswith(self._space) for piece in ids]
+        self.begins = [piece.startswith(self._space) for piece in forms]
         """Whether each token begins a word."""
+        texts = (self.text((place,)) for place in range(len(forms)))
+        self.punctuation = [not any(one.isalnum() or one in INSIDE for one in text) for text in texts]
+        """Whether each token has only punctuation."""
         self._spelled: dict[str, list[int]] = {}
 
     def words(self, text: str) -> list[list[int]]:

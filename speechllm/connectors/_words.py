@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from speechllm.ctc import align
+from speechllm.lengths import ranks
 from speechllm.transfer import to_device
 
 CHOICES = 3
@@ -23,11 +24,11 @@ class Words:
     """Words of a batch (R), and the keys and values of their positions in each layer."""
 
     utts_R: Tensor
-    """Utterance of each word."""
-    states_R: Tensor
-    """Stacked state that names the first token."""
+    """Utterance of each word, or segment of an utterance."""
+    places_R: Tensor
+    """Place of its first token: a stacked state, or a position of a text."""
     past: list[tuple[Tensor, Tensor]]
-    """Keys and values (R, K, H) of the stacked state and of the K - 1 positions after it, for each layer."""
+    """Keys and values (R, K, H) of the K positions of each word in each layer."""
 
     def append(self, layer: int, keys_RH: Tensor, values_RH: Tensor) -> tuple[Tensor, Tensor]:
         """Append keys and values of a new position to those of a layer, and return all of them."""
@@ -38,7 +39,7 @@ class Words:
     def select(self, places: Tensor | slice) -> "Words":
         """Return some of the words."""
         past = [(keys_RKH[places], values_RKH[places]) for keys_RKH, values_RKH in self.past]
-        return Words(self.utts_R[places], self.states_R[places], past)
+        return Words(self.utts_R[places], self.places_R[places], past)
 
 
 class Transcribed(NamedTuple):
@@ -110,9 +111,11 @@ class SpellingSearch:
     Args:
         number: number of words.
         device: device of the scores.
+        choices: largest number of first tokens of a word, and of tokens after each of its spellings.
     """
 
-    def __init__(self, number: int, device: torch.device) -> None:
+    def __init__(self, number: int, device: torch.device, choices: int = CHOICES) -> None:
+        self._choices = choices
         self.words_R = torch.arange(number, device=device)
         """Word of each spelling that is not complete."""
         self.tokens_RS = torch.empty(number, 0, dtype=torch.long, device=device)
@@ -128,7 +131,7 @@ class SpellingSearch:
             log_probs_RC: log-probabilities of the classes after each spelling.
             tokens_C: token of each class; -1 for the end of the word.
         """
-        top_RK, classes_RK = log_probs_RC.detach().topk(min(CHOICES, log_probs_RC.shape[1]))
+        top_RK, classes_RK = log_probs_RC.detach().topk(min(self._choices, log_probs_RC.shape[1]))
         probs_RK = self._probs_R[:, None] * top_RK.exp()
         best_N = self._best_complete_N.scatter_reduce(0, self.words_R, probs_RK[:, 0], "amax")
         used_RK = probs_RK >= LEAST_SHARE * best_N[self.words_R, None]
@@ -156,8 +159,4 @@ class SpellingSearch:
 def _best(groups_Q: Tensor, scores_Q: Tensor, number: int) -> Tensor:
     """Return the indices of the ``number`` highest scores of each group, in ascending order."""
     order_Q = scores_Q.argsort(descending=True)
-    order_Q = order_Q[groups_Q[order_Q].argsort(stable=True)]
-    sizes_G = groups_Q.bincount()
-    firsts_G = sizes_G.cumsum(0) - sizes_G
-    ranks_Q = torch.arange(len(order_Q), device=order_Q.device) - firsts_G[groups_Q[order_Q]]
-    return order_Q[ranks_Q < number].sort().values
+    return order_Q[ranks(groups_Q[order_Q]) < number].sort().values

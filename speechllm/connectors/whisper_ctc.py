@@ -9,7 +9,8 @@ once, and the tokens of a word one after the other:
 2. Each word is continued as the decoder continues a text: the next position has the embedding of the token before it,
    and attends to the word's stacked state, to the positions between, and to the states around them. The token of a next
    word means that the word is complete. Its probable spellings are searched (``_words.py``).
-3. Posteriors over Whisper's tokens become posteriors over the LLM's units (``_respelling.py``): the further units of a
+3. A second pass (``_second_pass.py``) scores each word, and spells it again, after the words before it.
+4. Posteriors over Whisper's tokens become posteriors over the LLM's units (``_respelling.py``): the further units of a
    word are inserted after its last state, so that the search has a longer sequence. ``_ctc.py`` describes the speech
    tokens.
 
@@ -23,19 +24,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout, gelu, nll_loss, pad, scaled_dot_product_attention
+from torch.nn.functional import nll_loss, pad, scaled_dot_product_attention
 
 from speechllm.base_models import load_whisper, reading
 from speechllm.connectors._ctc import CTCOptions, SubwordCTC
 from speechllm.connectors._local_attention import LocalAttention, Windows
 from speechllm.connectors._respelling import Respelling
+from speechllm.connectors._second_pass import SecondPass, Texts
+from speechllm.connectors._whisper_layers import WhisperLayers, all_heads, by_head, keys_values
 from speechllm.connectors._whisper_tokens import WhisperTokens
 from speechllm.connectors._word_head import WordHead
-from speechllm.connectors._words import Runs, Spelling, SpellingSearch, Words, best_runs, locate
+from speechllm.connectors._words import CHOICES, Runs, Spelling, SpellingSearch, Words, best_runs, locate
 from speechllm.ctc import ctc_loss
 from speechllm.interfaces import ConnectorOutput, Decoder, Encoder, Posteriors
 from speechllm.lengths import length_mask
 from speechllm.lora import LoraOptions, merged, with_lora
+from speechllm.ranges import probability
 
 if TYPE_CHECKING:
     from transformers.models.whisper.modeling_whisper import WhisperDecoder
@@ -56,10 +60,17 @@ class Config(CTCOptions):
     """Whether subword units have no capitals; the CTC loss always ignores case."""
     lora: LoraOptions = field(default_factory=lambda: LoraOptions(rank=32, alpha=64.0, dropout=0.0, modules=LINEAR))
     """Adapters of the decoder's layers."""
+    second_pass: float = 0.7
+    """Weight of the decoder with the words before each word (0 to 1)."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges of the values."""
+        super().__post_init__()
+        probability(self, "second_pass")
 
     def build(self, input_dim: int, output_dim: int, segment_states: int) -> "WhisperCTC":
         """Build the connector for states of ``input_dim`` and an LLM of ``output_dim``."""
-        return WhisperCTC(input_dim, output_dim, self)
+        return WhisperCTC(input_dim, output_dim, segment_states, self)
 
 
 class WhisperCTC(SubwordCTC):
@@ -68,6 +79,7 @@ class WhisperCTC(SubwordCTC):
     Args:
         input_dim: dimension D of the states, and of the decoder.
         output_dim: embedding dimension E of the LLM.
+        segment_states: number of encoder states of a segment.
         config: sizes.
     """
 
@@ -75,9 +87,9 @@ class WhisperCTC(SubwordCTC):
     positions_KH: Tensor
     """Positional embeddings of the positions that continue a word."""
 
-    def __init__(self, input_dim: int, output_dim: int, config: Config) -> None:
+    def __init__(self, input_dim: int, output_dim: int, segment_states: int, config: Config) -> None:
         super().__init__(input_dim, input_dim, output_dim, config)
-        self._lora = config.lora
+        self._segment_states, self._config = segment_states, config
         nn.init.zeros_(self.input.weight)
         nn.init.zeros_(self.input.bias)
 
@@ -103,7 +115,10 @@ class WhisperCTC(SubwordCTC):
         self.own = self._local(decoder, rate=1, margin=16, centre=0.0, width=2.5)
         self.cross = self._local(decoder, rate=self.stack, margin=8, centre=1.5, width=1.25)
         self.after = self._local(decoder, rate=self.stack, margin=8, centre=1.5, width=2.0)
-        self.decoder = with_lora(_Layers(decoder), self._lora, "connector.lora")
+        weight = self._config.second_pass
+        again = SecondPass(decoder, prompt, self._tokens, self.head, self._segment_states, weight)
+        self.second_pass = again if weight else None
+        self.decoder = with_lora(WhisperLayers(decoder), self._config.lora, "connector.lora")
 
     @property
     def base_model(self) -> nn.Module:
@@ -127,7 +142,7 @@ class WhisperCTC(SubwordCTC):
 
     def forward(self, states_BLD: Tensor, state_lens_B: Tensor) -> ConnectorOutput:
         """Return embeds_BSE, their number for each utterance, and the posteriors of states and continuations."""
-        return self._speech_tokens(self._score(states_BLD, state_lens_B))
+        return self._speech_tokens(self._score(states_BLD, state_lens_B), states_BLD, state_lens_B)
 
     def ctc_loss(self, states_BLD: Tensor, state_lens_B: Tensor, texts: list[str]) -> Tensor:
         """Return the summed loss of transcripts (nats): CTC of the first tokens, cross-entropy of the further tokens.
@@ -141,7 +156,7 @@ class WhisperCTC(SubwordCTC):
     ) -> tuple[ConnectorOutput, Tensor]:
         """Return the speech tokens and ``ctc_loss``."""
         scored = self._score(states_BLD, state_lens_B)
-        return self._speech_tokens(scored), self._loss(scored, texts)
+        return self._speech_tokens(scored, states_BLD, state_lens_B), self._loss(scored, texts)
 
     def _score(self, states_BLD: Tensor, state_lens_B: Tensor) -> "_Scored":
         """Compute the positions of the stacked states."""
@@ -151,20 +166,20 @@ class WhisperCTC(SubwordCTC):
         hidden_BMH = self.query_H + self.input(stacked_BMD * used_BM[..., None])
         lens_B = self.output_lengths(state_lens_B)
         valid_BM = length_mask(lens_B, used_BM.shape[1])
-        own_keys, windows = [], []
-        own: Any  # ModuleList has no type of its items
-        cross: Any
-        for layer, own, cross in zip(self.decoder.layers, self.own, self.cross, strict=True):
-            normed_BMH = layer.self_attn_layer_norm(hidden_BMH)
-            own_keys.append(_project(layer.self_attn, normed_BMH))
-            attended_BMH = own(layer.self_attn.q_proj(normed_BMH), own.windows(*own_keys[-1], valid_BM))
-            hidden_BMH = hidden_BMH + self._drop(layer.self_attn.out_proj(attended_BMH))
-            normed_BMH = layer.encoder_attn_layer_norm(hidden_BMH)
-            windows.append(cross.windows(*_project(layer.encoder_attn, states_BLD), used_BL))
-            attended_BMH = cross(layer.encoder_attn.q_proj(normed_BMH), windows[-1])
-            hidden_BMH = hidden_BMH + self._drop(layer.encoder_attn.out_proj(attended_BMH))
-            hidden_BMH = hidden_BMH + self._feed_forward(layer, hidden_BMH)
-        hidden_BMH = self.decoder.norm(hidden_BMH)
+        own_keys: list[tuple[Tensor, Tensor]] = []
+        windows: list[Windows] = []
+
+        def attend_own(layer: int, attention: Any, normed_BMH: Tensor) -> Tensor:
+            own_keys.append(keys_values(attention, normed_BMH))
+            own: Any = self.own[layer]  # ModuleList has no type of its items
+            return own(attention.q_proj(normed_BMH), own.windows(*own_keys[layer], valid_BM))  # type: ignore[no-any-return]
+
+        def attend_cross(layer: int, attention: Any, normed_BMH: Tensor) -> Tensor:
+            cross: Any = self.cross[layer]
+            windows.append(cross.windows(*keys_values(attention, states_BLD), used_BL))
+            return cross(attention.q_proj(normed_BMH), windows[layer])  # type: ignore[no-any-return]
+
+        hidden_BMH = self.decoder(hidden_BMH, attend_own, attend_cross, self.options.dropout)
         log_probs_BMW = self.head(hidden_BMH).float().log_softmax(-1)
         return _Scored(hidden_BMH, log_probs_BMW, lens_B, own_keys, windows)
 
@@ -185,18 +200,19 @@ class WhisperCTC(SubwordCTC):
         Returns:
             Log-probabilities of the word's end (class 0) and of the further tokens.
         """
+
+        def attend_own(layer: int, attention: Any, normed_RH: Tensor) -> Tensor:
+            past = words.append(layer, *keys_values(attention, normed_RH))
+            return _attend_all(attention.q_proj(normed_RH), *past, attention.num_heads)
+
+        def attend_cross(layer: int, attention: Any, normed_RH: Tensor) -> Tensor:
+            after: Any = self.after[layer]
+            queries_RH = attention.q_proj(normed_RH)
+            return after.at(queries_RH, words.utts_R, words.places_R, scored.windows[layer])  # type: ignore[no-any-return]
+
         hidden_RH = self.head.embeddings(tokens_R) + self.positions_KH[step]
-        after: Any
-        for index, (layer, after) in enumerate(zip(self.decoder.layers, self.after, strict=True)):
-            normed_RH = layer.self_attn_layer_norm(hidden_RH)
-            past = words.append(index, *_project(layer.self_attn, normed_RH))
-            attended_RH = _attend_all(layer.self_attn.q_proj(normed_RH), *past, layer.self_attn.num_heads)
-            hidden_RH = hidden_RH + self._drop(layer.self_attn.out_proj(attended_RH))
-            queries_RH = layer.encoder_attn.q_proj(layer.encoder_attn_layer_norm(hidden_RH))
-            attended_RH = after.at(queries_RH, words.utts_R, words.states_R, scored.windows[index])
-            hidden_RH = hidden_RH + self._drop(layer.encoder_attn.out_proj(attended_RH))
-            hidden_RH = hidden_RH + self._feed_forward(layer, hidden_RH)
-        return self.head.further(self.decoder.norm(hidden_RH)).float().log_softmax(-1)
+        hidden_RH = self.decoder(hidden_RH, attend_own, attend_cross, self.options.dropout)
+        return self.head.further(hidden_RH).float().log_softmax(-1)
 
     def _loss(self, scored: "_Scored", texts: list[str]) -> Tensor:
         """Return the summed loss of transcripts."""
@@ -217,36 +233,55 @@ class WhisperCTC(SubwordCTC):
             loss = loss + nll_loss(log_probs_RF, torch.tensor(targets, device=device), reduction="sum")
         return loss
 
-    def _speech_tokens(self, scored: "_Scored") -> ConnectorOutput:
+    def _speech_tokens(self, scored: "_Scored", states_BLD: Tensor, state_lens_B: Tensor) -> ConnectorOutput:
         """Spell the words of the best labels, and return the speech tokens."""
         valid_BM = length_mask(scored.lens_B, scored.hidden_BMH.shape[1])
-        runs = best_runs(scored.log_probs_BMW.argmax(-1) * valid_BM)
-        spellings = self._spellings(scored, runs)
-        log_probs_BPC, states_BP, lens_B = self._respelling(scored.log_probs_BMW, scored.lens_B, runs, spellings)
+        log_probs_BMW = scored.log_probs_BMW
+        runs = best_runs(log_probs_BMW.argmax(-1) * valid_BM)
+        texts = None
+        if self.second_pass is not None and len(runs.utts_N):
+            best = [one[0].tokens for one in self._spellings(scored, log_probs_BMW, runs, choices=1)]
+            texts = self.second_pass.read(states_BLD, state_lens_B, runs.utts_N, runs.firsts_N * self.stack, best)
+            log_probs_BMW = self.second_pass.rescore(log_probs_BMW, runs, texts)
+        spellings = self._spellings(scored, log_probs_BMW, runs, texts=texts)
+        log_probs_BPC, states_BP, lens_B = self._respelling(log_probs_BMW, scored.lens_B, runs, spellings)
         hidden_BPH = scored.hidden_BMH[torch.arange(len(states_BP), device=states_BP.device)[:, None], states_BP]
         posteriors = Posteriors(log_probs_BPC, lens_B, self._units, self.stack, states_BP)
         return ConnectorOutput(*self.embed(hidden_BPH, posteriors), posteriors)
 
-    def _spellings(self, scored: "_Scored", runs: Runs) -> list[list[Spelling]]:
-        """Return the probable spellings of the words, which begin at the last states of their runs."""
-        log_probs_NW = scored.log_probs_BMW[runs.utts_N, runs.lasts_N]
-        search = SpellingSearch(len(log_probs_NW), log_probs_NW.device)
+    def _spellings(
+        self,
+        scored: "_Scored",
+        log_probs_BMW: Tensor,
+        runs: Runs,
+        *,
+        choices: int = CHOICES,
+        texts: Texts | None = None,
+    ) -> list[list[Spelling]]:
+        """Return the probable spellings of the words, which begin at the last states of their runs.
+
+        Args:
+            scored: positions of the stacked states.
+            log_probs_BMW: log-probabilities of the blank and the first tokens.
+            runs: states of the words.
+            choices: largest number of first tokens of a word, and of tokens after each of its spellings.
+            texts: the words as texts, for the second pass.
+        """
+        log_probs_NW = log_probs_BMW[runs.utts_N, runs.lasts_N]
+        search = SpellingSearch(len(log_probs_NW), log_probs_NW.device, choices)
         before_R = search.extend(log_probs_NW[:, 1:], self.head.first_W[1:])
         words = self._words(scored, runs.utts_N[before_R], runs.lasts_N[before_R])
+        again = None if self.second_pass is None or texts is None else self.second_pass.begin(texts, before_R)
         for step in range(MAX_FURTHER):
             if not len(before_R):
                 break
-            log_probs_RF = self._next(scored, words, search.tokens_RS[:, -1], step)
+            tokens_R = search.tokens_RS[:, -1]
+            log_probs_RF = self._next(scored, words, tokens_R, step)
+            if again is not None:
+                log_probs_RF = self.second_pass.next(texts, again, tokens_R, step, log_probs_RF)
             before_R = search.extend(log_probs_RF, self.head.further_F)
-            words = words.select(before_R)
+            words, again = words.select(before_R), again and again.select(before_R)
         return search.finish()
-
-    def _feed_forward(self, layer: Any, hidden: Tensor) -> Tensor:
-        """Return the output of the feed-forward module of a layer."""
-        return self._drop(layer.fc2(gelu(layer.fc1(layer.final_layer_norm(hidden)))))
-
-    def _drop(self, hidden: Tensor) -> Tensor:
-        return dropout(hidden, self.options.dropout, self.training)
 
 
 class _Scored(NamedTuple):
@@ -263,24 +298,10 @@ class _Scored(NamedTuple):
     """Keys and values of the encoder states in each layer."""
 
 
-def _project(layer: Any, states: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the keys and values of an attention layer of the decoder."""
-    return layer.k_proj(states), layer.v_proj(states)
-
-
 def _attend_all(queries_RH: Tensor, keys_RKH: Tensor, values_RKH: Tensor, num_heads: int) -> Tensor:
     """Return the values (R, H) attended to with one query for each row of keys."""
-    rows = queries_RH[:, None], keys_RKH, values_RKH
-    by_head = (one.unflatten(-1, (num_heads, -1)).transpose(1, 2) for one in rows)
-    return scaled_dot_product_attention(*by_head)[:, :, 0].flatten(1)
-
-
-class _Layers(nn.Module):
-    """Layers and final normalisation of Whisper's decoder."""
-
-    def __init__(self, decoder: "WhisperDecoder") -> None:
-        super().__init__()
-        self.layers, self.norm = decoder.layers, decoder.layer_norm
+    queries, keys, values = (by_head(one, num_heads) for one in (queries_RH[:, None], keys_RKH, values_RKH))
+    return all_heads(scaled_dot_product_attention(queries, keys, values))[:, 0]
 
 
 def _tokenizer(path: str, option: str) -> Any:
