@@ -68,16 +68,15 @@ def test_scores_are_those_of_whispers_decoder(
         expected_W = first_probs(own_logits(whisper, ids[place], speech[place]), tokens)
         torch.testing.assert_close(texts.log_probs_NW[place].exp(), expected_W, atol=1e-6, rtol=0)
     rows = [5, 1, 3, 3]  # in any order, a word more than once
+    spellings = [tokens.words(word)[0] for word in ("rest", "had", "day", "dog")]
     spelled = second.begin(texts, torch.tensor(rows))
     further = [token for token, begins in enumerate(tokens.begins) if not begins]
     first_RF = torch.zeros(len(rows), 1 + len(further)).log_softmax(1)
     written = [ids[place] for place in rows]
     for step in range(3):
-        tokens_R = torch.tensor([words[0][1 + step % 2], words[1][1], words[3][2], words[5][1]])
-        if step == 0:
-            tokens_R = torch.tensor([words[place][0] for place in rows])
+        tokens_R = torch.tensor([one[step] for one in spellings])
         found_RF = second.next(texts, spelled, tokens_R, step, first_RF)
-        written = [some + [tokens.ids[one]] for some, one in zip(written, tokens_R.tolist(), strict=True)]
+        written = [[*some, tokens.ids[one]] for some, one in zip(written, tokens_R.tolist(), strict=True)]
         for row, place in enumerate(rows):
             logits_V = own_logits(whisper, written[row], speech[place])
             letters = [token for token in further if not tokens.punctuation[token]]
