@@ -64,13 +64,13 @@ class SecondPass(nn.Module):
     embeddings_VH: Tensor
     positions_KH: Tensor
     ids_T: Tensor
-    """Id of each token."""
+    """Id of each token without case."""
     first_V: Tensor
     """Class of each id among the tokens that begin a word; 0: none of them."""
     ends_V: Tensor
     """Whether a word is complete before each id."""
-    further_F: Tensor
-    """Token of each class of further tokens; class 0 is the end of the word."""
+    ids_F: Tensor
+    """Id of each class of further tokens; class 0, the end of the word, has none."""
     ends_F: Tensor
     """Whether each of these classes is the end or punctuation."""
 
@@ -86,7 +86,8 @@ class SecondPass(nn.Module):
         super().__init__()
         self.decoder = copy.deepcopy(WhisperLayers(decoder))
         self._heads = decoder.config.decoder_attention_heads
-        self._prompt, self._segment_states, self._weight = prompt, segment_states, weight
+        self._prompt, self._ids, self._segment_states, self._weight = prompt, tokens.ids, segment_states, weight
+        self._first_classes = 1 + sum(tokens.begins)
         embeddings_VH = decoder.embed_tokens.weight.detach()
         first_V = torch.zeros(len(embeddings_VH), dtype=torch.long)
         ends_V = torch.ones(len(embeddings_VH), dtype=torch.bool)
@@ -100,7 +101,7 @@ class SecondPass(nn.Module):
             "ids_T": torch.tensor(tokens.ids),
             "first_V": first_V,
             "ends_V": ends_V,
-            "further_F": further_F,
+            "ids_F": torch.tensor(tokens.ids)[further_F],
             "ends_F": torch.tensor(tokens.punctuation)[further_F] | (further_F < 0),
         }
         for name, buffer in buffers.items():
@@ -138,7 +139,7 @@ class SecondPass(nn.Module):
             queries_GAKD = by_head(attention.q_proj(normed_GKH), self._heads)
             return all_heads(scaled_dot_product_attention(queries_GAKD, *cross[layer], attn_mask=valid_G11L))
 
-        ids_GK, places_N = self._ids(segments_N, words)
+        ids_GK, places_N = self._join(segments_N, words)
         positions_K = torch.arange(ids_GK.shape[1], device=ids_GK.device)
         hidden_GKH = self.decoder(self._embed(ids_GK, positions_K), attend_own, attend_cross)
         log_probs_NW = self._first(hidden_GKH[segments_N, places_N - 1])
@@ -190,7 +191,7 @@ class SecondPass(nn.Module):
     def _first(self, hidden_NH: Tensor) -> Tensor:
         """Return the log-probabilities of the tokens that begin a word (N, W), their forms with capitals included."""
         probs_NV = self._logits(hidden_NH).softmax(1)
-        probs_NW = probs_NV.new_zeros(len(probs_NV), 1 + int(self.first_V.max())).index_add(1, self.first_V, probs_NV)
+        probs_NW = probs_NV.new_zeros(len(probs_NV), self._first_classes).index_add(1, self.first_V, probs_NV)
         return probs_NW[:, 1:].clamp(min=TINY).log().log_softmax(1)
 
     def _further(self, hidden_RH: Tensor, first_RF: Tensor) -> Tensor:
@@ -201,22 +202,21 @@ class SecondPass(nn.Module):
         logits_RV = self._logits(hidden_RH)
         ends_R1 = logits_RV.masked_fill(~self.ends_V, NEG_INF).logsumexp(1, keepdim=True)
         ends_RF = first_RF.masked_fill(~self.ends_F, NEG_INF).log_softmax(1) + ends_R1
-        return torch.where(self.ends_F, ends_RF, logits_RV[:, self.ids_T[self.further_F]]).log_softmax(1)
+        return torch.where(self.ends_F, ends_RF, logits_RV[:, self.ids_F]).log_softmax(1)
 
     def _interpolate(self, first_QC: Tensor, second_QC: Tensor) -> Tensor:
         """Return the log-probabilities with both passes."""
         return ((1 - self._weight) * first_QC + self._weight * second_QC).log_softmax(1)
 
-    def _ids(self, segments_N: Tensor, words: list[tuple[int, ...]]) -> tuple[Tensor, Tensor]:
+    def _join(self, segments_N: Tensor, words: list[tuple[int, ...]]) -> tuple[Tensor, Tensor]:
         """Return the ids (G, K) of the texts, prompts included, and the position of each word."""
-        ids = self.ids_T.tolist()
         texts: list[list[int]] = []
         places = []
         for segment, tokens in zip(segments_N.tolist(), words, strict=True):
             if segment == len(texts):
                 texts.append(list(self._prompt))
             places.append(len(texts[segment]))
-            texts[segment] += [ids[token] for token in tokens]
+            texts[segment] += [self._ids[token] for token in tokens]
         ids_GK = pad_sequence([torch.tensor(one) for one in texts], batch_first=True)
         return to_device(ids_GK, segments_N.device), to_device(torch.tensor(places), segments_N.device)
 

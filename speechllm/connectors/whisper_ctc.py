@@ -61,7 +61,7 @@ class Config(CTCOptions):
     lora: LoraOptions = field(default_factory=lambda: LoraOptions(rank=32, alpha=64.0, dropout=0.0, modules=LINEAR))
     """Adapters of the decoder's layers."""
     second_pass: float = 0.7
-    """Weight of the decoder with the words before each word (0 to 1)."""
+    """Weight of the second pass, without adapters and after the words before each word (0 to 1)."""
 
     def __post_init__(self) -> None:
         """Check the ranges of the values."""
@@ -116,13 +116,12 @@ class WhisperCTC(SubwordCTC):
         self.cross = self._local(decoder, rate=self.stack, margin=8, centre=1.5, width=1.25)
         self.after = self._local(decoder, rate=self.stack, margin=8, centre=1.5, width=2.0)
         weight = self._config.second_pass
-        again = SecondPass(decoder, prompt, self._tokens, self.head, self._segment_states, weight)
-        self.second_pass = again if weight else None
+        self.second_pass = SecondPass(decoder, prompt, self._tokens, self.head, self._segment_states, weight)
         self.decoder = with_lora(WhisperLayers(decoder), self._config.lora, "connector.lora")
 
     @property
     def base_model(self) -> nn.Module:
-        """The layers of Whisper's decoder, with adapters."""
+        """The layers of Whisper's decoder with adapters, those of the second pass not included."""
         return self.decoder
 
     @staticmethod
@@ -239,7 +238,7 @@ class WhisperCTC(SubwordCTC):
         log_probs_BMW = scored.log_probs_BMW
         runs = best_runs(log_probs_BMW.argmax(-1) * valid_BM)
         texts = None
-        if self.second_pass is not None and len(runs.utts_N):
+        if self._config.second_pass and len(runs.utts_N):
             best = [one[0].tokens for one in self._spellings(scored, log_probs_BMW, runs, choices=1)]
             texts = self.second_pass.read(states_BLD, state_lens_B, runs.utts_N, runs.firsts_N * self.stack, best)
             log_probs_BMW = self.second_pass.rescore(log_probs_BMW, runs, texts)
@@ -271,13 +270,13 @@ class WhisperCTC(SubwordCTC):
         search = SpellingSearch(len(log_probs_NW), log_probs_NW.device, choices)
         before_R = search.extend(log_probs_NW[:, 1:], self.head.first_W[1:])
         words = self._words(scored, runs.utts_N[before_R], runs.lasts_N[before_R])
-        again = None if self.second_pass is None or texts is None else self.second_pass.begin(texts, before_R)
+        again = None if texts is None else self.second_pass.begin(texts, before_R)
         for step in range(MAX_FURTHER):
             if not len(before_R):
                 break
             tokens_R = search.tokens_RS[:, -1]
             log_probs_RF = self._next(scored, words, tokens_R, step)
-            if again is not None:
+            if texts is not None and again is not None:
                 log_probs_RF = self.second_pass.next(texts, again, tokens_R, step, log_probs_RF)
             before_R = search.extend(log_probs_RF, self.head.further_F)
             words, again = words.select(before_R), again and again.select(before_R)
