@@ -117,7 +117,7 @@ class SecondPass(nn.Module):
             states_BLD: states of the encoder.
             state_lens_B: number of valid states.
             utts_N: utterance of each word, in ascending order; there is at least one word.
-            states_N: encoder state at which each word begins, in ascending order in each utterance.
+            states_N: first encoder state of each word, in ascending order in each utterance.
             words: tokens of each word.
         """
         batch, length, dim = states_BLD.shape

@@ -9,7 +9,7 @@ once, and the tokens of a word one after the other:
 2. Each word is continued as the decoder continues a text: the next position has the embedding of the token before it,
    and attends to the word's stacked state, to the positions between, and to the states around them. The token of a next
    word means that the word is complete. Its probable spellings are searched (``_words.py``).
-3. A second pass (``_second_pass.py``) scores each word, and spells it again, after the words before it.
+3. A second pass (``_second_pass.py``) scores first and further tokens again, after the words before.
 4. Posteriors over Whisper's tokens become posteriors over the LLM's units (``_respelling.py``): the further units of a
    word are inserted after its last state, so that the search has a longer sequence. ``_ctc.py`` describes the speech
    tokens.
