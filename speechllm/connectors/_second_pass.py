@@ -2,11 +2,12 @@
 
 The first pass finds all words at once, without any text before them. In the second pass (two-pass recognition: Sainath
 et al., 2019, arXiv 1908.10992), Whisper's decoder without adapters has the best words of the first pass as its text.
-All of them are given, so that one call computes all positions of the text, and a further one the next token of all
-spellings. The states of each segment of the encoder (30 s) have a text of their own.
+One call computes all positions of the text, and a further one the next token of all spellings. Each segment of the
+encoder (30 s) has a text of its own.
 
-Whisper writes capitals and punctuation, which transcripts may lack. Probabilities of tokens that differ only in case
-are added, and the first pass alone selects punctuation at the end of a word.
+Whisper writes capitals, numbers, abbreviations and punctuation, which transcripts may lack. So probabilities of tokens
+that differ only in case are added, punctuation and numbers keep the probabilities of the first pass, and it alone
+decides between the end of a word and punctuation.
 """
 
 import copy
@@ -40,7 +41,7 @@ class Texts(NamedTuple):
     places_N: Tensor
     """Position of the first token of each word in the text of its segment."""
     log_probs_NW: Tensor
-    """Log-probabilities of the tokens that begin a word, without the blank."""
+    """Log-probabilities of the tokens that begin a word."""
     own: list[tuple[Tensor, Tensor]]
     """Keys and values (G, A, K, D) of the positions for each layer and head."""
     cross: list[tuple[Tensor, Tensor]]
@@ -64,15 +65,11 @@ class SecondPass(nn.Module):
     embeddings_VH: Tensor
     positions_KH: Tensor
     ids_T: Tensor
-    """Id of each token without case."""
-    first_V: Tensor
-    """Class of each id among the tokens that begin a word; 0: none of them."""
-    ends_V: Tensor
-    """Whether a word is complete before each id."""
-    ids_F: Tensor
-    """Id of each class of further tokens; class 0, the end of the word, has none."""
-    ends_F: Tensor
-    """Whether each of these classes is the end or punctuation."""
+    """Id of each token without case: of its most frequent form."""
+    words_W: Tensor
+    """Whether each class of tokens that begin a word, without the blank, is a word's."""
+    words_F: Tensor
+    """Whether each class of further tokens is a word's, neither its end nor punctuation."""
 
     def __init__(
         self,
@@ -86,23 +83,16 @@ class SecondPass(nn.Module):
         super().__init__()
         self.decoder = copy.deepcopy(WhisperLayers(decoder))
         self._heads = decoder.config.decoder_attention_heads
-        self._prompt, self._ids, self._segment_states, self._weight = prompt, tokens.ids, segment_states, weight
-        self._first_classes = 1 + sum(tokens.begins)
+        self._prompt, self._segment_states, self._weight = prompt, segment_states, weight
         embeddings_VH = decoder.embed_tokens.weight.detach()
-        first_V = torch.zeros(len(embeddings_VH), dtype=torch.long)
-        ends_V = torch.ones(len(embeddings_VH), dtype=torch.bool)
-        for token, ids in enumerate(tokens.forms):
-            first_V[ids] = head.classes[token] if tokens.begins[token] else 0
-            ends_V[ids] = tokens.begins[token] or tokens.punctuation[token]
-        further_F = head.further_F.cpu()
+        first, further = head.first_W[1:].tolist(), head.further_F[1:].tolist()
+        self._first, self._further = (_Classes([tokens.forms[token] for token in one]) for one in (first, further))
         buffers = {
             "embeddings_VH": embeddings_VH,
             "positions_KH": decoder.embed_positions.weight.detach(),
-            "ids_T": torch.tensor(tokens.ids),
-            "first_V": first_V,
-            "ends_V": ends_V,
-            "ids_F": torch.tensor(tokens.ids)[further_F],
-            "ends_F": torch.tensor(tokens.punctuation)[further_F] | (further_F < 0),
+            "ids_T": torch.tensor([ids[0] for ids in tokens.forms]),
+            "words_W": torch.tensor([tokens.spoken[token] for token in first]),
+            "words_F": torch.tensor([False, *(tokens.spoken[token] for token in further)]),
         }
         for name, buffer in buffers.items():
             self.register_buffer(name, buffer.to(embeddings_VH.device), persistent=False)
@@ -142,7 +132,8 @@ class SecondPass(nn.Module):
         ids_GK, places_N = self._join(segments_N, words)
         positions_K = torch.arange(ids_GK.shape[1], device=ids_GK.device)
         hidden_GKH = self.decoder(self._embed(ids_GK, positions_K), attend_own, attend_cross)
-        log_probs_NW = self._first(hidden_GKH[segments_N, places_N - 1])
+        hidden_NH = hidden_GKH[segments_N, places_N - 1]
+        log_probs_NW = self._first(self._logits(hidden_NH)).clamp(min=TINY).log()
         return Texts(segments_N, places_N, log_probs_NW, own, cross, valid_G11L)
 
     def begin(self, texts: Texts, words_R: Tensor) -> Words:
@@ -157,11 +148,9 @@ class SecondPass(nn.Module):
         words_Q = torch.arange(len(lens_N), device=lens_N.device).repeat_interleave(lens_N)
         index = runs.utts_N[words_Q], runs.firsts_N[words_Q] + ranks(words_Q)
         first_QW = log_probs_BMW[index]
-        total_Q1 = first_QW[:, 1:].logsumexp(1, keepdim=True)
-        both_QW = total_Q1 + self._interpolate(first_QW[:, 1:], texts.log_probs_NW[words_Q])
+        both_QW = self._interpolate(first_QW[:, 1:], texts.log_probs_NW[words_Q], self.words_W)
         return log_probs_BMW.index_put(index, torch.cat([first_QW[:, :1], both_QW], 1))
 
-    @torch.no_grad()
     def next(self, texts: Texts, words: Words, tokens_R: Tensor, step: int, first_RF: Tensor) -> Tensor:
         """Append a position after a token to each word.
 
@@ -186,46 +175,39 @@ class SecondPass(nn.Module):
             return grouped.attend(attention.q_proj(normed_RH), *texts.cross[layer], texts.valid_G11L)
 
         hidden_RH = self._embed(self.ids_T[tokens_R], words.places_R + step)
-        return self._interpolate(first_RF, self._further(self.decoder(hidden_RH, attend_own, attend_cross), first_RF))
+        hidden_RH = self.decoder(hidden_RH, attend_own, attend_cross)
+        further_RF = pad(self._further(self._logits(hidden_RH)), (1, 0)) * self.words_F
+        ends_R1 = (1 - further_RF.sum(1, keepdim=True)).clamp(min=TINY).log()
+        shares_RF = first_RF.masked_fill(self.words_F, NEG_INF).log_softmax(1)  # of the end and of punctuation
+        second_RF = torch.where(self.words_F, further_RF.clamp(min=TINY).log(), ends_R1 + shares_RF)
+        return self._interpolate(first_RF, second_RF, torch.ones_like(self.words_F))
 
-    def _first(self, hidden_NH: Tensor) -> Tensor:
-        """Return the log-probabilities of the tokens that begin a word (N, W), their forms with capitals included."""
-        probs_NV = self._logits(hidden_NH).softmax(1)
-        probs_NW = probs_NV.new_zeros(len(probs_NV), self._first_classes).index_add(1, self.first_V, probs_NV)
-        return probs_NW[:, 1:].clamp(min=TINY).log().log_softmax(1)
+    def _logits(self, hidden_RH: Tensor) -> Tensor:
+        """Return the logits (R, V) of the next token."""
+        return linear(hidden_RH, self.embeddings_VH).float()
 
-    def _further(self, hidden_RH: Tensor, first_RF: Tensor) -> Tensor:
-        """Return the log-probabilities of a word's end (class 0) and of further tokens.
-
-        The first pass divides the probability that the word is complete between the end and punctuation.
-        """
-        logits_RV = self._logits(hidden_RH)
-        ends_R1 = logits_RV.masked_fill(~self.ends_V, NEG_INF).logsumexp(1, keepdim=True)
-        ends_RF = first_RF.masked_fill(~self.ends_F, NEG_INF).log_softmax(1) + ends_R1
-        return torch.where(self.ends_F, ends_RF, logits_RV[:, self.ids_F]).log_softmax(1)
-
-    def _interpolate(self, first_QC: Tensor, second_QC: Tensor) -> Tensor:
-        """Return the log-probabilities with both passes."""
-        return ((1 - self._weight) * first_QC + self._weight * second_QC).log_softmax(1)
+    def _interpolate(self, first_QC: Tensor, second_QC: Tensor, scored_C: Tensor) -> Tensor:
+        """Return the log-probabilities with both passes; classes that are not scored keep those of the first pass."""
+        both_QC = ((1 - self._weight) * first_QC + self._weight * second_QC).masked_fill(~scored_C, NEG_INF)
+        total_Q1 = first_QC.masked_fill(~scored_C, NEG_INF).logsumexp(1, keepdim=True)
+        return torch.where(scored_C, total_Q1 + both_QC.log_softmax(1), first_QC)
 
     def _join(self, segments_N: Tensor, words: list[tuple[int, ...]]) -> tuple[Tensor, Tensor]:
         """Return the ids (G, K) of the texts, prompts included, and the position of each word."""
+        ids = self.ids_T.tolist()
         texts: list[list[int]] = []
         places = []
         for segment, tokens in zip(segments_N.tolist(), words, strict=True):
             if segment == len(texts):
                 texts.append(list(self._prompt))
             places.append(len(texts[segment]))
-            texts[segment] += [self._ids[token] for token in tokens]
+            texts[segment] += [ids[token] for token in tokens]
         ids_GK = pad_sequence([torch.tensor(one) for one in texts], batch_first=True)
         return to_device(ids_GK, segments_N.device), to_device(torch.tensor(places), segments_N.device)
 
     def _embed(self, ids: Tensor, positions: Tensor) -> Tensor:
         """Return the embeddings of tokens; positions beyond the last one of Whisper are replaced by that one."""
         return self.embeddings_VH[ids] + self.positions_KH[positions.clamp(max=len(self.positions_KH) - 1)]
-
-    def _logits(self, hidden_RH: Tensor) -> Tensor:
-        return linear(hidden_RH, self.embeddings_VH).float()
 
     def _keys_values(self, attention: Any, states_GLH: Tensor) -> tuple[Tensor, Tensor]:
         """Return the keys and values (G, A, L, D) of an attention module."""
@@ -235,6 +217,32 @@ class SecondPass(nn.Module):
     @property
     def _layers(self) -> Any:
         return self.decoder.layers
+
+
+class _Classes(nn.Module):
+    """Classes of ids with the same text without case.
+
+    Args:
+        forms: ids of each class (C).
+    """
+
+    ids_C: Tensor
+    more_ids_E: Tensor
+    more_classes_E: Tensor
+
+    def __init__(self, forms: list[list[int]]) -> None:
+        super().__init__()
+        more = [(one, place) for place, ids in enumerate(forms) for one in ids[1:]]
+        more_2E = torch.tensor(more, dtype=torch.long).reshape(-1, 2).T
+        self.register_buffer("ids_C", torch.tensor([ids[0] for ids in forms]), persistent=False)
+        self.register_buffer("more_ids_E", more_2E[0], persistent=False)
+        self.register_buffer("more_classes_E", more_2E[1], persistent=False)
+
+    def forward(self, logits_RV: Tensor) -> Tensor:
+        """Return the probabilities (R, C) of the classes."""
+        total_R1 = logits_RV.logsumexp(1, keepdim=True)
+        probs_RC, more_RE = ((logits_RV[:, one] - total_R1).exp_() for one in (self.ids_C, self.more_ids_E))
+        return probs_RC.index_add_(1, self.more_classes_E, more_RE)
 
 
 class _Grouped:

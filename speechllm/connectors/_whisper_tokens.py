@@ -1,11 +1,12 @@
 """Tokens of Whisper without case, and the tokens of each word of a text."""
 
+import unicodedata
 from typing import Any
 
 from speechllm.byte_level import LOWER
 
-INSIDE = "'\ufffd"
-"""Characters inside words: the apostrophe, and the mark of bytes that are a part of a letter."""
+WORD_CHARACTERS = "'\u2019\ufffd"
+"""Characters of words besides letters: the apostrophes, and the mark of bytes that are a part of a letter."""
 
 
 class WhisperTokens:
@@ -32,8 +33,8 @@ class WhisperTokens:
         self.begins = [piece.startswith(self._space) for piece in forms]
         """Whether each token begins a word."""
         texts = (self.text((place,)) for place in range(len(forms)))
-        self.punctuation = [not any(one.isalnum() or one in INSIDE for one in text) for text in texts]
-        """Whether each token has only punctuation."""
+        self.spoken = [any(_is_letter(one) for one in text) for text in texts]
+        """Whether each token has a letter, an apostrophe or a part of a letter: neither punctuation nor a number."""
         self._spelled: dict[str, list[int]] = {}
 
     def words(self, text: str) -> list[list[int]]:
@@ -55,3 +56,8 @@ class WhisperTokens:
             pieces = min(forms, key=len)
             self._spelled[word] = [self._places[piece.translate(LOWER)] for piece in pieces]
         return self._spelled[word]
+
+
+def _is_letter(character: str) -> bool:
+    """Return whether a character is a letter, a mark on a letter, or one of ``WORD_CHARACTERS``."""
+    return character in WORD_CHARACTERS or unicodedata.category(character)[0] in "LM"

@@ -36,6 +36,7 @@ from speechllm.connectors._whisper_tokens import WhisperTokens
 from speechllm.connectors._word_head import WordHead
 from speechllm.connectors._words import CHOICES, Runs, Spelling, SpellingSearch, Words, best_runs, locate
 from speechllm.ctc import ctc_loss
+from speechllm.errors import ConfigError
 from speechllm.interfaces import ConnectorOutput, Decoder, Encoder, Posteriors
 from speechllm.lengths import length_mask
 from speechllm.lora import LoraOptions, merged, with_lora
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 
 LINEAR = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
 """Names of the linear layers of Whisper's decoder."""
+MULTILINGUAL = 51865
+"""Least size of the vocabulary of a multilingual Whisper; English-only ones have one token less."""
 MAX_FURTHER = 12
 """Largest number of tokens after the first of a word."""
 
@@ -97,11 +100,17 @@ class WhisperCTC(SubwordCTC):
         """Load the decoder of the encoder's Whisper model.
 
         Raises:
-            ConfigError: if the encoder's base model is not Whisper, or lacks the weights of the decoder.
+            ConfigError: if the encoder's base model is not Whisper, lacks the weights of the decoder, or is
+                multilingual and there is a second pass.
         """
         like = self.residual.weight
         option = "connector.type: whisper_ctc: encoder.path"
         decoder = load_whisper("decoder", encoder.path, like.dtype, option=option).to(like.device).requires_grad_(False)
+        if self._config.second_pass and decoder.config.vocab_size >= MULTILINGUAL:
+            raise ConfigError(
+                f"connector.second_pass: found {self._config.second_pass} with {encoder.path!r}, a multilingual "
+                "Whisper, whose decoder needs a language; set connector.second_pass: 0, or name an English-only Whisper"
+            )
         tokenizer = _tokenizer(encoder.path, option)
         self._tokens = WhisperTokens(tokenizer)
         embeddings_VH = decoder.embed_tokens.weight.detach()
@@ -248,6 +257,7 @@ class WhisperCTC(SubwordCTC):
         posteriors = Posteriors(log_probs_BPC, lens_B, self._units, self.stack, states_BP)
         return ConnectorOutput(*self.embed(hidden_BPH, posteriors), posteriors)
 
+    @torch.no_grad()  # spellings have no gradient
     def _spellings(
         self,
         scored: "_Scored",
