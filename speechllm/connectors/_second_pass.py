@@ -1,4 +1,4 @@
-"""Second pass of the connector whisper_ctc: Whisper's decoder scores each word after the words before it.
+"""Second pass of the connector whisper_ctc: Whisper's decoder scores each word, given the preceding words.
 
 The first pass finds all words at once, without any text before them. In the second pass (two-pass recognition: Sainath
 et al., 2019, arXiv 1908.10992), Whisper's decoder without adapters has the best words of the first pass as its text.
@@ -51,7 +51,7 @@ class Texts(NamedTuple):
 
 
 class SecondPass(nn.Module):
-    """Frozen decoder of Whisper that scores words after the words before them.
+    """Frozen decoder of Whisper that scores each word, given the preceding words.
 
     Args:
         decoder: Whisper's decoder; its layers are copied.
@@ -98,10 +98,10 @@ class SecondPass(nn.Module):
             self.register_buffer(name, buffer.to(embeddings_VH.device), persistent=False)
 
     @torch.no_grad()
-    def read(
+    def score_texts(
         self, states_BLD: Tensor, state_lens_B: Tensor, utts_N: Tensor, states_N: Tensor, words: list[tuple[int, ...]]
     ) -> Texts:
-        """Compute the positions of texts.
+        """Compute the positions of texts, and score the first token of each word.
 
         Args:
             states_BLD: states of the encoder.
@@ -136,8 +136,8 @@ class SecondPass(nn.Module):
         log_probs_NW = self._first(self._logits(hidden_NH)).clamp(min=TINY).log()
         return Texts(segments_N, places_N, log_probs_NW, own, cross, valid_G11L)
 
-    def begin(self, texts: Texts, words_R: Tensor) -> Words:
-        """Return some of the words, for ``next``."""
+    def start(self, texts: Texts, words_R: Tensor) -> Words:
+        """Return some of the words, for ``score_further``."""
         nothing_R0H = self.embeddings_VH.new_empty(len(words_R), 0, self.embeddings_VH.shape[1])
         past = [(nothing_R0H, nothing_R0H) for _ in texts.own]
         return Words(texts.segments_N[words_R], texts.places_N[words_R], past)
@@ -151,7 +151,7 @@ class SecondPass(nn.Module):
         both_QW = self._interpolate(first_QW[:, 1:], texts.log_probs_NW[words_Q], self.words_W)
         return log_probs_BMW.index_put(index, torch.cat([first_QW[:, :1], both_QW], 1))
 
-    def next(self, texts: Texts, words: Words, tokens_R: Tensor, step: int, first_RF: Tensor) -> Tensor:
+    def score_further(self, texts: Texts, words: Words, tokens_R: Tensor, step: int, first_RF: Tensor) -> Tensor:
         """Append a position after a token to each word.
 
         Args:

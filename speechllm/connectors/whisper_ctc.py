@@ -9,7 +9,7 @@ once, and the tokens of a word one after the other:
 2. Each word is continued as the decoder continues a text: the next position has the embedding of the token before it,
    and attends to the word's stacked state, to the positions between, and to the states around them. The token of a next
    word means that the word is complete. Its probable spellings are searched (``_words.py``).
-3. A second pass (``_second_pass.py``) scores first and further tokens again, after the words before.
+3. In a second pass (``_second_pass.py``), Whisper's decoder scores the tokens of each word, given the preceding words.
 4. Posteriors over Whisper's tokens become posteriors over the LLM's units (``_respelling.py``): the further units of a
    word are inserted after its last state, so that the search has a longer sequence. ``_ctc.py`` describes the speech
    tokens.
@@ -63,13 +63,13 @@ class Config(CTCOptions):
     """Whether subword units have no capitals; the CTC loss always ignores case."""
     lora: LoraOptions = field(default_factory=lambda: LoraOptions(rank=32, alpha=64.0, dropout=0.0, modules=LINEAR))
     """Adapters of the decoder's layers."""
-    second_pass: float = 0.7
-    """Weight of the second pass, without adapters and after the words before each word (0 to 1)."""
+    second_pass_weight: float = 0.7
+    """Weight of Whisper's decoder in the second pass (0 to below 1); 0: no second pass."""
 
     def __post_init__(self) -> None:
         """Check the ranges of the values."""
         super().__post_init__()
-        probability(self, "second_pass")
+        probability(self, "second_pass_weight")
 
     def build(self, input_dim: int, output_dim: int, segment_states: int) -> "WhisperCTC":
         """Build the connector for states of ``input_dim`` and an LLM of ``output_dim``."""
@@ -106,10 +106,10 @@ class WhisperCTC(SubwordCTC):
         like = self.residual.weight
         option = "connector.type: whisper_ctc: encoder.path"
         decoder = load_whisper("decoder", encoder.path, like.dtype, option=option).to(like.device).requires_grad_(False)
-        if self._config.second_pass and decoder.config.vocab_size >= MULTILINGUAL:
+        if self._config.second_pass_weight and decoder.config.vocab_size >= MULTILINGUAL:
             raise ConfigError(
-                f"connector.second_pass: found {self._config.second_pass} with {encoder.path!r}, a multilingual "
-                "Whisper, whose decoder needs a language; set connector.second_pass: 0, or name an English-only Whisper"
+                f"connector.second_pass_weight: found {self._config.second_pass_weight} with {encoder.path!r}, a "
+                "multilingual Whisper, whose decoder needs a language; set it to 0, or name an English-only Whisper"
             )
         tokenizer = _tokenizer(encoder.path, option)
         self._tokens = WhisperTokens(tokenizer)
@@ -124,7 +124,7 @@ class WhisperCTC(SubwordCTC):
         self.own = self._local(decoder, rate=1, margin=16, centre=0.0, width=2.5)
         self.cross = self._local(decoder, rate=self.stack, margin=8, centre=1.5, width=1.25)
         self.after = self._local(decoder, rate=self.stack, margin=8, centre=1.5, width=2.0)
-        weight = self._config.second_pass
+        weight = self._config.second_pass_weight
         self.second_pass = SecondPass(decoder, prompt, self._tokens, self.head, self._segment_states, weight)
         self.decoder = with_lora(WhisperLayers(decoder), self._config.lora, "connector.lora")
 
@@ -247,9 +247,11 @@ class WhisperCTC(SubwordCTC):
         log_probs_BMW = scored.log_probs_BMW
         runs = best_runs(log_probs_BMW.argmax(-1) * valid_BM)
         texts = None
-        if self._config.second_pass and len(runs.utts_N):
+        if self._config.second_pass_weight and len(runs.utts_N):
             best = [one[0].tokens for one in self._spellings(scored, log_probs_BMW, runs, choices=1)]
-            texts = self.second_pass.read(states_BLD, state_lens_B, runs.utts_N, runs.firsts_N * self.stack, best)
+            texts = self.second_pass.score_texts(
+                states_BLD, state_lens_B, runs.utts_N, runs.firsts_N * self.stack, best
+            )
             log_probs_BMW = self.second_pass.rescore(log_probs_BMW, runs, texts)
         spellings = self._spellings(scored, log_probs_BMW, runs, texts=texts)
         log_probs_BPC, states_BP, lens_B = self._respelling(log_probs_BMW, scored.lens_B, runs, spellings)
@@ -280,16 +282,16 @@ class WhisperCTC(SubwordCTC):
         search = SpellingSearch(len(log_probs_NW), log_probs_NW.device, choices)
         before_R = search.extend(log_probs_NW[:, 1:], self.head.first_W[1:])
         words = self._words(scored, runs.utts_N[before_R], runs.lasts_N[before_R])
-        again = None if texts is None else self.second_pass.begin(texts, before_R)
+        second_words = None if texts is None else self.second_pass.start(texts, before_R)
         for step in range(MAX_FURTHER):
             if not len(before_R):
                 break
             tokens_R = search.tokens_RS[:, -1]
             log_probs_RF = self._next(scored, words, tokens_R, step)
-            if texts is not None and again is not None:
-                log_probs_RF = self.second_pass.next(texts, again, tokens_R, step, log_probs_RF)
+            if texts is not None and second_words is not None:
+                log_probs_RF = self.second_pass.score_further(texts, second_words, tokens_R, step, log_probs_RF)
             before_R = search.extend(log_probs_RF, self.head.further_F)
-            words, again = words.select(before_R), again and again.select(before_R)
+            words, second_words = words.select(before_R), second_words and second_words.select(before_R)
         return search.finish()
 
 

@@ -19,7 +19,7 @@ SMALL = {
     "fc": {"stack": 3, "hidden": 32},
     "qformer": QFORMER,
     "segment_qformer": QFORMER,
-    "whisper_ctc": {"stack": 3, "dropout": 0.0, "blank_threshold": 1.0, "mask": 0.0, "second_pass": 0.0},
+    "whisper_ctc": {"stack": 3, "dropout": 0.0, "blank_threshold": 1.0, "mask": 0.0, "second_pass_weight": 0.0},
     "window_qformer": {**QFORMER, "num_queries": 2, "window": 5},
 }
 WITH_LOCALITY = {f"{name} locality": {**SMALL[name], "locality": 1.0} for name in SMALL if "qformer" in name}

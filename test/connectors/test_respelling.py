@@ -6,25 +6,13 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
+from toy_byte_level import merged
 from transformers import PreTrainedTokenizerFast, WhisperTokenizerFast
 
 from speechllm.connectors._respelling import Respelling
 from speechllm.connectors._whisper_tokens import WhisperTokens
 from speechllm.connectors._words import Runs, Spelling
 from speechllm.decoders._subwords import SubwordUnits
-
-BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
-
-
-def merged(*words: str) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Return the vocabulary and merges of byte pairs that build words from their left."""
-    vocabulary, merges = {byte: i for i, byte in enumerate(BYTES)}, []
-    for word in words:
-        for end in range(2, len(word) + 1):
-            if word[:end] not in vocabulary:
-                vocabulary[word[:end]] = len(vocabulary)
-                merges.append((word[: end - 1], word[end - 1]))
-    return vocabulary, merges
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """The connector of Whisper's decoder: its start, its adapters, and encoders that have no decoder."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,12 +10,15 @@ from transformers import WhisperForConditionalGeneration, WhisperTokenizerFast
 
 from speechllm import config as configs
 from speechllm.build import Built, build
+from speechllm.connectors import whisper_ctc
+from speechllm.connectors._words import best_runs
 from speechllm.connectors.whisper_ctc import Config, WhisperCTC
 from speechllm.decoders import causal_lm
 from speechllm.encoders import whisper
 from speechllm.errors import ConfigError
 from speechllm.experiment import ExperimentConfig
 from speechllm.interfaces import Encoder
+from speechllm.lengths import length_mask
 from speechllm.lora import LoraOptions
 from speechllm.models.weights import load_weights, save_weights
 
@@ -29,7 +33,7 @@ def decoder(tiny_llm: Path) -> causal_lm.CausalLM:
 
 def made(path: Path, decoder: causal_lm.CausalLM, second_pass: float = 0.7) -> WhisperCTC:
     torch.manual_seed(0)
-    config = Config(stack=2, lora=LORA, dropout=0.0, mask=0.0, second_pass=second_pass)
+    config = Config(stack=2, lora=LORA, dropout=0.0, mask=0.0, second_pass_weight=second_pass)
     connector = config.build(64, decoder.embedding_dim, 24)
     connector.bind_encoder(whisper.Config(path=str(path), padding="none").build())
     connector.bind(decoder)
@@ -113,6 +117,37 @@ def test_an_utterance_has_the_same_positions_alone(tiny_whisper: Path, decoder: 
         speech = int(alone.speech_lens_B)
         torch.testing.assert_close(together.embeds_BSE[utt, :speech], alone.embeds_BSE[0], atol=1e-4, rtol=0)
     assert posteriors.states_BM.shape[1] > 21  # further units are inserted
+
+
+def test_the_second_pass_scores_the_words_of_the_first(
+    tiny_whisper: Path, decoder: causal_lm.CausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, both = (made(tiny_whisper, decoder, second_pass) for second_pass in (0.0, 0.9))
+    for connector in (first, both):
+        connector.head.bias_C.data[0] = -10.0
+    read, calls = both.second_pass.score_texts, []
+
+    def recorded(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return read(*arguments)
+
+    monkeypatch.setattr(both.second_pass, "score_texts", recorded)
+    states_BLD, lens_B = torch.randn(2, 40, 64), torch.tensor([40, 24])  # 24 states are a segment
+    runs = best_runs(first._score(states_BLD, lens_B).log_probs_BMW.argmax(-1) * length_mask(lens_B // 2, 20))
+    posteriors = both(states_BLD, lens_B).posteriors
+    ((_, _, utts_N, states_N, words),) = calls
+    assert utts_N.equal(runs.utts_N) and states_N.equal(2 * runs.firsts_N)
+    assert len(words) == len(utts_N) > 1 and all(words)
+    assert posteriors.log_probs_BMC.shape[1] != first(states_BLD, lens_B).posteriors.log_probs_BMC.shape[1]
+
+
+def test_a_multilingual_whisper_has_no_second_pass(
+    tiny_whisper: Path, decoder: causal_lm.CausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whisper_ctc, "MULTILINGUAL", 100)
+    assert made(tiny_whisper, decoder, second_pass=0.0)
+    with pytest.raises(ConfigError, match="found 0.7 with .* a multilingual Whisper"):
+        made(tiny_whisper, decoder)
 
 
 def test_merged_adapters_change_no_score(tiny_whisper: Path, decoder: causal_lm.CausalLM) -> None:
