@@ -38,6 +38,14 @@ def ranks(groups_R: Tensor) -> Tensor:
     return ranks_R
 
 
+def split_segments(inputs_BLD: Tensor, lens_B: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Return the segments (P, size, D) of all utterances, zero after the last input, and their valid lengths (P,)."""
+    length, dim = inputs_BLD.shape[1:]
+    starts = torch.arange(0, length, size, device=lens_B.device)
+    lens_P = (lens_B[:, None] - starts).clamp(0, size).flatten()
+    return pad(inputs_BLD, (0, 0, 0, -length % size)).reshape(-1, size, dim), lens_P
+
+
 def map_segments(function: Callable[[Tensor, Tensor], Tensor], inputs_BLD: Tensor, lens_B: Tensor, size: int) -> Tensor:
     """Apply a function to each segment of each utterance and concatenate the results of an utterance.
 
@@ -51,12 +59,10 @@ def map_segments(function: Callable[[Tensor, Tensor], Tensor], inputs_BLD: Tenso
     Returns:
         Outputs (B, number of segments * Q, E), zero for segments without a valid position.
     """
-    batch, length, dim = inputs_BLD.shape
+    batch, length, _ = inputs_BLD.shape
     if length <= size:
         return function(inputs_BLD, lens_B)
-    segments_PLD = pad(inputs_BLD, (0, 0, 0, -length % size)).reshape(-1, size, dim)
-    starts = torch.arange(0, length, size, device=lens_B.device)
-    lens_P = (lens_B[:, None] - starts).clamp(0, size).flatten()
+    segments_PLD, lens_P = split_segments(inputs_BLD, lens_B, size)
     used_P = lens_P > 0
     # The boolean index waits for the device, but segments without a valid position are not computed.
     outputs_PQE = function(segments_PLD[used_P], lens_P[used_P])

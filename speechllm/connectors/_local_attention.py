@@ -15,6 +15,16 @@ MASKED = -1e4
 """Score of a masked key: finite also in half precision, so that a window without valid keys gives no NaN."""
 
 
+def by_head(vectors_RKH: Tensor, num_heads: int) -> Tensor:
+    """Return vectors (R, A, K, D) of the A heads."""
+    return vectors_RKH.unflatten(-1, (num_heads, -1)).transpose(1, 2).contiguous()
+
+
+def all_heads(vectors_RAKD: Tensor) -> Tensor:
+    """Return vectors (R, K, H) of all heads."""
+    return vectors_RAKD.transpose(1, 2).flatten(2)
+
+
 class Windows(NamedTuple):
     """Keys and values of the windows of all blocks (P) of a batch, for each head (A)."""
 
@@ -79,15 +89,15 @@ class LocalAttention(nn.Module):
     def windows(self, keys_BLH: Tensor, values_BLH: Tensor, valid_BL: Tensor) -> Windows:
         """Return the windows of projected keys and values; ``valid_BL``: which keys are attended to."""
         blocks = -(-keys_BLH.shape[1] // (BLOCK * self.rate))
-        keys_PAWD, values_PAWD = (self._by_head(self._windows(one, blocks)) for one in (keys_BLH, values_BLH))
+        keys_PAWD, values_PAWD = (by_head(self._windows(one, blocks), self.num_heads) for one in (keys_BLH, values_BLH))
         return Windows(keys_PAWD, values_PAWD, self._windows(valid_BL[..., None], blocks)[..., 0], blocks)
 
     def _attend(self, queries_PQH: Tensor, windows: Windows, bias: Tensor) -> Tensor:
         """Return the attended values of blocks of queries; the bias has the last dimensions (A, Q, W)."""
-        queries_PAQD = self._by_head(queries_PQH)
+        queries_PAQD = by_head(queries_PQH, self.num_heads)
         scores = (queries_PAQD * queries_PAQD.shape[-1] ** -0.5) @ windows.keys_PAWD.mT + bias.to(queries_PQH.dtype)
         scores = scores.masked_fill(~windows.valid_PW[:, None, None], MASKED).float().softmax(-1)
-        return (scores.to(queries_PQH.dtype) @ windows.values_PAWD).transpose(1, 2).flatten(2)
+        return all_heads(scores.to(queries_PQH.dtype) @ windows.values_PAWD)
 
     def _windows(self, keys_BLH: Tensor, blocks: int) -> Tensor:
         """Return the windows (B * blocks, W, H) of all blocks, padded with zeros."""
@@ -98,10 +108,6 @@ class LocalAttention(nn.Module):
         last = (blocks - 1) * own + 1
         windows = torch.cat([chunks[:, i : i + last : own] for i in range(own + 2)], 2)
         return windows.reshape(batch * blocks, -1, dim)
-
-    def _by_head(self, vectors_PWH: Tensor) -> Tensor:
-        """Return vectors (P, A, W, D) of the A heads."""
-        return vectors_PWH.unflatten(-1, (self.num_heads, -1)).transpose(1, 2).contiguous()
 
     def _bias(self, window: int) -> Tensor:
         """Return the biases (A, BLOCK, W)."""

@@ -18,20 +18,19 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, pad, scaled_dot_product_attention
 from torch.nn.utils.rnn import pad_sequence
 
-from speechllm.connectors._whisper_layers import WhisperLayers, all_heads, by_head, keys_values
+from speechllm.connectors._local_attention import MASKED, all_heads, by_head
+from speechllm.connectors._respelling import LEAST
+from speechllm.connectors._whisper_layers import WhisperLayers, keys_values
 from speechllm.connectors._whisper_tokens import WhisperTokens
 from speechllm.connectors._word_head import WordHead
 from speechllm.connectors._words import Runs, Words
-from speechllm.lengths import length_mask, ranks
+from speechllm.lengths import length_mask, ranks, split_segments
 from speechllm.transfer import to_device
 
 if TYPE_CHECKING:
     from transformers.models.whisper.modeling_whisper import WhisperDecoder
 
 NEG_INF = float("-inf")
-MASKED = -1e4
-"""Score of a masked key: finite also in half precision."""
-TINY = torch.finfo(torch.float32).tiny
 
 
 class Texts(NamedTuple):
@@ -59,7 +58,7 @@ class SecondPass(nn.Module):
         tokens: tokens without case.
         head: classes of the tokens.
         segment_states: number of encoder states of a segment.
-        weight: weight of the second pass (0 to 1); the first pass has the rest.
+        weight: weight of the second pass (0 to below 1); the first pass has the rest.
     """
 
     embeddings_VH: Tensor
@@ -81,7 +80,7 @@ class SecondPass(nn.Module):
         weight: float,
     ) -> None:
         super().__init__()
-        self.decoder = copy.deepcopy(WhisperLayers(decoder))
+        self.decoder = copy.deepcopy(WhisperLayers(decoder)).requires_grad_(False)
         self._heads = decoder.config.decoder_attention_heads
         self._prompt, self._segment_states, self._weight = prompt, segment_states, weight
         embeddings_VH = decoder.embed_tokens.weight.detach()
@@ -110,14 +109,13 @@ class SecondPass(nn.Module):
             states_N: first encoder state of each word, in ascending order in each utterance.
             words: tokens of each word.
         """
-        batch, length, dim = states_BLD.shape
-        size = min(self._segment_states, length)
-        number = -(-length // size)
+        size = min(self._segment_states, states_BLD.shape[1])
+        states_PLD, lens_P = split_segments(states_BLD, state_lens_B, size)
+        number = len(states_PLD) // len(states_BLD)  # segments of an utterance
         used_G, segments_N = (utts_N * number + states_N // size).unique(return_inverse=True)
-        states_GLD = pad(states_BLD, (0, 0, 0, number * size - length)).reshape(batch * number, size, dim)[used_G]
-        lens_P = (state_lens_B[:, None] - size * torch.arange(number, device=used_G.device)).clamp(0, size).flatten()
         valid_G11L = length_mask(lens_P[used_G], size)[:, None, None]
-        cross = [self._keys_values(layer.encoder_attn, states_GLD) for layer in self._layers]
+        layers: Any = self.decoder.layers
+        cross = [self._keys_values(layer.encoder_attn, states_PLD[used_G]) for layer in layers]
         own: list[tuple[Tensor, Tensor]] = []
 
         def attend_own(layer: int, attention: Any, normed_GKH: Tensor) -> Tensor:
@@ -133,7 +131,7 @@ class SecondPass(nn.Module):
         positions_K = torch.arange(ids_GK.shape[1], device=ids_GK.device)
         hidden_GKH = self.decoder(self._embed(ids_GK, positions_K), attend_own, attend_cross)
         hidden_NH = hidden_GKH[segments_N, places_N - 1]
-        log_probs_NW = self._first(self._logits(hidden_NH)).clamp(min=TINY).log()
+        log_probs_NW = self._first(self._logits(hidden_NH)).clamp(min=LEAST).log()
         return Texts(segments_N, places_N, log_probs_NW, own, cross, valid_G11L)
 
     def start(self, texts: Texts, words_R: Tensor) -> Words:
@@ -177,9 +175,9 @@ class SecondPass(nn.Module):
         hidden_RH = self._embed(self.ids_T[tokens_R], words.places_R + step)
         hidden_RH = self.decoder(hidden_RH, attend_own, attend_cross)
         further_RF = pad(self._further(self._logits(hidden_RH)), (1, 0)) * self.words_F
-        ends_R1 = (1 - further_RF.sum(1, keepdim=True)).clamp(min=TINY).log()
+        ends_R1 = (1 - further_RF.sum(1, keepdim=True)).clamp(min=LEAST).log()
         shares_RF = first_RF.masked_fill(self.words_F, NEG_INF).log_softmax(1)  # of the end and of punctuation
-        second_RF = torch.where(self.words_F, further_RF.clamp(min=TINY).log(), ends_R1 + shares_RF)
+        second_RF = torch.where(self.words_F, further_RF.clamp(min=LEAST).log(), ends_R1 + shares_RF)
         return self._interpolate(first_RF, second_RF, torch.ones_like(self.words_F))
 
     def _logits(self, hidden_RH: Tensor) -> Tensor:
@@ -213,10 +211,6 @@ class SecondPass(nn.Module):
         """Return the keys and values (G, A, L, D) of an attention module."""
         keys_GLH, values_GLH = keys_values(attention, states_GLH)
         return by_head(keys_GLH, self._heads), by_head(values_GLH, self._heads)
-
-    @property
-    def _layers(self) -> Any:
-        return self.decoder.layers
 
 
 class _Classes(nn.Module):

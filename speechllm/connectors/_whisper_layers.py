@@ -52,13 +52,3 @@ class WhisperLayers(nn.Module):
 def keys_values(attention: Any, states: Tensor) -> tuple[Tensor, Tensor]:
     """Return the keys and values (..., H) of an attention module of the decoder."""
     return attention.k_proj(states), attention.v_proj(states)
-
-
-def by_head(vectors_RKH: Tensor, num_heads: int) -> Tensor:
-    """Return vectors (R, A, K, D) of the A heads."""
-    return vectors_RKH.unflatten(-1, (num_heads, -1)).transpose(1, 2).contiguous()
-
-
-def all_heads(vectors_RAKD: Tensor) -> Tensor:
-    """Return vectors (R, K, H) of all heads."""
-    return vectors_RAKD.transpose(1, 2).flatten(2)

@@ -28,10 +28,10 @@ from torch.nn.functional import nll_loss, pad, scaled_dot_product_attention
 
 from speechllm.base_models import load_whisper, reading
 from speechllm.connectors._ctc import CTCOptions, SubwordCTC
-from speechllm.connectors._local_attention import LocalAttention, Windows
+from speechllm.connectors._local_attention import LocalAttention, Windows, all_heads, by_head
 from speechllm.connectors._respelling import Respelling
 from speechllm.connectors._second_pass import SecondPass, Texts
-from speechllm.connectors._whisper_layers import WhisperLayers, all_heads, by_head, keys_values
+from speechllm.connectors._whisper_layers import WhisperLayers, keys_values
 from speechllm.connectors._whisper_tokens import WhisperTokens
 from speechllm.connectors._word_head import WordHead
 from speechllm.connectors._words import CHOICES, Runs, Spelling, SpellingSearch, Words, best_runs, locate

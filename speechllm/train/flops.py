@@ -42,11 +42,12 @@ class FlopCounter:
     Operations per weight and token (an encoder state, a speech token, a token of the LLM):
 
         2  frozen weights without gradients of their inputs: the encoder
-        4  frozen weights with gradients of their inputs: the LLM
+        4  frozen weights with gradients of their inputs: the LLM, the base model of a connector
         6  trained weights
 
     The output layer is counted only for tokens with a target, the embedding matrix not at all. Attention scores,
-    normalisation and recomputed activations are left out, so the utilisation is a lower bound.
+    normalisation, recomputed activations and other frozen weights of a connector are left out, so the utilisation is a
+    lower bound.
 
     Args:
         model: model before ZeRO divides its weights.
@@ -58,7 +59,9 @@ class FlopCounter:
         table = model.decoder.num_embeddings, model.decoder.embedding_dim
         parts = {name: list(part.parameters()) for name, part in model.named_children()}
         self._encoder = _weights(parts.get("encoder", []))
-        self._connector = _weights(parts["connector"])
+        base = model.connector.base_model
+        frozen = [] if base is None else [one for one in base.parameters() if not one.requires_grad]
+        self._connector = _weights([*(one for one in parts["connector"] if one.requires_grad), *frozen])
         self._llm = _weights(parts["decoder"], without=table)
         self._output_layer = table[0] * table[1]
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""

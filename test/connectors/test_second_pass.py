@@ -48,7 +48,7 @@ def tokens(tokenizer: Any) -> WhisperTokens:
 
 
 def made(path: Path, tokenizer: Any, tokens: WhisperTokens, weight: float = 1.0) -> SecondPass:
-    decoder = load_whisper("decoder", str(path), torch.float32, option="encoder.path").requires_grad_(False)
+    decoder = load_whisper("decoder", str(path), torch.float32, option="encoder.path")
     embeddings_VH = decoder.embed_tokens.weight.detach()
     head = WordHead(tokens.begins, embeddings_VH[tokens.ids], embeddings_VH[tokenizer.eos_token_id])
     return SecondPass(decoder, tokenizer.prefix_tokens, tokens, head, SEGMENT, weight)

@@ -20,7 +20,9 @@ from speechllm.experiment import ExperimentConfig
 from speechllm.interfaces import Encoder
 from speechllm.lengths import length_mask
 from speechllm.lora import LoraOptions
+from speechllm.models.speech_llm import Work
 from speechllm.models.weights import load_weights, save_weights
+from speechllm.train.flops import FlopCounter
 
 LORA = LoraOptions(rank=4, modules=("q_proj", "fc1"))
 TEXTS = ["she had", "all year"]
@@ -178,6 +180,16 @@ def test_weights_of_another_decoder_are_refused(tiny_whisper: Path, tiny_llm: Pa
     load_weights(first.model, tmp_path / "model.safetensors", first.bases)
     with pytest.raises(ConfigError, match="trained with another connector: .*; set encoder.path to the base model"):
         load_weights(second.model, tmp_path / "model.safetensors", second.bases)
+
+
+def test_the_second_pass_is_no_work_of_the_backward_pass(tiny_whisper: Path, tiny_llm: Path) -> None:
+    model = built_with(tiny_whisper, tiny_llm).model
+    assert not any(one.requires_grad for one in model.connector.second_pass.parameters())
+    counter = FlopCounter(model, "float32", torch.device("cpu"))
+    frozen = sum(one.numel() for one in model.connector.base_model.parameters() if not one.requires_grad)
+    trained = sum(one.numel() for one in model.connector.parameters() if one.requires_grad)
+    work = Work(states=0, speech_tokens=10)
+    assert counter.flops(work, 0, "ctc") == 10 * (4 * frozen + 6 * trained)
 
 
 def built_with(path: Path, llm: Path) -> Built:
