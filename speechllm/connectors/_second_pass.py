@@ -150,7 +150,7 @@ class SecondPass(nn.Module):
         return log_probs_BMW.index_put(index, torch.cat([first_QW[:, :1], both_QW], 1))
 
     def score_further(self, texts: Texts, words: Words, tokens_R: Tensor, step: int, first_RF: Tensor) -> Tensor:
-        """Append a position after a token to each word.
+        """Append a position after a token to each word, and score its next token.
 
         Args:
             texts: positions of the texts.
