@@ -180,20 +180,14 @@ class ConnectorOutput(NamedTuple):
 class Connector(Module, Protocol):
     """Embeddings of the LLM from encoder states: the trained part of the model."""
 
-    subwords: SubwordUnits | None
-    """Subword units of the CTC head; None without a CTC head."""
-    ctc_weight: float
-    """Weight of the CTC head's loss, relative to the LLM's loss."""
-    exact_lengths: bool
-    """Whether ``output_lengths`` are exact numbers of speech tokens, known before the states are computed."""
+    subwords: SubwordUnits | None  # of the CTC head; None without a CTC head
+    ctc_weight: float  # weight of the CTC head's loss, relative to the LLM's loss
+    exact_lengths: bool  # whether ``output_lengths`` are exact, and known before the states are computed
+    rescores: bool  # whether there is ``text_log_probs``
 
     @property
     def base_model(self) -> Module | None:
-        """Frozen base model, with adapters; None without one.
-
-        Its fingerprint is checked when weights are loaded. Its linear layers are called as modules, because
-        quantization replaces them.
-        """
+        """Frozen base model with adapters; None without one. Its linear layers are called as modules (quantization)."""
         ...
 
     def bind_encoder(self, encoder: Encoder) -> None:
@@ -226,6 +220,10 @@ class Connector(Module, Protocol):
         """Return the speech tokens and ``ctc_loss`` of the same computation; not called without a CTC head."""
         ...
 
+    def text_log_probs(self, states_BLD: Tensor, state_lens_B: Tensor, texts: list[list[str]]) -> list[list[float]]:
+        """Return the log-probabilities of some texts of each utterance; not called unless ``rescores``."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationOptions:
@@ -249,6 +247,8 @@ class GenerationOptions:
     """Least mean non-blank CTC posterior (0 to 1); below: empty hypotheses."""
     hot_word_distance: float | None = None
     """Largest CTC distance of hot words (nats per unit); null: all are used."""
+    rescoring_weight: float = 0.0
+    """Weight of the connector's decoder when it rescores the hypotheses of all beams (0 to 1)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ class BaseConnector(nn.Module):
     subwords: SubwordUnits | None = None
     ctc_weight = 0.0
     exact_lengths = False
+    rescores = False
 
     @property
     def base_model(self) -> nn.Module | None:
@@ -28,6 +29,10 @@ class BaseConnector(nn.Module):
 
     def ctc_loss(self, states_BLD: Tensor, state_lens_B: Tensor, texts: list[str]) -> Tensor:
         """Raise NotImplementedError: there is no CTC head."""
+        raise NotImplementedError
+
+    def text_log_probs(self, states_BLD: Tensor, state_lens_B: Tensor, texts: list[list[str]]) -> list[list[float]]:
+        """Raise NotImplementedError: there is no decoder for texts."""
         raise NotImplementedError
 
     def with_ctc_loss(

@@ -8,6 +8,8 @@ encoder (30 s) has a text of its own.
 Whisper writes capitals, numbers, abbreviations and punctuation, which transcripts may lack. So probabilities of tokens
 that differ only in case are added, punctuation and numbers keep the probabilities of the first pass, and it alone
 decides between the end of a word and punctuation.
+
+The same decoder scores complete hypotheses.
 """
 
 import copy
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from transformers.models.whisper.modeling_whisper import WhisperDecoder
 
 NEG_INF = float("-inf")
+END = -1
+"""Target after the last token of a text: no further word."""
 
 
 class Texts(NamedTuple):
@@ -65,6 +69,8 @@ class SecondPass(nn.Module):
     positions_KH: Tensor
     ids_T: Tensor
     """Id of each token without case: of its most frequent form."""
+    words_T: Tensor
+    """Whether each token is a word's, neither punctuation nor a number."""
     words_W: Tensor
     """Whether each class of tokens that begin a word, without the blank, is a word's."""
     words_F: Tensor
@@ -86,10 +92,12 @@ class SecondPass(nn.Module):
         embeddings_VH = decoder.embed_tokens.weight.detach()
         first, further = head.first_W[1:].tolist(), head.further_F[1:].tolist()
         self._first, self._further = (_Classes([tokens.forms[token] for token in one]) for one in (first, further))
+        self._all = _Classes(tokens.forms)
         buffers = {
             "embeddings_VH": embeddings_VH,
             "positions_KH": decoder.embed_positions.weight.detach(),
             "ids_T": torch.tensor([ids[0] for ids in tokens.forms]),
+            "words_T": torch.tensor(tokens.spoken),
             "words_W": torch.tensor([tokens.spoken[token] for token in first]),
             "words_F": torch.tensor([False, *(tokens.spoken[token] for token in further)]),
         }
@@ -114,22 +122,9 @@ class SecondPass(nn.Module):
         number = len(states_PLD) // len(states_BLD)  # segments of an utterance
         used_G, segments_N = (utts_N * number + states_N // size).unique(return_inverse=True)
         valid_G11L = length_mask(lens_P[used_G], size)[:, None, None]
-        layers: Any = self.decoder.layers
-        cross = [self._keys_values(layer.encoder_attn, states_PLD[used_G]) for layer in layers]
-        own: list[tuple[Tensor, Tensor]] = []
-
-        def attend_own(layer: int, attention: Any, normed_GKH: Tensor) -> Tensor:
-            own.append(self._keys_values(attention, normed_GKH))
-            queries_GAKD = by_head(attention.q_proj(normed_GKH), self._heads)
-            return all_heads(scaled_dot_product_attention(queries_GAKD, *own[layer], is_causal=True))
-
-        def attend_cross(layer: int, attention: Any, normed_GKH: Tensor) -> Tensor:
-            queries_GAKD = by_head(attention.q_proj(normed_GKH), self._heads)
-            return all_heads(scaled_dot_product_attention(queries_GAKD, *cross[layer], attn_mask=valid_G11L))
-
+        cross = self._cross(states_PLD[used_G])
         ids_GK, places_N = self._join(segments_N, words)
-        positions_K = torch.arange(ids_GK.shape[1], device=ids_GK.device)
-        hidden_GKH = self.decoder(self._embed(ids_GK, positions_K), attend_own, attend_cross)
+        hidden_GKH, own = self._read(ids_GK, cross, valid_G11L)
         hidden_NH = hidden_GKH[segments_N, places_N - 1]
         log_probs_NW = self._first(self._logits(hidden_NH)).clamp(min=LEAST).log()
         return Texts(segments_N, places_N, log_probs_NW, own, cross, valid_G11L)
@@ -179,6 +174,59 @@ class SecondPass(nn.Module):
         shares_RF = first_RF.masked_fill(self.words_F, NEG_INF).log_softmax(1)  # of the end and of punctuation
         second_RF = torch.where(self.words_F, further_RF.clamp(min=LEAST).log(), ends_R1 + shares_RF)
         return self._interpolate(first_RF, second_RF, torch.ones_like(self.words_F))
+
+    @torch.no_grad()
+    def text_log_probs(self, states_LD: Tensor, texts: list[tuple[int, ...]]) -> Tensor:
+        """Return the log-probabilities (R) of texts of one utterance, those of numbers and punctuation not included.
+
+        Args:
+            states_LD: valid states of the encoder, at most one segment.
+            texts: tokens of each text.
+        """
+        rows_R = torch.arange(len(texts), device=states_LD.device)
+        cross = [
+            (keys_1ALD.expand(len(texts), -1, -1, -1), values_1ALD.expand(len(texts), -1, -1, -1))
+            for keys_1ALD, values_1ALD in self._cross(states_LD[None])
+        ]
+        ids_RK, _ = self._join(rows_R, texts)
+        hidden_RKH, _ = self._read(ids_RK, cross)
+        lens_R = to_device(torch.tensor([1 + len(one) for one in texts]), rows_R.device)
+        rows_Q = rows_R.repeat_interleave(lens_R)
+        hidden_QH = hidden_RKH[rows_Q, len(self._prompt) - 1 + ranks(rows_Q)]
+        targets_Q = to_device(torch.tensor([token for one in texts for token in (*one, END)]), rows_R.device)
+        log_probs_Q = self._score_tokens(hidden_QH, targets_Q)
+        return log_probs_Q.new_zeros(len(texts)).index_add(0, rows_Q, log_probs_Q)
+
+    def _score_tokens(self, hidden_QH: Tensor, targets_Q: Tensor) -> Tensor:
+        """Return the log-probability (Q) of each token, 0 for numbers and punctuation; ``END``: of no further word."""
+        words_QT = self._all(self._logits(hidden_QH)) * self.words_T
+        ends_Q = targets_Q == END
+        places_Q = targets_Q.masked_fill(ends_Q, 0)
+        probs_Q = torch.where(ends_Q, 1 - words_QT.sum(1), words_QT.gather(1, places_Q[:, None])[:, 0])
+        return probs_Q.clamp(min=LEAST).log() * (ends_Q | self.words_T[places_Q])
+
+    def _cross(self, states_GLD: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return the keys and values (G, A, L, D) of encoder states for each layer and head."""
+        layers: Any = self.decoder.layers
+        return [self._keys_values(layer.encoder_attn, states_GLD) for layer in layers]
+
+    def _read(
+        self, ids_GK: Tensor, cross: list[tuple[Tensor, Tensor]], valid_G11L: Tensor | None = None
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """Return the hidden states (G, K, H) of texts, and their keys and values for each layer and head."""
+        own: list[tuple[Tensor, Tensor]] = []
+
+        def attend_own(layer: int, attention: Any, normed_GKH: Tensor) -> Tensor:
+            own.append(self._keys_values(attention, normed_GKH))
+            queries_GAKD = by_head(attention.q_proj(normed_GKH), self._heads)
+            return all_heads(scaled_dot_product_attention(queries_GAKD, *own[layer], is_causal=True))
+
+        def attend_cross(layer: int, attention: Any, normed_GKH: Tensor) -> Tensor:
+            queries_GAKD = by_head(attention.q_proj(normed_GKH), self._heads)
+            return all_heads(scaled_dot_product_attention(queries_GAKD, *cross[layer], attn_mask=valid_G11L))
+
+        positions_K = torch.arange(ids_GK.shape[1], device=ids_GK.device)
+        return self.decoder(self._embed(ids_GK, positions_K), attend_own, attend_cross), own
 
     def _logits(self, hidden_RH: Tensor) -> Tensor:
         """Return the logits (R, V) of the next token."""

@@ -46,6 +46,11 @@ class WhisperTokens:
         decoded: str = self._tokenizer.backend_tokenizer.decoder.decode([self._pieces[place] for place in places])
         return decoded
 
+    @staticmethod
+    def unspoken(text: str) -> str:
+        """Return the numbers and punctuation of a text."""
+        return "".join(one for one in text if not one.isspace() and not _is_letter(one))
+
     def _word(self, word: str) -> list[int]:
         """Return the tokens of a word: those of its lower case, or of its capitalised form if these are fewer.
 

@@ -13,6 +13,8 @@ once, and the tokens of a word one after the other:
 4. Posteriors over Whisper's tokens become posteriors over the LLM's units (``_respelling.py``): the further units of a
    word are inserted after its last state, so that the search has a longer sequence. ``_ctc.py`` describes the speech
    tokens.
+5. The decoder of the second pass rescores the complete hypotheses of a beam search (attention rescoring: Zhang et al.,
+   2020, arXiv 2012.05481).
 
 The logits are products with Whisper's token embeddings. Layers and embeddings are frozen; LoRA adapters, the attention
 windows, the query and the blank are trained, with the CTC loss of the first tokens, and the cross-entropy of the
@@ -93,6 +95,7 @@ class WhisperCTC(SubwordCTC):
     def __init__(self, input_dim: int, output_dim: int, segment_states: int, config: Config) -> None:
         super().__init__(input_dim, input_dim, output_dim, config)
         self._segment_states, self._config = segment_states, config
+        self.rescores = config.second_pass_weight > 0
         nn.init.zeros_(self.input.weight)
         nn.init.zeros_(self.input.bias)
 
@@ -165,6 +168,24 @@ class WhisperCTC(SubwordCTC):
         """Return the speech tokens and ``ctc_loss``."""
         scored = self._score(states_BLD, state_lens_B)
         return self._speech_tokens(scored, states_BLD, state_lens_B), self._loss(scored, texts)
+
+    def text_log_probs(self, states_BLD: Tensor, state_lens_B: Tensor, texts: list[list[str]]) -> list[list[float]]:
+        """Return the log-probabilities of some texts of each utterance by Whisper's decoder without adapters.
+
+        Numbers and punctuation are not scored, so that a text with others than the first text has the log-probability
+        of the first. Texts of an utterance that is longer than a segment have 0.
+        """
+        found = []
+        for states_LD, length, some in zip(states_BLD, state_lens_B.tolist(), texts, strict=True):
+            spelled = [tuple(token for word in self._tokens.words(text) for token in word) for text in some]
+            unspoken = [self._tokens.unspoken(text) for text in some]
+            scored = sorted({one for one, other in zip(spelled, unspoken, strict=True) if other == unspoken[0]})
+            log_probs = [0.0] * len(scored)
+            if length <= self._segment_states:
+                log_probs = self.second_pass.text_log_probs(states_LD[:length], scored).tolist()
+            known = dict(zip(scored, log_probs, strict=True))
+            found.append([known.get(one, known[spelled[0]]) for one in spelled])
+        return found
 
     def _score(self, states_BLD: Tensor, state_lens_B: Tensor) -> "_Scored":
         """Compute the positions of the stacked states."""

@@ -52,7 +52,7 @@ class DecodeConfig:
             raise ConfigError(f"search.{error}") from None
         if not 1 <= search.nbest <= search.num_beams:
             raise ConfigError(f"search.nbest: found {search.nbest}, expected 1 to num_beams, {search.num_beams}")
-        for key in ("ctc_weight", "ctc_confidence"):
+        for key in ("ctc_weight", "ctc_confidence", "rescoring_weight"):
             if not 0 <= getattr(search, key) <= 1:
                 raise ConfigError(f"search.{key}: found {getattr(search, key)}, expected 0 to 1")
         if search.ctc_weight > 0 and search.ctc_candidates < 2 * search.num_beams:

@@ -121,17 +121,17 @@ class SpeechLLM(nn.Module):
         valid = [states[place][:length] for place, length in enumerate(state_lens_B.tolist())]
         return pad_sequence(valid, batch_first=True), state_lens_B
 
-    def connect(self, batch: Utterances, *, by_length: bool = False) -> ConnectorOutput:
-        """Return the speech tokens, and the posteriors of a connector with a CTC head.
+    def connect(self, batch: Utterances) -> ConnectorOutput:
+        """Return the speech tokens, and the posteriors of a connector with a CTC head."""
+        return self.connector(*self._states(batch))
+
+    def _states(self, batch: Utterances, *, by_length: bool = False) -> tuple[Tensor, Tensor]:
+        """Return states_BLD in the connector's type, and state_lens_B.
 
         Args:
             batch: utterances.
             by_length: whether to encode utterances in batches of similar lengths, which is faster on a CPU.
         """
-        return self.connector(*self._states(batch, by_length=by_length))
-
-    def _states(self, batch: Utterances, *, by_length: bool = False) -> tuple[Tensor, Tensor]:
-        """Return states_BLD in the connector's type, and state_lens_B."""
         states_BLD, state_lens_B = self._encode_by_length(batch) if by_length else self.encode(batch)
         dtype = next(self.connector.parameters()).dtype  # type: ignore[attr-defined]
         return states_BLD.to(dtype), state_lens_B
@@ -251,7 +251,25 @@ class SpeechLLM(nn.Module):
             state_rate: encoder states per second, for word times of the best hypotheses, which need a CTC head; None:
                 without word times.
         """
-        output = self.connect(batch, by_length=batch.inputs.device.type == "cpu")
+        states_BLD, state_lens_B = self._states(batch, by_length=batch.inputs.device.type == "cpu")
+        output = self.connector(states_BLD, state_lens_B)
+        rescores = options.rescoring_weight > 0 and options.num_beams > 1
+        search = replace(options, nbest=options.num_beams) if rescores else options
+        found = self._search(batch, output, max_new_tokens, search)
+        if rescores:
+            texts = [[one.text for one in nbest] for nbest in found]
+            scores = self.connector.text_log_probs(states_BLD, state_lens_B, texts)
+            found = [
+                rescored(*one, options.rescoring_weight)[: options.nbest] for one in zip(found, scores, strict=True)
+            ]
+        if state_rate is not None and output.posteriors is not None:
+            found = _with_word_times(found, output.posteriors, state_rate)
+        return found
+
+    def _search(
+        self, batch: Utterances, output: ConnectorOutput, max_new_tokens: list[int], options: GenerationOptions
+    ) -> list[list[Hypothesis]]:
+        """Return the n-best hypotheses of the LLM, or of joint decoding."""
         if output.posteriors is None:
             return self.decoder.generate(self.prompts(batch, output), max_new_tokens, options)
         contexts = batch.contexts
@@ -267,14 +285,20 @@ class SpeechLLM(nn.Module):
             chosen = [prompts[place] for place in places], [max_new_tokens[place] for place in places]
             for place, nbest in zip(places, self.decoder.generate(*chosen, options, posteriors), strict=True):
                 found[place] = nbest
-        if state_rate is not None:
-            found = _with_word_times(found, output.posteriors, state_rate)
         return found
 
     def _embed(self, ids: list[list[int]], device: torch.device) -> list[Tensor]:
         """Embed several token sequences with one look-up."""
         flat = torch.tensor([i for one in ids for i in one], dtype=torch.long)
         return list(self.decoder.embed(to_device(flat, device)).split([len(one) for one in ids]))
+
+
+def rescored(nbest: list[Hypothesis], scores: list[float], weight: float) -> list[Hypothesis]:
+    """Return the hypotheses of an utterance with scores interpolated with those of another decoder, best first."""
+    joined = [
+        replace(one, score=(1 - weight) * one.score + weight * other) for one, other in zip(nbest, scores, strict=True)
+    ]
+    return sorted(joined, key=lambda one: -one.score)
 
 
 def _with_word_times(

@@ -1,5 +1,6 @@
 """The second pass is Whisper's own decoder, after the text of the first pass."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,25 @@ def test_scores_are_those_of_whispers_decoder(path: Path, whisper: Any, tokenize
             expected_T = own_probs(whisper, ids, speech[place], tokens)[~begins_T & spoken_T]
             torch.testing.assert_close(found_F[inside_F], expected_T, atol=1e-6, rtol=0)
             assert float(found_F[~inside_F].sum()) == pytest.approx(1 - float(expected_T.sum()), abs=1e-5)
+
+
+def test_texts_have_the_log_probabilities_of_whispers_decoder(
+    path: Path, whisper: Any, tokenizer: Any, tokens: WhisperTokens
+) -> None:
+    """All but those of numbers and punctuation; capitals and their small letters are one token."""
+    second = made(path, tokenizer, tokens)
+    states_LD = torch.randn(SEGMENT, 64)
+    texts = [tuple(token for word in tokens.words(text) for token in word) for text in ("she had 1 day", "a rest,", "")]
+    unspoken = [sum(not tokens.spoken[token] for token in one) for one in texts]
+    assert unspoken == [1, 1, 0]
+    for text, found in zip(texts, second.text_log_probs(states_LD, texts).tolist(), strict=True):
+        ids, expected = list(tokenizer.prefix_tokens), 0.0
+        for token in text:
+            if tokens.spoken[token]:
+                expected += float(own_probs(whisper, ids, states_LD, tokens)[token].log())
+            ids.append(tokens.forms[token][0])
+        words = float(own_probs(whisper, ids, states_LD, tokens)[torch.tensor(tokens.spoken)].sum())
+        assert found == pytest.approx(expected + math.log(1 - words), abs=1e-4)
 
 
 def test_the_first_pass_selects_punctuation(path: Path, tokenizer: Any, tokens: WhisperTokens) -> None:

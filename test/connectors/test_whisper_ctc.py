@@ -143,6 +143,19 @@ def test_the_second_pass_scores_the_words_of_the_first(
     assert posteriors.log_probs_BMC.shape[1] != first(states_BLD, lens_B).posteriors.log_probs_BMC.shape[1]
 
 
+def test_log_probabilities_of_texts(tiny_whisper: Path, decoder: causal_lm.CausalLM) -> None:
+    connector = made(tiny_whisper, decoder)
+    assert connector.rescores and not made(tiny_whisper, decoder, second_pass=0.0).rescores
+    states_BLD, lens_B = torch.randn(3, 40, 64), torch.tensor([24, 10, 40])  # 24 states are a segment
+    texts = [["she had", "She had", "all year", "she 40"], ["", "all"], ["she", "all"]]
+    first, second, third = connector.text_log_probs(states_BLD, lens_B, texts)
+    assert first[0] == first[1] != first[2]
+    assert first[3] == first[0]  # numbers are not compared
+    words = [tuple(token for word in connector._tokens.words(text) for token in word) for text in texts[1]]
+    torch.testing.assert_close(torch.tensor(second), connector.second_pass.text_log_probs(states_BLD[1, :10], words))
+    assert third == [0.0, 0.0]  # longer than a segment
+
+
 def test_a_multilingual_whisper_has_no_second_pass(
     tiny_whisper: Path, decoder: causal_lm.CausalLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:

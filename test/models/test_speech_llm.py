@@ -101,7 +101,7 @@ def test_on_a_cpu_utterances_of_similar_lengths_are_encoded_together(tiny_whispe
     encoder.register_forward_pre_hook(lambda _, inputs: sizes.append(tuple(inputs[0].shape[:2])))
     with torch.no_grad():
         padded = model.connect(batch)
-        output = model.connect(batch, by_length=True)
+        output = model.connector(*model._states(batch, by_length=True))
         model.generate(batch, [2] * 4, GenerationOptions())
     assert sizes == [(4, 400), *2 * [(2, 400), (1, 100), (1, 30)]]
     assert torch.equal(output.speech_lens_B, padded.speech_lens_B)
@@ -171,19 +171,40 @@ def test_an_utterance_of_low_confidence_has_an_empty_hypothesis(
     log_probs_BMC[1, 19, 2] = torch.tensor(0.6).log()  # beyond its end
     batch = batch_of(["", "", ""], [40, 9, 23])
     as_it_is = ctc_model.generate(batch, [8, 5, 7], GenerationOptions(num_beams=2, nbest=2))
-    own = ctc_model.connect
+    own = ctc_model.connector.forward
 
-    def connect(batch: Batch, *, by_length: bool) -> ConnectorOutput:
-        output = own(batch, by_length=by_length)
+    def connect(states_BLD: Tensor, state_lens_B: Tensor) -> ConnectorOutput:
+        output = own(states_BLD, state_lens_B)
         return output._replace(posteriors=output.posteriors._replace(log_probs_BMC=log_probs_BMC))
 
-    monkeypatch.setattr(ctc_model, "connect", connect)
+    monkeypatch.setattr(ctc_model.connector, "forward", connect)
     options = GenerationOptions(num_beams=2, nbest=2, ctc_confidence=0.7)
     found = ctc_model.generate(batch, [8, 5, 7], options)
     assert [[one.text for one in nbest] for nbest in (found[0], found[2])] == [["", ""], ["", ""]]
     assert [one.text for one in found[1]] == [one.text for one in as_it_is[1]] and found[1][0].num_tokens > 0
     sure_of_none = GenerationOptions(ctc_confidence=1.0)
     assert [nbest[0].text for nbest in ctc_model.generate(batch, [8, 5, 7], sure_of_none)] == ["", "", ""]
+
+
+def test_hypotheses_of_all_beams_are_rescored(ctc_model: SpeechLLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = batch_of(["", "", ""], [40, 9, 23])
+    limits = [8, 5, 7]
+    nbests = ctc_model.generate(batch, limits, GenerationOptions(num_beams=3, nbest=3))
+    others = {nbest[place].text: 50.0 + place for nbest in nbests for place in range(3)}
+
+    def other(states_BLD: Tensor, state_lens_B: Tensor, texts: list[list[str]]) -> list[list[float]]:
+        assert len(states_BLD) == len(state_lens_B) == len(texts) == 3
+        return [[others[text] for text in some] for some in texts]
+
+    monkeypatch.setattr(ctc_model.connector, "text_log_probs", other)
+    found = ctc_model.generate(batch, limits, GenerationOptions(num_beams=3, nbest=2, rescoring_weight=0.9))
+    for nbest, rescored in zip(nbests, found, strict=True):
+        assert [one.text for one in rescored] == [nbest[2].text, nbest[1].text]
+        assert rescored[0].score == pytest.approx(0.1 * nbest[2].score + 0.9 * 52.0)
+    greedy = ctc_model.generate(batch, limits, GenerationOptions(rescoring_weight=0.9))
+    assert [nbest[0].text for nbest in greedy] == [
+        nbest[0].text for nbest in ctc_model.generate(batch, limits, GenerationOptions())
+    ]
 
 
 def test_hot_words_of_a_large_distance_are_not_in_the_prompt(ctc_model: SpeechLLM) -> None:
@@ -211,6 +232,12 @@ def test_a_search_with_ctc_needs_a_ctc_head(model: SpeechLLM, key: str, value: f
     message = f"decode.search.{key}: found {value}, but the connector has no CTC head; expected {expected}, or"
     with pytest.raises(ConfigError, match=message):
         recognizer(built_of(model), config, torch.device("cpu"))
+
+
+def test_rescoring_needs_a_decoder_of_the_connector(ctc_model: SpeechLLM) -> None:
+    config = DecodeConfig(search=GenerationOptions(num_beams=2, rescoring_weight=0.5))
+    with pytest.raises(ConfigError, match="rescoring_weight: found 0.5, but the connector has no decoder; expected 0"):
+        recognizer(built_of(ctc_model), config, torch.device("cpu"))
 
 
 def built_of(model: SpeechLLM) -> Built:
