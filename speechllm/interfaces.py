@@ -183,11 +183,11 @@ class Connector(Module, Protocol):
     subwords: SubwordUnits | None  # of the CTC head; None without a CTC head
     ctc_weight: float  # weight of the CTC head's loss, relative to the LLM's loss
     exact_lengths: bool  # whether ``output_lengths`` are exact, and known before the states are computed
-    rescores: bool  # whether there is ``text_log_probs``
+    rescores: bool  # whether ``log_probs`` can be called
 
     @property
     def base_model(self) -> Module | None:
-        """Frozen base model with adapters; None without one. Its linear layers are called as modules (quantization)."""
+        """Frozen base model, whose fingerprint is checked and whose linear layers are called as modules, or None."""
         ...
 
     def bind_encoder(self, encoder: Encoder) -> None:
@@ -220,8 +220,8 @@ class Connector(Module, Protocol):
         """Return the speech tokens and ``ctc_loss`` of the same computation; not called without a CTC head."""
         ...
 
-    def text_log_probs(self, states_BLD: Tensor, state_lens_B: Tensor, texts: list[list[str]]) -> list[list[float]]:
-        """Return the log-probabilities of some texts of each utterance; not called unless ``rescores``."""
+    def log_probs(self, states_BLD: Tensor, state_lens_B: Tensor, texts: list[list[str]]) -> list[list[float] | None]:
+        """Return the log-probabilities of the n-best texts of each utterance, None if there are none."""
         ...
 
 
@@ -248,7 +248,7 @@ class GenerationOptions:
     hot_word_distance: float | None = None
     """Largest CTC distance of hot words (nats per unit); null: all are used."""
     rescoring_weight: float = 0.0
-    """Weight of the connector's decoder when it rescores the hypotheses of all beams (0 to 1)."""
+    """Weight of Whisper's decoder in the rescoring of the n-best hypotheses (whisper_ctc, beam search; 0 to 1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,7 +268,7 @@ class Hypothesis:
 
     text: str
     score: float
-    """Sum of the tokens' log-probabilities (or joint scores), divided by length ** length_penalty."""
+    """Sum of the tokens' log-probabilities or joint scores / length ** length_penalty, interpolated by rescoring."""
     num_tokens: int
     truncated: bool
     """Whether ``max_new_tokens`` were generated before the end-of-sequence token."""

@@ -31,8 +31,8 @@ class BaseConnector(nn.Module):
         """Raise NotImplementedError: there is no CTC head."""
         raise NotImplementedError
 
-    def text_log_probs(self, states_BLD: Tensor, state_lens_B: Tensor, texts: list[list[str]]) -> list[list[float]]:
-        """Raise NotImplementedError: there is no decoder for texts."""
+    def log_probs(self, states_BLD: Tensor, state_lens_B: Tensor, texts: list[list[str]]) -> list[list[float] | None]:
+        """Raise NotImplementedError: there is no second pass."""
         raise NotImplementedError
 
     def with_ctc_loss(

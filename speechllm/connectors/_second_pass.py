@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 NEG_INF = float("-inf")
 END = -1
-"""Target after the last token of a text: no further word."""
+"""Target after the last token of a text: Whisper's end of text."""
 
 
 class Texts(NamedTuple):
@@ -59,6 +59,7 @@ class SecondPass(nn.Module):
     Args:
         decoder: Whisper's decoder; its layers are copied.
         prompt: ids of the tokens before a text.
+        eos: id of the end of text.
         tokens: tokens without case.
         head: classes of the tokens.
         segment_states: number of encoder states of a segment.
@@ -80,6 +81,7 @@ class SecondPass(nn.Module):
         self,
         decoder: "WhisperDecoder",
         prompt: list[int],
+        eos: int,
         tokens: WhisperTokens,
         head: WordHead,
         segment_states: int,
@@ -88,7 +90,7 @@ class SecondPass(nn.Module):
         super().__init__()
         self.decoder = copy.deepcopy(WhisperLayers(decoder)).requires_grad_(False)
         self._heads = decoder.config.decoder_attention_heads
-        self._prompt, self._segment_states, self._weight = prompt, segment_states, weight
+        self._prompt, self._eos, self._segment_states, self._weight = prompt, eos, segment_states, weight
         embeddings_VH = decoder.embed_tokens.weight.detach()
         first, further = head.first_W[1:].tolist(), head.further_F[1:].tolist()
         self._first, self._further = (_Classes([tokens.forms[token] for token in one]) for one in (first, further))
@@ -176,8 +178,8 @@ class SecondPass(nn.Module):
         return self._interpolate(first_RF, second_RF, torch.ones_like(self.words_F))
 
     @torch.no_grad()
-    def text_log_probs(self, states_LD: Tensor, texts: list[tuple[int, ...]]) -> Tensor:
-        """Return the log-probabilities (R) of texts of one utterance, those of numbers and punctuation not included.
+    def log_probs(self, states_LD: Tensor, texts: list[tuple[int, ...]]) -> Tensor:
+        """Return the log-probabilities (R) of texts of one utterance, their ends included, numbers and punctuation not.
 
         Args:
             states_LD: valid states of the encoder, at most one segment.
@@ -198,12 +200,13 @@ class SecondPass(nn.Module):
         return log_probs_Q.new_zeros(len(texts)).index_add(0, rows_Q, log_probs_Q)
 
     def _score_tokens(self, hidden_QH: Tensor, targets_Q: Tensor) -> Tensor:
-        """Return the log-probability (Q) of each token, 0 for numbers and punctuation; ``END``: of no further word."""
-        words_QT = self._all(self._logits(hidden_QH)) * self.words_T
+        """Return the log-probability (Q) of each token, 0 for numbers and punctuation."""
+        logits_QV = self._logits(hidden_QH)
         ends_Q = targets_Q == END
         places_Q = targets_Q.masked_fill(ends_Q, 0)
-        probs_Q = torch.where(ends_Q, 1 - words_QT.sum(1), words_QT.gather(1, places_Q[:, None])[:, 0])
-        return probs_Q.clamp(min=LEAST).log() * (ends_Q | self.words_T[places_Q])
+        probs_Q = self._all(logits_QV).gather(1, places_Q[:, None])[:, 0]
+        log_probs_Q = probs_Q.clamp(min=LEAST).log() * self.words_T[places_Q]
+        return log_probs_Q.masked_scatter(ends_Q, logits_QV[ends_Q].log_softmax(1)[:, self._eos])
 
     def _cross(self, states_GLD: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return the keys and values (G, A, L, D) of encoder states for each layer and head."""

@@ -47,8 +47,8 @@ class WhisperTokens:
         return decoded
 
     @staticmethod
-    def unspoken(text: str) -> str:
-        """Return the numbers and punctuation of a text."""
+    def unscored(text: str) -> str:
+        """Return the numbers and punctuation of a text, whose tokens are not ``spoken``."""
         return "".join(one for one in text if not one.isspace() and not _is_letter(one))
 
     def _word(self, word: str) -> list[int]:
@@ -57,7 +57,10 @@ class WhisperTokens:
         Most names are one token with a capital letter.
         """
         if word not in self._spelled:
-            forms = (self._tokenizer.tokenize(f" {form}") for form in (word, word.capitalize()))
+            # names of special tokens, such as <|en|>, are text
+            forms = (
+                self._tokenizer.tokenize(f" {form}", split_special_tokens=True) for form in (word, word.capitalize())
+            )
             pieces = min(forms, key=len)
             self._spelled[word] = [self._places[piece.translate(LOWER)] for piece in pieces]
         return self._spelled[word]

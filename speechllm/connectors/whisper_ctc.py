@@ -112,7 +112,8 @@ class WhisperCTC(SubwordCTC):
         if self._config.second_pass_weight and decoder.config.vocab_size >= MULTILINGUAL:
             raise ConfigError(
                 f"connector.second_pass_weight: found {self._config.second_pass_weight} with {encoder.path!r}, a "
-                "multilingual Whisper, whose decoder needs a language; set it to 0, or name an English-only Whisper"
+                "multilingual Whisper, whose decoder needs a language; set it and decode.search.rescoring_weight to 0, "
+                "or name an English-only Whisper"
             )
         tokenizer = _tokenizer(encoder.path, option)
         self._tokens = WhisperTokens(tokenizer)
@@ -128,7 +129,8 @@ class WhisperCTC(SubwordCTC):
         self.cross = self._local(decoder, rate=self.stack, margin=8, centre=1.5, width=1.25)
         self.after = self._local(decoder, rate=self.stack, margin=8, centre=1.5, width=2.0)
         weight = self._config.second_pass_weight
-        self.second_pass = SecondPass(decoder, prompt, self._tokens, self.head, self._segment_states, weight)
+        eos = tokenizer.eos_token_id
+        self.second_pass = SecondPass(decoder, prompt, eos, self._tokens, self.head, self._segment_states, weight)
         self.decoder = with_lora(WhisperLayers(decoder), self._config.lora, "connector.lora")
 
     @property
@@ -169,20 +171,21 @@ class WhisperCTC(SubwordCTC):
         scored = self._score(states_BLD, state_lens_B)
         return self._speech_tokens(scored, states_BLD, state_lens_B), self._loss(scored, texts)
 
-    def text_log_probs(self, states_BLD: Tensor, state_lens_B: Tensor, texts: list[list[str]]) -> list[list[float]]:
-        """Return the log-probabilities of some texts of each utterance by Whisper's decoder without adapters.
+    def log_probs(self, states_BLD: Tensor, state_lens_B: Tensor, texts: list[list[str]]) -> list[list[float] | None]:
+        """Return the log-probabilities of the n-best texts of each utterance by Whisper's decoder without adapters.
 
-        Numbers and punctuation are not scored, so that a text with others than the first text has the log-probability
-        of the first. Texts of an utterance that is longer than a segment have 0.
+        Numbers and punctuation are not scored, so that a text with others than the best text has the log-probability
+        of the best text, and cannot precede it. None for an utterance that is longer than a segment, or without words.
         """
-        found = []
+        found: list[list[float] | None] = []
         for states_LD, length, some in zip(states_BLD, state_lens_B.tolist(), texts, strict=True):
             spelled = [tuple(token for word in self._tokens.words(text) for token in word) for text in some]
-            unspoken = [self._tokens.unspoken(text) for text in some]
-            scored = sorted({one for one, other in zip(spelled, unspoken, strict=True) if other == unspoken[0]})
-            log_probs = [0.0] * len(scored)
-            if length <= self._segment_states:
-                log_probs = self.second_pass.text_log_probs(states_LD[:length], scored).tolist()
+            if length > self._segment_states or not any(spelled):
+                found.append(None)
+                continue
+            unscored = [self._tokens.unscored(text) for text in some]
+            scored = sorted({one for one, other in zip(spelled, unscored, strict=True) if other == unscored[0]})
+            log_probs = self.second_pass.log_probs(states_LD[:length], scored).tolist()
             known = dict(zip(scored, log_probs, strict=True))
             found.append([known.get(one, known[spelled[0]]) for one in spelled])
         return found

@@ -12,10 +12,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from speechllm.interfaces import GenerationOptions, Posteriors
-from speechllm.lengths import length_mask
+from speechllm.lengths import length_mask, ranks
 
 NEG_INF = float("-inf")
 IMPOSSIBLE = -1e4  # replaces -inf in sums of scores
+UNDERFLOW = -700.0
+"""Logarithm of about the smallest normal number in double precision."""
 PROPOSED = 10
 """Number of units that CTC proposes for each next token."""
 NAMED = 500
@@ -59,38 +61,55 @@ class CTCPrefixScorer:
         non_blank_BM = torch.full_like(self._blanks_BM, NEG_INF)
         return Prefixes(non_blank_BM, self._blanks_BM.clone(), none_B.long() - 1, none_B.clone())
 
-    def extend(self, prefixes: Prefixes, classes_RK: Tensor, utts_R: Tensor) -> Prefixes:
-        """Return R x K prefixes, each extended by one of K units; class -1 leaves a prefix unchanged.
+    def extend(self, prefixes: Prefixes, classes_R: Tensor, utts_R: Tensor) -> Prefixes:
+        """Return each prefix (R) extended by a unit; class -1 leaves it unchanged.
 
         Args:
-            prefixes: prefixes of R rows.
-            classes_RK: classes of the units.
-            utts_R: index of the utterance of each row.
+            prefixes: prefixes.
+            classes_R: classes of the units.
+            utts_R: index of the utterance of each prefix.
         """
-        unit_RKM = self._log_probs_BCM[utts_R[:, None], classes_RK.clamp(min=0)].double()
-        sums_RKM = pad(unit_RKM.cumsum(-1), (1, 0))
-        again_RK1 = (classes_RK == prefixes.last)[..., None]  # between two equal units, CTC needs a blank
-        before_RKM = torch.where(again_RK1, NEG_INF, prefixes.non_blank_M).logaddexp(prefixes.blank_M)
-        non_blank_RKM = _recur(before_RKM, sums_RKM)
-        blank_RKM = _recur(non_blank_RKM, self._blanks_BM[utts_R, None].expand_as(sums_RKM))
-        within_R1M = length_mask(self._lens_B[utts_R], unit_RKM.shape[-1])[:, None]
-        first_RKM = torch.where(within_R1M, before_RKM[..., :-1] + unit_RKM, NEG_INF)
-        longer = Prefixes(non_blank_RKM, blank_RKM, classes_RK, first_RKM.logsumexp(-1))
-        kept_RK = classes_RK < 0
-        return Prefixes(
-            *(torch.where(_like(kept_RK, new), old, new) for old, new in zip(prefixes, longer, strict=True))
-        )
+        unit_RM = self._log_probs_BCM[utts_R, classes_R.clamp(min=0)].double()
+        again_R1 = (classes_R == prefixes.last)[:, None]  # between two equal units, CTC needs a blank
+        before_RM = torch.where(again_R1, NEG_INF, prefixes.non_blank_M).logaddexp(prefixes.blank_M)
+        non_blank_RM = _recur(before_RM, pad(unit_RM.cumsum(-1), (1, 0)))
+        blank_RM = _recur(non_blank_RM, self._blanks_BM[utts_R])
+        first_RM = torch.where(self._within(utts_R), before_RM[:, :-1] + unit_RM, NEG_INF)
+        longer = Prefixes(non_blank_RM, blank_RM, classes_R, first_RM.logsumexp(-1))
+        kept_R = classes_R < 0
+        return Prefixes(*(torch.where(_like(kept_R, new), old, new) for old, new in zip(prefixes, longer, strict=True)))
+
+    def score(self, prefixes: Prefixes, classes_RK: Tensor, utts_R: Tensor) -> Tensor:
+        """Return ``total`` (R, K) of each prefix extended by each of K units, without computing the longer prefixes."""
+        probs_RKM = self._log_probs_BCM[utts_R[:, None], classes_RK.clamp(min=0)].double().exp()
+        outside_RM = ~self._within(utts_R)
+
+        def total(before_RM: Tensor) -> Tensor:
+            highest_R1, shares_RM = _shares(before_RM[:, :-1].masked_fill(outside_RM, NEG_INF))
+            return highest_R1 + (probs_RKM @ shares_RM[..., None])[..., 0].log()
+
+        again_RK = classes_RK == prefixes.last[:, None]
+        total_RK = total(prefixes.non_blank_M.logaddexp(prefixes.blank_M))
+        return torch.where(again_RK, total(prefixes.blank_M), total_RK)
 
     def propose(self, prefixes: Prefixes, utts_R: Tensor) -> Tensor:
         """Return the classes (R, K) of the K most probable units after each prefix.
 
-        The probability of the last unit again, which needs a blank before it, is too high.
+        The probability of the last unit again, which needs a blank before it, is too high. ``utts_R`` is ascending.
         """
-        before_RM = prefixes.non_blank_M.logaddexp(prefixes.blank_M)[:, :-1]
-        highest_R1 = before_RM.amax(-1, keepdim=True).clamp(min=IMPOSSIBLE)
-        shares_RM1 = (before_RM - highest_R1).exp().to(self._probs_BPM.dtype)[..., None]
-        places_RK = (self._probs_BPM[utts_R] @ shares_RM1)[..., 0].topk(min(PROPOSED, self._named_BP.shape[1])).indices
+        _, shares_RM = _shares(prefixes.non_blank_M.logaddexp(prefixes.blank_M)[:, :-1])
+        used_G, groups_R = utts_R.unique_consecutive(return_inverse=True)
+        index = groups_R, ranks(groups_R)
+        shares_GQM = shares_RM.new_zeros(len(used_G), 1 + int(index[1].max()), shares_RM.shape[1])
+        shares_GQM = shares_GQM.index_put(index, shares_RM).to(self._probs_BPM.dtype)
+        probs_GPM = self._probs_BPM if len(used_G) == len(self._probs_BPM) else self._probs_BPM[used_G]
+        probs_RP = (shares_GQM @ probs_GPM.mT)[index]
+        places_RK = probs_RP.topk(min(PROPOSED, probs_RP.shape[1])).indices
         return self._named_BP[utts_R[:, None], places_RK]
+
+    def _within(self, utts_R: Tensor) -> Tensor:
+        """Return the mask (R, M) of valid states."""
+        return length_mask(self._lens_B[utts_R], self._log_probs_BCM.shape[-1])
 
     def _named(self) -> tuple[Tensor, Tensor]:
         """Return the classes (B, P) of the units with the highest posteriors, and their posteriors (B, P, M)."""
@@ -107,6 +126,16 @@ class CTCPrefixScorer:
         """Return the log-probability (R) of the prefix of each row as a complete transcript."""
         end_R1 = self._lens_B[utts_R, None]
         return prefixes.non_blank_M.gather(1, end_R1).logaddexp(prefixes.blank_M.gather(1, end_R1))[:, 0]
+
+
+class Candidates(NamedTuple):
+    """Next tokens that are scored: K tokens for each of N rows, with P units each."""
+
+    prefixes_N: Prefixes
+    utts_N: Tensor
+    ids_NK: Tensor
+    classes_NKP: Tensor
+    """Classes of the units of each token, -1 after the last unit."""
 
 
 class JointScores:
@@ -130,7 +159,7 @@ class JointScores:
         self._prefixes_R = self._scorer.begin()
         self._utts_R = torch.arange(len(posteriors.stacked_lens_B), device=posteriors.stacked_lens_B.device)
         self._is_first = True
-        self._candidates_NK, self._extended_NK = torch.empty(0), self._prefixes_R
+        self._candidates: Candidates
 
     def __call__(self, scores_NV: Tensor, rows_N: Tensor) -> Tensor:
         """Return the scores (N, V) of the next token of the rows ``rows_N``; the first call needs all rows."""
@@ -138,32 +167,52 @@ class JointScores:
         log_probs_NV = scores_NV.float().log_softmax(-1)
         probable_NK = log_probs_NV.topk(min(self._number, log_probs_NV.shape[1])).indices
         proposed_NK = self._tokens(self._scorer.propose(prefixes_N, utts_N), first=self._is_first)
-        self._candidates_NK = torch.cat([probable_NK, proposed_NK], 1)
-        classes_NKP = self._classes(self._candidates_NK, first=self._is_first)
-        self._extended_NK = Prefixes(*(each[:, None] for each in prefixes_N))
-        for classes_NK in classes_NKP.unbind(-1):
-            self._extended_NK = self._scorer.extend(self._extended_NK, classes_NK, utts_N)
+        ids_NK = torch.cat([probable_NK, proposed_NK], 1)
+        classes_NKP = self._classes(ids_NK, first=self._is_first)
+        self._candidates = Candidates(prefixes_N, utts_N, ids_NK, classes_NKP)
+        totals_NK = self._totals(self._candidates)
         untokenisable_NK = classes_NKP[..., 0] < 0
-        changes_NK = _change(prefixes_N.total[:, None], self._extended_NK.total).masked_fill(untokenisable_NK, NEG_INF)
+        changes_NK = _change(prefixes_N.total[:, None], totals_NK).masked_fill(untokenisable_NK, NEG_INF)
         joint_NV = torch.full_like(log_probs_NV, NEG_INF)
-        joint_NV.scatter_(1, self._candidates_NK, self._join(log_probs_NV.gather(1, self._candidates_NK), changes_NK))
+        joint_NV.scatter_(1, ids_NK, self._join(log_probs_NV.gather(1, ids_NK), changes_NK))
         ends_N = _change(prefixes_N.total, self._scorer.complete(prefixes_N, utts_N))
         joint_NV[:, self._eos] = self._join(log_probs_NV[:, self._eos], ends_N)
         return joint_NV
 
+    def _totals(self, candidates: "Candidates") -> Tensor:
+        """Return the CTC log-probability (N, K) of each prefix extended by each candidate."""
+        prefixes_N, utts_N, _, classes_NKP = candidates
+        totals_NK = self._scorer.score(prefixes_N, classes_NKP[..., 0], utts_N)
+        rows_Q, places_Q = (classes_NKP[..., 1:] >= 0).any(-1).nonzero(as_tuple=True)  # tokens of several units
+        if len(rows_Q):
+            totals_NK[rows_Q, places_Q] = self._extend(candidates, rows_Q, places_Q).total
+        return totals_NK
+
+    def _extend(self, candidates: "Candidates", rows_Q: Tensor, places_Q: Tensor) -> Prefixes:
+        """Return the prefixes of some rows, each extended by the units of one of its candidates."""
+        prefixes_Q, utts_Q = candidates.prefixes_N.take(rows_Q), candidates.utts_N[rows_Q]
+        for classes_Q in candidates.classes_NKP[rows_Q, places_Q].unbind(-1):
+            prefixes_Q = self._scorer.extend(prefixes_Q, classes_Q, utts_Q)
+        return prefixes_Q
+
+    def _follow(self, rows_Q: Tensor, tokens_Q: Tensor) -> Prefixes:
+        """Return the prefixes of some rows of the last call, each extended by a token.
+
+        The end of sequence need not be a candidate, because a row that has ended is not scored again.
+        """
+        places_Q = (self._candidates.ids_NK[rows_Q] == tokens_Q[:, None]).int().argmax(1)
+        return self._extend(self._candidates, rows_Q, places_Q)
+
     def keep(self, rows_N: Tensor, tokens_N: Tensor) -> None:
         """Append the chosen tokens to the rows ``rows_N`` of the last call."""
-        # the end of sequence need not be a candidate, because a row that has ended is not scored again
-        place_N = (self._candidates_NK == tokens_N[:, None]).int().argmax(1)
-        chosen = self._extended_NK.take(torch.arange(len(place_N), device=place_N.device), place_N)
+        chosen = self._follow(torch.arange(len(rows_N), device=rows_N.device), tokens_N)
         for all_R, chosen_N in zip(self._prefixes_R, chosen, strict=True):
             all_R[rows_N] = chosen_N
         self._is_first = False
 
     def follow(self, parents_R: Tensor, tokens_R: Tensor) -> None:
         """Replace all rows by the rows ``parents_R`` of the last call, each with its token appended."""
-        place_R = (self._candidates_NK[parents_R] == tokens_R[:, None]).int().argmax(1)
-        self._prefixes_R = self._extended_NK.take(parents_R, place_R)
+        self._prefixes_R = self._follow(parents_R, tokens_R)
         self._utts_R = self._utts_R[parents_R]
         self._is_first = False
 
@@ -196,6 +245,15 @@ def _recur(before_M: Tensor, sums_M: Tensor) -> Tensor:
     """Return x where x[m] = log(exp x[m-1] + exp before[m-1]) + p[m], from cumulative sums of p; x[0] is -inf."""
     entered_M = (before_M - sums_M)[..., :-1].logcumsumexp(-1)
     return pad(entered_M, (1, 0), value=NEG_INF) + sums_M
+
+
+def _shares(log_probs_RM: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the highest log-probability (R, 1), and the probabilities (R, M) relative to it."""
+    highest_R1 = pad(log_probs_RM, (0, 1), value=IMPOSSIBLE).amax(-1, keepdim=True)
+    differences_RM = log_probs_RM - highest_R1
+    # exponentials that underflow take 50 times as long on a CPU
+    shares_RM = differences_RM.clamp(min=UNDERFLOW).exp()
+    return highest_R1, shares_RM.masked_fill(differences_RM < UNDERFLOW, 0.0)
 
 
 def _change(before: Tensor, after: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from speechllm.errors import ConfigError
 from speechllm.interfaces import GenerationOptions, Seconds
-from speechllm.ranges import at_least
+from speechllm.ranges import at_least, probability
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +48,12 @@ class DecodeConfig:
         try:
             at_least(search, 0, "no_repeat_ngram", "hot_word_distance")
             at_least(search, 1, "ctc_candidates")
+            probability(search, "rescoring_weight")
         except ConfigError as error:
             raise ConfigError(f"search.{error}") from None
         if not 1 <= search.nbest <= search.num_beams:
             raise ConfigError(f"search.nbest: found {search.nbest}, expected 1 to num_beams, {search.num_beams}")
-        for key in ("ctc_weight", "ctc_confidence", "rescoring_weight"):
+        for key in ("ctc_weight", "ctc_confidence"):
             if not 0 <= getattr(search, key) <= 1:
                 raise ConfigError(f"search.{key}: found {getattr(search, key)}, expected 0 to 1")
         if search.ctc_weight > 0 and search.ctc_candidates < 2 * search.num_beams:

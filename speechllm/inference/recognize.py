@@ -22,7 +22,7 @@ def recognizer(built: Built, config: DecodeConfig, device: torch.device) -> Reco
     """Move the model to ``device``; return a function that recognises batches of utterances.
 
     Raises:
-        ConfigError: if the search or word times need a CTC head, or rescoring a decoder, and the connector has none.
+        ConfigError: if the search or word times need a CTC head, or rescoring a second pass, that the connector lacks.
     """
     model, collate = built.model.to(device), built.collate()
     for key, off in (("ctc_weight", 0), ("ctc_confidence", 0), ("hot_word_distance", None)):
@@ -32,10 +32,10 @@ def recognizer(built: Built, config: DecodeConfig, device: torch.device) -> Reco
                 f"decode.search.{key}: found {value}, but the connector has no CTC head; "
                 f"expected {'null' if off is None else off}, or a connector of type ctc or whisper_ctc"
             )
-    if config.search.rescoring_weight and not model.connector.rescores:
+    if config.search.rescoring_weight and config.search.num_beams > 1 and not model.connector.rescores:
         raise ConfigError(
             f"decode.search.rescoring_weight: found {config.search.rescoring_weight}, but the connector has no "
-            "decoder; expected 0, or a connector of type whisper_ctc with second_pass_weight above 0"
+            "second pass; expected 0, or a connector of type whisper_ctc with second_pass_weight above 0"
         )
     if config.compile or (config.compile is None and device.type == "cuda"):
         model.decoder.compile_steps()

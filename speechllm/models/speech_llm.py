@@ -258,10 +258,8 @@ class SpeechLLM(nn.Module):
         found = self._search(batch, output, max_new_tokens, search)
         if rescores:
             texts = [[one.text for one in nbest] for nbest in found]
-            scores = self.connector.text_log_probs(states_BLD, state_lens_B, texts)
-            found = [
-                rescored(*one, options.rescoring_weight)[: options.nbest] for one in zip(found, scores, strict=True)
-            ]
+            log_probs = self.connector.log_probs(states_BLD, state_lens_B, texts)
+            found = [rescored(*one, options)[: options.nbest] for one in zip(found, log_probs, strict=True)]
         if state_rate is not None and output.posteriors is not None:
             found = _with_word_times(found, output.posteriors, state_rate)
         return found
@@ -293,11 +291,21 @@ class SpeechLLM(nn.Module):
         return list(self.decoder.embed(to_device(flat, device)).split([len(one) for one in ids]))
 
 
-def rescored(nbest: list[Hypothesis], scores: list[float], weight: float) -> list[Hypothesis]:
-    """Return the hypotheses of an utterance with scores interpolated with those of another decoder, best first."""
-    joined = [
-        replace(one, score=(1 - weight) * one.score + weight * other) for one, other in zip(nbest, scores, strict=True)
-    ]
+def rescored(nbest: list[Hypothesis], log_probs: list[float] | None, options: GenerationOptions) -> list[Hypothesis]:
+    """Return the n-best hypotheses with their scores interpolated with log-probabilities of their texts, best first.
+
+    Args:
+        nbest: hypotheses of an utterance.
+        log_probs: their log-probabilities by the connector; None: the scores are not changed.
+        options: options of the search; log-probabilities are divided by the same power of the length as scores.
+    """
+    if log_probs is None:
+        return nbest
+    weight = options.rescoring_weight
+    joined = []
+    for one, log_prob in zip(nbest, log_probs, strict=True):
+        other = log_prob / max(1, one.num_tokens) ** options.length_penalty
+        joined.append(replace(one, score=(1 - weight) * one.score + weight * other))
     return sorted(joined, key=lambda one: -one.score)
 
 

@@ -1,6 +1,5 @@
 """The second pass is Whisper's own decoder, after the text of the first pass."""
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +51,7 @@ def made(path: Path, tokenizer: Any, tokens: WhisperTokens, weight: float = 1.0)
     decoder = load_whisper("decoder", str(path), torch.float32, option="encoder.path")
     embeddings_VH = decoder.embed_tokens.weight.detach()
     head = WordHead(tokens.begins, embeddings_VH[tokens.ids], embeddings_VH[tokenizer.eos_token_id])
-    return SecondPass(decoder, tokenizer.prefix_tokens, tokens, head, SEGMENT, weight)
+    return SecondPass(decoder, tokenizer.prefix_tokens, tokenizer.eos_token_id, tokens, head, SEGMENT, weight)
 
 
 @torch.no_grad()
@@ -101,14 +100,15 @@ def test_texts_have_the_log_probabilities_of_whispers_decoder(
     texts = [tuple(token for word in tokens.words(text) for token in word) for text in ("she had 1 day", "a rest,", "")]
     unspoken = [sum(not tokens.spoken[token] for token in one) for one in texts]
     assert unspoken == [1, 1, 0]
-    for text, found in zip(texts, second.text_log_probs(states_LD, texts).tolist(), strict=True):
+    for text, found in zip(texts, second.log_probs(states_LD, texts).tolist(), strict=True):
         ids, expected = list(tokenizer.prefix_tokens), 0.0
         for token in text:
             if tokens.spoken[token]:
                 expected += float(own_probs(whisper, ids, states_LD, tokens)[token].log())
             ids.append(tokens.forms[token][0])
-        words = float(own_probs(whisper, ids, states_LD, tokens)[torch.tensor(tokens.spoken)].sum())
-        assert found == pytest.approx(expected + math.log(1 - words), abs=1e-4)
+        logits_V = whisper(decoder_input_ids=torch.tensor([ids]), encoder_outputs=(states_LD[None],)).logits[0, -1]
+        end = float(logits_V.log_softmax(0)[tokenizer.eos_token_id].detach())
+        assert found == pytest.approx(expected + end, abs=1e-4)
 
 
 def test_the_first_pass_selects_punctuation(path: Path, tokenizer: Any, tokens: WhisperTokens) -> None:

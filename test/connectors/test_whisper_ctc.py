@@ -1,5 +1,6 @@
 """The connector of Whisper's decoder: its start, its adapters, and encoders that have no decoder."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from speechllm.build import Built, build
 from speechllm.connectors import whisper_ctc
 from speechllm.connectors._words import best_runs
 from speechllm.connectors.whisper_ctc import Config, WhisperCTC
+from speechllm.data.batch import Batch
 from speechllm.decoders import causal_lm
 from speechllm.encoders import whisper
 from speechllm.errors import ConfigError
 from speechllm.experiment import ExperimentConfig
-from speechllm.interfaces import Encoder
+from speechllm.interfaces import Encoder, GenerationOptions
 from speechllm.lengths import length_mask
 from speechllm.lora import LoraOptions
 from speechllm.models.speech_llm import Work
@@ -146,14 +148,16 @@ def test_the_second_pass_scores_the_words_of_the_first(
 def test_log_probabilities_of_texts(tiny_whisper: Path, decoder: causal_lm.CausalLM) -> None:
     connector = made(tiny_whisper, decoder)
     assert connector.rescores and not made(tiny_whisper, decoder, second_pass=0.0).rescores
-    states_BLD, lens_B = torch.randn(3, 40, 64), torch.tensor([24, 10, 40])  # 24 states are a segment
-    texts = [["she had", "She had", "all year", "she 40"], ["", "all"], ["she", "all"]]
-    first, second, third = connector.text_log_probs(states_BLD, lens_B, texts)
+    states_BLD, lens_B = torch.randn(4, 40, 64), torch.tensor([24, 10, 40, 10])  # 24 states are a segment
+    texts = [["she had", "She had", "all year", "she 40"], ["", "<|nocaptions|>"], ["she", "all"], ["", ""]]
+    first, second, third, fourth = connector.log_probs(states_BLD, lens_B, texts)
     assert first[0] == first[1] != first[2]
     assert first[3] == first[0]  # numbers are not compared
-    words = [tuple(token for word in connector._tokens.words(text) for token in word) for text in texts[1]]
-    torch.testing.assert_close(torch.tensor(second), connector.second_pass.text_log_probs(states_BLD[1, :10], words))
-    assert third == [0.0, 0.0]  # longer than a segment
+    words = [tuple(token for word in connector._tokens.words(text) for token in word) for text in texts[0]]
+    expected = connector.second_pass.log_probs(states_BLD[0, :24], [words[0], words[2]])
+    torch.testing.assert_close(torch.tensor([first[0], first[2]]), expected)
+    assert second[1] == second[0]  # the name of a special token is punctuation and letters
+    assert third is None and fourth is None  # longer than a segment, no words
 
 
 def test_a_multilingual_whisper_has_no_second_pass(
@@ -176,6 +180,33 @@ def test_merged_adapters_change_no_score(tiny_whisper: Path, decoder: causal_lm.
     connector.merge_adapters()
     torch.testing.assert_close(scores(connector, states_BLD), before, atol=1e-4, rtol=0)
     assert not any("lora" in name for name, _ in connector.named_parameters())
+
+
+def test_rescoring_of_a_batch_is_that_of_each(tiny_whisper: Path, tiny_llm: Path) -> None:
+    """With word times of the best hypothesis; the second utterance has two segments of 1 s."""
+    model = built_with(tiny_whisper, tiny_llm, segment=1.0).model.eval()
+    model.connector.head.bias_C.data[0] = -10.0  # a random model would find no word
+    lens_B, limits = torch.tensor([60, 130, 40]), [6, 4, 5]
+    feats_BTF = torch.randn(3, 130, 80)
+    batch = Batch(list("abc"), feats_BTF, lens_B, [""] * 3, [1.0] * 3, encoded=False)
+    options = GenerationOptions(num_beams=3, ctc_weight=0.5, length_penalty=0.0, rescoring_weight=0.5)
+    together = model.generate(batch, limits, options, 50.0)
+    before = model.generate(batch, limits, replace(options, rescoring_weight=0.0, nbest=3))
+    for i, nbest in enumerate(together):
+        one = replace(batch, utt_ids=["x"], inputs=feats_BTF[i : i + 1, : lens_B[i]], feat_lens_B=lens_B[i : i + 1])
+        alone = model.generate(replace(one, texts=[""], durations=[1.0]), limits[i : i + 1], options, 50.0)
+        assert [one.text for one in alone[0]] == [one.text for one in nbest]
+        assert alone[0][0].score == pytest.approx(nbest[0].score, abs=1e-3)
+        assert [word.word for word in nbest[0].words] == nbest[0].text.split()
+        states_BLD, state_lens_B = model.encode(batch)
+        (log_probs,) = model.connector.log_probs(
+            states_BLD[i : i + 1], state_lens_B[i : i + 1], [[one.text for one in before[i]]]
+        )
+        assert (log_probs is None) == (i == 1)
+        scores = [one.score for one in before[i]]
+        if log_probs is not None:
+            scores = [0.5 * one + 0.5 * other for one, other in zip(scores, log_probs, strict=True)]
+        assert nbest[0].score == pytest.approx(max(scores), abs=1e-3)
 
 
 def test_weights_of_another_decoder_are_refused(tiny_whisper: Path, tiny_llm: Path, tmp_path: Path) -> None:
@@ -205,8 +236,9 @@ def test_the_second_pass_is_no_work_of_the_backward_pass(tiny_whisper: Path, tin
     assert counter.flops(work, 0, "ctc") == 10 * (4 * frozen + 6 * trained)
 
 
-def built_with(path: Path, llm: Path) -> Built:
-    tree = {"frontend": {"type": "log_mel"}, "encoder": {"type": "whisper", "path": str(path), "padding": "none"}}
+def built_with(path: Path, llm: Path, **encoder: object) -> Built:
+    tree: dict[str, dict[str, object]] = {"frontend": {"type": "log_mel"}}
+    tree |= {"encoder": {"type": "whisper", "path": str(path), "padding": "none", **encoder}}
     tree |= {"connector": {"type": "whisper_ctc"}, "decoder": {"type": "causal_lm", "path": str(llm)}}
     return build(configs.build(ExperimentConfig, tree), torch.float32)
 

@@ -35,10 +35,10 @@ def by_enumeration(log_probs_MC: Tensor) -> dict[tuple[int, ...], float]:
 
 
 def extended(scorer: CTCPrefixScorer, pieces: tuple[int, ...]) -> Prefixes:
-    prefixes = Prefixes(*(each[:, None] for each in scorer.begin()))
+    prefixes = scorer.begin()
     for piece in pieces:
-        prefixes = scorer.extend(prefixes, torch.tensor([[piece]]), FIRST)
-    return prefixes.take(torch.tensor([0]), torch.tensor([0]))
+        prefixes = scorer.extend(prefixes, torch.tensor([piece]), FIRST)
+    return prefixes
 
 
 @pytest.mark.parametrize("pieces", [(1,), (2, 1), (1, 1), (1, 2, 2), (2, 2, 2), (1, 1, 1, 1)])
@@ -50,6 +50,8 @@ def test_beginnings_have_the_probability_of_all_that_begins_so(pieces: tuple[int
     prefix = extended(scorer, pieces)
     begin_so = sum(p for text, p in transcripts.items() if text[: len(pieces)] == pieces)
     assert prefix.total.exp().item() == pytest.approx(begin_so, abs=1e-12)
+    totals_1K = scorer.score(extended(scorer, pieces[:-1]), torch.tensor([[pieces[-1], 1, 2]]), FIRST)
+    assert totals_1K[0, 0].exp().item() == pytest.approx(begin_so, abs=1e-12)
     assert scorer.complete(prefix, FIRST).exp().item() == pytest.approx(transcripts.get(pieces, 0.0), abs=1e-12)
 
 
@@ -57,10 +59,10 @@ def test_the_most_probable_units_are_proposed() -> None:
     torch.manual_seed(0)
     log_probs_BMC = torch.randn(1, 9, 40).double().mul(3).log_softmax(-1)
     scorer = CTCPrefixScorer(log_probs_BMC, torch.tensor([7]))
-    before = Prefixes(*(each[:, None] for each in extended(scorer, (3, 1))))
+    before = extended(scorer, (3, 1))
     units_1K = torch.tensor([[one for one in range(1, 40) if one != 1]])  # not the last unit again
-    expected = units_1K[0, scorer.extend(before, units_1K, FIRST).total[0].argsort(descending=True)].tolist()
-    proposed = [one for one in scorer.propose(before.take(FIRST, FIRST), FIRST)[0].tolist() if one != 1]
+    expected = units_1K[0, scorer.score(before, units_1K, FIRST)[0].argsort(descending=True)].tolist()
+    proposed = [one for one in scorer.propose(before, FIRST)[0].tolist() if one != 1]
     assert len(proposed) >= 9
     assert proposed == expected[: len(proposed)]
 
@@ -79,6 +81,8 @@ def test_nothing_said_in_no_states() -> None:
     scorer = CTCPrefixScorer(torch.zeros(1, 0, CLASSES), torch.tensor([0]))
     assert scorer.complete(scorer.begin(), FIRST).item() == 0
     assert extended(scorer, (1,)).total.item() == float("-inf")
+    assert scorer.score(scorer.begin(), torch.tensor([[1, 2]]), FIRST).tolist() == [[float("-inf")] * 2]
+    assert scorer.propose(scorer.begin(), FIRST).tolist() == [[]]
 
 
 @pytest.fixture(scope="module")

@@ -186,25 +186,32 @@ def test_an_utterance_of_low_confidence_has_an_empty_hypothesis(
     assert [nbest[0].text for nbest in ctc_model.generate(batch, [8, 5, 7], sure_of_none)] == ["", "", ""]
 
 
-def test_hypotheses_of_all_beams_are_rescored(ctc_model: SpeechLLM, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("penalty", [0.0, 1.0])
+def test_hypotheses_of_all_beams_are_rescored(
+    ctc_model: SpeechLLM, monkeypatch: pytest.MonkeyPatch, penalty: float
+) -> None:
     batch = batch_of(["", "", ""], [40, 9, 23])
     limits = [8, 5, 7]
-    nbests = ctc_model.generate(batch, limits, GenerationOptions(num_beams=3, nbest=3))
-    others = {nbest[place].text: 50.0 + place for nbest in nbests for place in range(3)}
+    options = GenerationOptions(num_beams=3, nbest=3, length_penalty=penalty)
+    nbests = ctc_model.generate(batch, limits, options)
+    others = {
+        nbest[place].text: (50.0 + 20.0 * place) * nbest[place].num_tokens ** penalty
+        for nbest in nbests
+        for place in range(3)
+    }
 
-    def other(states_BLD: Tensor, state_lens_B: Tensor, texts: list[list[str]]) -> list[list[float]]:
+    def other(states_BLD: Tensor, state_lens_B: Tensor, texts: list[list[str]]) -> list[list[float] | None]:
         assert len(states_BLD) == len(state_lens_B) == len(texts) == 3
-        return [[others[text] for text in some] for some in texts]
+        return [[others[text] for text in some] for some in texts[:2]] + [None]
 
-    monkeypatch.setattr(ctc_model.connector, "text_log_probs", other)
-    found = ctc_model.generate(batch, limits, GenerationOptions(num_beams=3, nbest=2, rescoring_weight=0.9))
-    for nbest, rescored in zip(nbests, found, strict=True):
+    monkeypatch.setattr(ctc_model.connector, "log_probs", other)
+    found = ctc_model.generate(batch, limits, replace(options, nbest=2, rescoring_weight=0.9))
+    assert [(one.text, one.score) for one in found[2]] == [(one.text, one.score) for one in nbests[2][:2]]
+    for nbest, rescored in zip(nbests[:2], found[:2], strict=True):
         assert [one.text for one in rescored] == [nbest[2].text, nbest[1].text]
-        assert rescored[0].score == pytest.approx(0.1 * nbest[2].score + 0.9 * 52.0)
-    greedy = ctc_model.generate(batch, limits, GenerationOptions(rescoring_weight=0.9))
-    assert [nbest[0].text for nbest in greedy] == [
-        nbest[0].text for nbest in ctc_model.generate(batch, limits, GenerationOptions())
-    ]
+        assert rescored[0].score == pytest.approx(0.1 * nbest[2].score + 0.9 * 90.0)
+    greedy = [ctc_model.generate(batch, limits, GenerationOptions(rescoring_weight=one)) for one in (0.9, 0.0)]
+    assert greedy[0] == greedy[1]
 
 
 def test_hot_words_of_a_large_distance_are_not_in_the_prompt(ctc_model: SpeechLLM) -> None:
@@ -234,10 +241,14 @@ def test_a_search_with_ctc_needs_a_ctc_head(model: SpeechLLM, key: str, value: f
         recognizer(built_of(model), config, torch.device("cpu"))
 
 
-def test_rescoring_needs_a_decoder_of_the_connector(ctc_model: SpeechLLM) -> None:
+def test_rescoring_needs_a_second_pass(ctc_model: SpeechLLM) -> None:
     config = DecodeConfig(search=GenerationOptions(num_beams=2, rescoring_weight=0.5))
-    with pytest.raises(ConfigError, match="rescoring_weight: found 0.5, but the connector has no decoder; expected 0"):
+    with pytest.raises(
+        ConfigError, match="rescoring_weight: found 0.5, but the connector has no second pass; expected 0"
+    ):
         recognizer(built_of(ctc_model), config, torch.device("cpu"))
+    greedy = DecodeConfig(search=GenerationOptions(rescoring_weight=0.5))
+    assert callable(recognizer(built_of(ctc_model), greedy, torch.device("cpu")))
 
 
 def built_of(model: SpeechLLM) -> Built:
