@@ -77,9 +77,9 @@ def load(
             built.model.merge_adapters()
         if quantize is not None:
             built.model.decoder.check()  # in float32, because the rounding of int8 exceeds the tolerance of the check
-            for base in (built.model.encoder, built.model.connector.base_model, built.model.decoder):
-                if isinstance(base, torch.nn.Module):  # not None
-                    quantize_linears(base)
+            for part in (built.model.encoder, built.model.connector, built.model.decoder):
+                if isinstance(part, torch.nn.Module):  # not None
+                    quantize_linears(part, frozen_only=part is built.model.connector)
         return Model(trained, built, target, is_merged=merge_lora or quantize is not None, quantize=quantize)
 
 

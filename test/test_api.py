@@ -129,8 +129,9 @@ def test_the_base_model_of_a_connector_has_8_bit_layers(tmp_path: Path, tiny_whi
         load(tmp_path, merge_lora=True, quantize=quantize, device="cpu").speech_llm.connector
         for quantize in ("int8", None)
     )
-    layers = [type(one).__name__ for one in connector.base_model.modules()]
-    assert layers.count("Int8Linear") == 2 * 10 and "Linear" not in layers  # two layers of Whisper's decoder
+    for decoder in (connector.base_model, connector.second_pass):
+        layers = [type(one).__name__ for one in decoder.modules()]
+        assert layers.count("Int8Linear") == 2 * 10 and "Linear" not in layers  # two layers of Whisper's decoder
     states_BLD, lens_B = torch.randn(1, 40, 64), torch.tensor([40])
     with torch.inference_mode():
         found, expected = (one._score(states_BLD, lens_B).hidden_BMH for one in (connector, precise))

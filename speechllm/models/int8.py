@@ -41,8 +41,12 @@ class Int8Linear(nn.Module):
         return product if self.bias is None else product.add_(self.bias)
 
 
-def quantize_linears(module: nn.Module) -> int:
+def quantize_linears(module: nn.Module, *, frozen_only: bool = False) -> int:
     """Replace the linear layers in ``module`` by 8-bit ones; return their number.
+
+    Args:
+        module: module with linear layers.
+        frozen_only: whether to leave layers with trainable weights.
 
     Raises:
         ConfigError: if the CPU has no 8-bit instructions (VNNI); 8-bit layers would be slower and less accurate.
@@ -50,6 +54,8 @@ def quantize_linears(module: nn.Module) -> int:
     if not torch.cpu._is_vnni_supported():
         raise ConfigError("quantize: found a CPU without VNNI instructions, expected AVX-512 VNNI; leave quantize out")
     linears = [(name, one) for name, one in module.named_modules() if type(one) is nn.Linear]
+    if frozen_only:
+        linears = [(name, one) for name, one in linears if not one.weight.requires_grad]
     for name, linear in linears:
         parent, _, last = name.rpartition(".")
         setattr(module.get_submodule(parent), last, Int8Linear(linear))

@@ -32,6 +32,9 @@ def test_every_linear_layer_is_replaced_and_no_other() -> None:
         nn.Linear(32, 32), nn.ModuleList([nn.Linear(32, 32), nn.Conv1d(4, 4, 3)]), nn.Embedding(5, 32)
     )
     assert quantize_linears(model) == 2
+    trained = nn.ModuleList([nn.Linear(32, 32), nn.Linear(32, 32).requires_grad_(False)])
+    assert quantize_linears(trained, frozen_only=True) == 1
+    assert [type(one) for one in trained] == [nn.Linear, Int8Linear]
     assert [type(one) for one in (model[0], *model[1], model[2])] == [Int8Linear, Int8Linear, nn.Conv1d, nn.Embedding]
 
 
