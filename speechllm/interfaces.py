@@ -187,7 +187,7 @@ class Connector(Module, Protocol):
 
     @property
     def base_model(self) -> Module | None:
-        """Frozen base model, whose fingerprint is checked and whose linear layers are called as modules, or None."""
+        """Frozen base model; None without one. Its fingerprint is checked, its linear layers are called as modules."""
         ...
 
     def bind_encoder(self, encoder: Encoder) -> None:
@@ -248,7 +248,7 @@ class GenerationOptions:
     hot_word_distance: float | None = None
     """Largest CTC distance of hot words (nats per unit); null: all are used."""
     rescoring_weight: float = 0.0
-    """Weight of Whisper's decoder in the rescoring of the n-best hypotheses (whisper_ctc, beam search; 0 to 1)."""
+    """Weight of Whisper's decoder in n-best rescoring (whisper_ctc, beam search; 0 to below 1)."""
 
 
 @dataclass(frozen=True, kw_only=True)

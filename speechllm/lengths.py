@@ -38,6 +38,24 @@ def ranks(groups_R: Tensor) -> Tensor:
     return ranks_R
 
 
+class Groups:
+    """Elements (R) in groups, each padded to the largest one.
+
+    Args:
+        groups_R: index of the group of each element.
+        number: number of groups G.
+    """
+
+    def __init__(self, groups_R: Tensor, number: int) -> None:
+        self.index = groups_R, ranks(groups_R)
+        """Group of each element, and its place in the group."""
+        self._shape = number, 1 + int(self.index[1].max())
+
+    def pad(self, values: Tensor) -> Tensor:
+        """Return values (R, ...) as (G, Q, ...) with zeros as padding; ``[index]`` returns them again."""
+        return values.new_zeros(*self._shape, *values.shape[1:]).index_put(self.index, values)
+
+
 def split_segments(inputs_BLD: Tensor, lens_B: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Return the segments (P, size, D) of all utterances, zero after the last input, and their valid lengths (P,)."""
     length, dim = inputs_BLD.shape[1:]

@@ -1,8 +1,9 @@
 """Groups of similar lengths."""
 
 import pytest
+import torch
 
-from speechllm.lengths import similar_lengths
+from speechllm.lengths import Groups, similar_lengths
 
 
 @pytest.mark.parametrize(
@@ -16,3 +17,11 @@ from speechllm.lengths import similar_lengths
 )
 def test_no_length_differs_too_much_from_the_longest(lens: list[int], difference: int, groups: list[list[int]]) -> None:
     assert similar_lengths(lens, difference) == groups
+
+
+def test_groups_are_padded_with_zeros() -> None:
+    groups = Groups(torch.tensor([2, 0, 2]), 3)
+    values_RH = torch.arange(1.0, 7.0).reshape(3, 2)
+    padded_GQH = groups.pad(values_RH)
+    assert padded_GQH.tolist() == [[[3, 4], [0, 0]], [[0, 0], [0, 0]], [[1, 2], [5, 6]]]
+    assert padded_GQH[groups.index].equal(values_RH)

@@ -26,7 +26,7 @@ from speechllm.connectors._whisper_layers import WhisperLayers, keys_values
 from speechllm.connectors._whisper_tokens import WhisperTokens
 from speechllm.connectors._word_head import WordHead
 from speechllm.connectors._words import Runs, Words
-from speechllm.lengths import length_mask, ranks, split_segments
+from speechllm.lengths import Groups, length_mask, ranks, split_segments
 from speechllm.transfer import to_device
 
 if TYPE_CHECKING:
@@ -93,12 +93,13 @@ class SecondPass(nn.Module):
         self._prompt, self._eos, self._segment_states, self._weight = prompt, eos, segment_states, weight
         embeddings_VH = decoder.embed_tokens.weight.detach()
         first, further = head.first_W[1:].tolist(), head.further_F[1:].tolist()
+        self._ids = [ids[0] for ids in tokens.forms]
         self._first, self._further = (_Classes([tokens.forms[token] for token in one]) for one in (first, further))
         self._all = _Classes(tokens.forms)
         buffers = {
             "embeddings_VH": embeddings_VH,
             "positions_KH": decoder.embed_positions.weight.detach(),
-            "ids_T": torch.tensor([ids[0] for ids in tokens.forms]),
+            "ids_T": torch.tensor(self._ids),
             "words_T": torch.tensor(tokens.spoken),
             "words_W": torch.tensor([tokens.spoken[token] for token in first]),
             "words_F": torch.tensor([False, *(tokens.spoken[token] for token in further)]),
@@ -243,14 +244,13 @@ class SecondPass(nn.Module):
 
     def _join(self, segments_N: Tensor, words: list[tuple[int, ...]]) -> tuple[Tensor, Tensor]:
         """Return the ids (G, K) of the texts, prompts included, and the position of each word."""
-        ids = self.ids_T.tolist()
         texts: list[list[int]] = []
         places = []
         for segment, tokens in zip(segments_N.tolist(), words, strict=True):
             if segment == len(texts):
                 texts.append(list(self._prompt))
             places.append(len(texts[segment]))
-            texts[segment] += [ids[token] for token in tokens]
+            texts[segment] += [self._ids[token] for token in tokens]
         ids_GK = pad_sequence([torch.tensor(one) for one in texts], batch_first=True)
         return to_device(ids_GK, segments_N.device), to_device(torch.tensor(places), segments_N.device)
 
@@ -300,15 +300,14 @@ class _Grouped:
     """
 
     def __init__(self, groups_R: Tensor, number: int, heads: int) -> None:
-        self._index = groups_R, ranks(groups_R)
-        self._shape = number, 1 + int(self._index[1].max())
+        self._groups = Groups(groups_R, number)
         self._heads = heads
 
     def attend(self, queries_RH: Tensor, keys_GAKD: Tensor, values_GAKD: Tensor, valid_G11K: Tensor) -> Tensor:
         """Return the attended values (R, H)."""
-        queries_GAQD = by_head(self._group(queries_RH), self._heads)
+        queries_GAQD = by_head(self._groups.pad(queries_RH), self._heads)
         attended = scaled_dot_product_attention(queries_GAQD, keys_GAKD, values_GAKD, attn_mask=valid_G11K)
-        return all_heads(attended)[self._index]
+        return all_heads(attended)[self._groups.index]
 
     def attend_both(
         self,
@@ -320,18 +319,14 @@ class _Grouped:
         own_values_RSH: Tensor,
     ) -> Tensor:
         """Return the values (R, H) attended to by shared keys, if they are valid, and by own keys of each query."""
-        queries_GAQD = by_head(self._group(queries_RH * keys_GAKD.shape[-1] ** -0.5), self._heads)
-        shared_RAK = (queries_GAQD @ keys_GAKD.mT).transpose(1, 2)[self._index]
+        queries_GAQD = by_head(self._groups.pad(queries_RH * keys_GAKD.shape[-1] ** -0.5), self._heads)
+        shared_RAK = (queries_GAQD @ keys_GAKD.mT).transpose(1, 2)[self._groups.index]
         shared_RAK = shared_RAK.masked_fill(~valid_RK[:, None], MASKED)
-        queries_RA1D = queries_GAQD.transpose(1, 2)[self._index][:, :, None]
+        queries_RA1D = queries_GAQD.transpose(1, 2)[self._groups.index][:, :, None]
         own_RAS = (queries_RA1D @ by_head(own_keys_RSH, self._heads).mT)[:, :, 0]
         shares_RAC = torch.cat([shared_RAK, own_RAS], 2).float().softmax(2).to(queries_RH.dtype)
         shared_RAK, own_RAS = shares_RAC.split([keys_GAKD.shape[2], own_RAS.shape[2]], 2)
-        shared_GAQK = self._group(shared_RAK).transpose(1, 2)
-        shared_RAD = (shared_GAQK @ values_GAKD).transpose(1, 2)[self._index]
+        shared_GAQK = self._groups.pad(shared_RAK).transpose(1, 2)
+        shared_RAD = (shared_GAQK @ values_GAKD).transpose(1, 2)[self._groups.index]
         own_RAD = (own_RAS[:, :, None] @ by_head(own_values_RSH, self._heads))[:, :, 0]
         return (shared_RAD + own_RAD).flatten(1)
-
-    def _group(self, values: Tensor) -> Tensor:
-        """Return values (R, ...) as (G, Q, ...)."""
-        return values.new_zeros(*self._shape, *values.shape[1:]).index_put(self._index, values)

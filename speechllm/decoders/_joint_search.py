@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from speechllm.interfaces import GenerationOptions, Posteriors
-from speechllm.lengths import length_mask, ranks
+from speechllm.lengths import Groups, length_mask
 
 NEG_INF = float("-inf")
 IMPOSSIBLE = -1e4  # replaces -inf in sums of scores
@@ -99,11 +99,10 @@ class CTCPrefixScorer:
         """
         _, shares_RM = _shares(prefixes.non_blank_M.logaddexp(prefixes.blank_M)[:, :-1])
         used_G, groups_R = utts_R.unique_consecutive(return_inverse=True)
-        index = groups_R, ranks(groups_R)
-        shares_GQM = shares_RM.new_zeros(len(used_G), 1 + int(index[1].max()), shares_RM.shape[1])
-        shares_GQM = shares_GQM.index_put(index, shares_RM).to(self._probs_BPM.dtype)
+        groups = Groups(groups_R, len(used_G))
+        shares_GQM = groups.pad(shares_RM).to(self._probs_BPM.dtype)
         probs_GPM = self._probs_BPM if len(used_G) == len(self._probs_BPM) else self._probs_BPM[used_G]
-        probs_RP = (shares_GQM @ probs_GPM.mT)[index]
+        probs_RP = (shares_GQM @ probs_GPM.mT)[groups.index]
         places_RK = probs_RP.topk(min(PROPOSED, probs_RP.shape[1])).indices
         return self._named_BP[utts_R[:, None], places_RK]
 
@@ -179,7 +178,7 @@ class JointScores:
         joint_NV[:, self._eos] = self._join(log_probs_NV[:, self._eos], ends_N)
         return joint_NV
 
-    def _totals(self, candidates: "Candidates") -> Tensor:
+    def _totals(self, candidates: Candidates) -> Tensor:
         """Return the CTC log-probability (N, K) of each prefix extended by each candidate."""
         prefixes_N, utts_N, _, classes_NKP = candidates
         totals_NK = self._scorer.score(prefixes_N, classes_NKP[..., 0], utts_N)
@@ -188,7 +187,7 @@ class JointScores:
             totals_NK[rows_Q, places_Q] = self._extend(candidates, rows_Q, places_Q).total
         return totals_NK
 
-    def _extend(self, candidates: "Candidates", rows_Q: Tensor, places_Q: Tensor) -> Prefixes:
+    def _extend(self, candidates: Candidates, rows_Q: Tensor, places_Q: Tensor) -> Prefixes:
         """Return the prefixes of some rows, each extended by the units of one of its candidates."""
         prefixes_Q, utts_Q = candidates.prefixes_N.take(rows_Q), candidates.utts_N[rows_Q]
         for classes_Q in candidates.classes_NKP[rows_Q, places_Q].unbind(-1):

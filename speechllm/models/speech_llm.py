@@ -259,7 +259,7 @@ class SpeechLLM(nn.Module):
         if rescores:
             texts = [[one.text for one in nbest] for nbest in found]
             log_probs = self.connector.log_probs(states_BLD, state_lens_B, texts)
-            found = [rescored(*one, options)[: options.nbest] for one in zip(found, log_probs, strict=True)]
+            found = [_rescored(*one, options)[: options.nbest] for one in zip(found, log_probs, strict=True)]
         if state_rate is not None and output.posteriors is not None:
             found = _with_word_times(found, output.posteriors, state_rate)
         return found
@@ -291,7 +291,7 @@ class SpeechLLM(nn.Module):
         return list(self.decoder.embed(to_device(flat, device)).split([len(one) for one in ids]))
 
 
-def rescored(nbest: list[Hypothesis], log_probs: list[float] | None, options: GenerationOptions) -> list[Hypothesis]:
+def _rescored(nbest: list[Hypothesis], log_probs: list[float] | None, options: GenerationOptions) -> list[Hypothesis]:
     """Return the n-best hypotheses with their scores interpolated with log-probabilities of their texts, best first.
 
     Args:

@@ -94,7 +94,7 @@ def test_scores_are_those_of_whispers_decoder(path: Path, whisper: Any, tokenize
 def test_texts_have_the_log_probabilities_of_whispers_decoder(
     path: Path, whisper: Any, tokenizer: Any, tokens: WhisperTokens
 ) -> None:
-    """All but those of numbers and punctuation; capitals and their small letters are one token."""
+    """All but those of numbers and punctuation; capital and lower-case forms are one token."""
     second = made(path, tokenizer, tokens)
     states_LD = torch.randn(SEGMENT, 64)
     texts = [tuple(token for word in tokens.words(text) for token in word) for text in ("she had 1 day", "a rest,", "")]
